@@ -1,0 +1,43 @@
+# make course | test | check | lab | notebooks: each one installs .venv first, if that has not been done yet.
+
+# The lock was made with 3.11; the first newer Python does as well.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help course test check lab notebooks
+
+help:
+	@echo "make course     run every notebook headless and write build/report.html"
+	@echo "make test       run the fast tests"
+	@echo "make check      lint, look for stale notebooks, run the fast tests"
+	@echo "make lab        open JupyterLab on the notebooks"
+	@echo "make notebooks  execute notebooks/src and store notebooks/*.ipynb"
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "course: no Python 3.11 or newer was found; install one, or run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "Installing requirements.lock into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+course: $(STAMP)
+	@$(BIN)/course run
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/course build --check
+	@$(BIN)/python -m pytest -q
+
+lab: $(STAMP)
+	@$(BIN)/course lab
+
+notebooks: $(STAMP)
+	@$(BIN)/course build

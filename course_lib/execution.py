@@ -1,0 +1,163 @@
+"""Run one notebook headless with *this* Python, and leave nothing of this machine in its outputs.
+
+Jupyter would start whichever interpreter is registered under the name ``python3``, often one that lacks the course's
+packages; here the kernel is always ``sys.executable``. Afterwards the outputs are cleaned: no widget views (their
+state is not stored), no half-drawn progress bars, no folders, addresses or process numbers of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib.files import CourseError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+__all__ = ["NotebookError", "OnCell", "clean", "execute"]
+
+OnCell = Callable[[int, int], None]
+"""Called before each cell with its number, counted from 1, and the number of all cells."""
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_NOTE = "(interactive: run this cell to use it)"
+# A bar that redraws itself is of no use in a stored notebook, and pydevd warns in every kernel of Python 3.11.
+QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+class NotebookError(CourseError):
+    """A notebook that is missing, stale, incomplete or stopped at a cell."""
+
+
+def execute(
+    notebook: NotebookNode,
+    *,
+    cwd: str | Path,
+    timeout: float = 1200,
+    on_cell: OnCell | None = None,
+    env: Mapping[str, str] | None = None,
+) -> NotebookNode:
+    """Run all cells, in place, with this Python; ``timeout`` is in seconds for one cell.
+
+    ``env`` adds to the environment of the kernel, whose working directory is ``cwd``.
+
+    Raises:
+        NotebookError: a cell failed or took too long; the cells before it keep their outputs.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    cwd, at = Path(cwd).resolve(), 0
+
+    def before(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal at
+        at = cell_index
+        _let_interrupts_through()
+        if on_cell:
+            on_cell(cell_index + 1, len(notebook.cells))
+
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_manager_class=_kernel_manager(),
+        resources={"metadata": {"path": str(cwd)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        on_cell_start=before,
+    )
+    try:
+        asyncio.run(client.async_execute(env=_environment(env or {})))
+    except CellExecutionError as error:
+        raise NotebookError(_failure(notebook, at, f"{error.ename}: {_first_line(error.evalue)}")) from None
+    except CellTimeoutError:
+        raise NotebookError(_failure(notebook, at, f"took longer than {timeout:g} s")) from None
+    except DeadKernelError:
+        raise NotebookError(_failure(notebook, at, "the Python process died, perhaps for lack of memory")) from None
+    finally:
+        clean(notebook, {str(cwd.parent): ".", sys.prefix: "<python>", str(Path.home()): "~"})
+    return notebook
+
+
+def clean(notebook: NotebookNode, names: Mapping[str, str]) -> None:
+    """Take out of the outputs, in place, what belongs to one machine or one moment.
+
+    ``names`` maps folders to what stands for them in text; the longest folder is replaced first.
+    """
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = _clean_text(output.text, names)
+            elif output.output_type == "error":
+                output.traceback = [_clean_text(line, names) for line in output.traceback]
+            else:
+                _clean_data(output.data, names)
+
+
+def _clean_data(data: dict[str, Any], names: Mapping[str, str]) -> None:
+    if data.pop(WIDGET, None) is not None:
+        data["text/plain"] = WIDGET_NOTE
+    for kind in ("text/plain", "text/html", "text/markdown"):
+        if kind in data:
+            data[kind] = _clean_text(data[kind], names)
+
+
+def _clean_text(text: str, names: Mapping[str, str]) -> str:
+    for folder in sorted(names, key=len, reverse=True):
+        if len(folder) > 1:  # a home of "/" would match every path
+            text = text.replace(folder, names[folder])
+    text = re.sub(r"\S*ipykernel_\d+/\d+\.py", "<cell>", text)
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+    # A carriage return draws a line anew: only the last drawing counts.
+    return re.sub(r"[^\n]*\r(?!\n)", "", text)
+
+
+def _failure(notebook: NotebookNode, at: int, reason: str) -> str:
+    name = notebook.metadata.get("known_unknowns", {}).get("name", "notebook")
+    line = _first_line(notebook.cells[at].source)
+    return f"{name}, cell {at + 1} `{line}`: {reason}; run the notebook with `course lab` to see where it comes from"
+
+
+def _first_line(text: str, limit: int = 200) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, quieted, with this very copy of the package first on the path."""
+    package = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **QUIET, "PYTHONPATH": path, **extra}
+
+
+def _let_interrupts_through() -> None:
+    """Undo nbclient's handler, under which Ctrl-C looks like a kernel that died; Python's raises KeyboardInterrupt."""
+    # NotImplementedError (a RuntimeError) on Windows, ValueError outside the main thread.
+    with suppress(RuntimeError, ValueError):
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+
+def _kernel_manager() -> type:
+    """A kernel manager that knows one kernel: this interpreter."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+    class ThisPython(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+    return ThisPython

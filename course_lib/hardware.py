@@ -1,0 +1,249 @@
+"""What this machine can do, and what to change when it cannot.
+
+One question decides most others: in which number format may a quantised model compute? By the GPU's *compute
+capability*, not by asking torch whether bfloat16 is supported: a T4 (7.5) answers yes, emulates it, and is slow.
+
+* capability >= 8.0 (Ampere and newer): bfloat16;
+* older CUDA GPUs: float16, with the adapter's weights in float32;
+* no CUDA GPU: float32.
+
+:func:`doctor` writes a report that can be pasted into a bug form. Each line says ``[OK]``, or ``[NO]`` and the cure.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+__all__ = ["Check", "Machine", "checks", "compute_dtype", "doctor", "inspect", "usable_cores"]
+
+DISTRIBUTION = "known-unknowns"
+GIB = 2**30
+# The pocket preset fits into this with room for JupyterLab and a browser; its runs and caches need little disk.
+NEEDED_RAM_BYTES = 4 * GIB
+NEEDED_DISK_BYTES = 2 * GIB
+# Below this version PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
+FIRST_GOOD_TORCHAO = "0.16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A snapshot of hardware and packages; sizes in bytes, ``None`` where there is no such thing."""
+
+    python: str
+    os: str
+    cpu: str
+    cores: int
+    ram_bytes: int
+    gpu: str | None
+    capability: tuple[int, int] | None
+    gpu_bytes: int | None
+    free_disk_bytes: int
+    omp_threads: int | None
+    versions: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the report: what was looked at, whether it will do, and what was found or has to be done."""
+
+    name: str
+    ok: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"[{'OK' if self.ok else 'NO'}] {self.name}: {self.detail}"
+
+
+def compute_dtype(capability: tuple[int, int] | None) -> str:
+    """The torch dtype, by name, in which a quantised model computes on a GPU of this compute capability.
+
+    >>> compute_dtype((7, 5)), compute_dtype((8, 0)), compute_dtype(None)
+    ('float16', 'bfloat16', 'float32')
+    """
+    if capability is None:
+        return "float32"
+    return "bfloat16" if tuple(capability) >= (8, 0) else "float16"
+
+
+def usable_cores() -> int:
+    """CPU cores that this process really gets: a container or a batch system often grants fewer than exist."""
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux knows affinity
+        allowed = os.cpu_count() or 1
+    quota = _cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def inspect(path: str | Path = ".") -> Machine:
+    """Look at this machine; ``path`` lies on the disk whose free space counts."""
+    gpu, capability, gpu_bytes = _gpu()
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return Machine(
+        python=platform.python_version(),
+        os=platform.platform(),
+        cpu=_cpu_model(),
+        cores=usable_cores(),
+        ram_bytes=_ram_bytes(),
+        gpu=gpu,
+        capability=capability,
+        gpu_bytes=gpu_bytes,
+        free_disk_bytes=shutil.disk_usage(path).free,
+        omp_threads=int(threads) if threads.isdigit() else None,
+        versions={name: _version(name) for name in [DISTRIBUTION, *_ranges(), "torchao"]},
+    )
+
+
+def checks(machine: Machine) -> tuple[Check, ...]:
+    """Everything that the course needs, compared with what ``machine`` has."""
+    hardware = (_check_python(machine), _check_cores(machine), _check_ram(machine), _check_disk(machine))
+    return (*hardware, _check_gpu(machine), *_check_packages(machine), _check_torchao(machine))
+
+
+def doctor(machine: Machine | None = None) -> str:
+    """The report that ``course doctor`` prints: the machine in two lines, then one line for each check."""
+    machine = machine or inspect()
+    found = checks(machine)
+    bad = sum(not check.ok for check in found)
+    verdict = "All is well." if not bad else f"{bad} of {len(found)} checks failed; each line marked [NO] says what to do."
+    head = [f"{DISTRIBUTION} {machine.versions.get(DISTRIBUTION) or '(not installed)'} on {machine.os}", machine.cpu]
+    return "\n".join([*head, *map(str, found), verdict])
+
+
+def _check_python(machine: Machine) -> Check:
+    ok = tuple(map(int, machine.python.split(".")[:2])) >= (3, 11)
+    return Check(name="Python", ok=ok, detail=machine.python + ("" if ok else "; install Python 3.11 or newer"))
+
+
+def _check_cores(machine: Machine) -> Check:
+    """More threads than cores make each wait for the others, which can cost a factor of ten."""
+    cores, threads = machine.cores, machine.omp_threads
+    if threads is None:
+        return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS not set")
+    if threads > cores:
+        detail = f"OMP_NUM_THREADS={threads} but only {cores} usable; set OMP_NUM_THREADS={cores} before you start"
+        return Check(name="cores", ok=False, detail=detail)
+    return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS={threads}")
+
+
+def _check_ram(machine: Machine) -> Check:
+    return _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine")
+
+
+def _check_disk(machine: Machine) -> Check:
+    return _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk")
+
+
+def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
+    ok = found >= needed
+    detail = f"{found / GIB:.1f} GiB"
+    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed // GIB} needed; {cure}")
+
+
+def _check_gpu(machine: Machine) -> Check:
+    dtype = compute_dtype(machine.capability)
+    if machine.capability is None:
+        return Check(name="GPU", ok=True, detail=f"none that torch can use; the pocket preset needs none (computes in {dtype})")
+    major, minor = machine.capability
+    size = f"{(machine.gpu_bytes or 0) / GIB:.1f} GiB"
+    return Check(name="GPU", ok=True, detail=f"{machine.gpu}, {size}, compute capability {major}.{minor}, computes in {dtype}")
+
+
+def _check_packages(machine: Machine) -> tuple[Check, ...]:
+    ranges = _ranges()
+    if not ranges:
+        detail = "not installed; run make test, or pip install -e . in the repository"
+        return (Check(name=DISTRIBUTION, ok=False, detail=detail),)
+    return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in ranges.items())
+
+
+def _check_package(name: str, found: str | None, wanted: str) -> Check:
+    from packaging.specifiers import SpecifierSet
+
+    if found is None:
+        return Check(name=name, ok=False, detail=f"missing; run pip install '{name}{wanted}'")
+    # A development or pre-release build counts: Colab and vendors ship them.
+    if SpecifierSet(wanted).contains(found, prereleases=True):
+        return Check(name=name, ok=True, detail=f"{found} ({wanted})")
+    return Check(name=name, ok=False, detail=f"{found} is outside {wanted}; run pip install '{name}{wanted}'")
+
+
+def _check_torchao(machine: Machine) -> Check:
+    from packaging.version import Version
+
+    found = machine.versions.get("torchao")
+    ok = found is None or Version(found) >= Version(FIRST_GOOD_TORCHAO)
+    cure = f"{found} stops PEFT from adding any LoRA layer; run pip uninstall torchao"
+    return Check(name="torchao", ok=ok, detail=(found or "absent, which is fine") if ok else cure)
+
+
+def _ranges() -> dict[str, str]:
+    """Direct dependencies and their version ranges, as installed; empty when the package is not installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    wanted = [Requirement(line) for line in lines]
+    return {item.name: str(item.specifier) for item in wanted if item.marker is None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gpu() -> tuple[str | None, tuple[int, int] | None, int | None]:
+    """Name, compute capability and memory of the first CUDA GPU. Imports torch, which takes a second or two."""
+    if util.find_spec("torch") is None:
+        return None, None, None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None, None, None
+    properties = torch.cuda.get_device_properties(0)
+    return properties.name, (properties.major, properties.minor), properties.total_memory
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores granted by the container's control group, version 2 or 1; ``None`` when there is no limit."""
+    two = _read(root / "cpu.max").split()
+    one = [_read(root / "cpu" / f"cpu.cfs_{part}_us") for part in ("quota", "period")]
+    for quota, period in (two if len(two) == 2 else ("", ""), one):
+        if quota.isdigit() and period.isdigit():  # "max" and -1 both mean no limit
+            return int(quota) / int(period)
+    return None
+
+
+def _ram_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Installed memory, or the container's share of it when that is smaller."""
+    import psutil
+
+    limits = [_read(root / "memory.max"), _read(root / "memory" / "memory.limit_in_bytes")]
+    return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
