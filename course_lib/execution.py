@@ -70,7 +70,7 @@ def execute(
         kernel_manager_class=_kernel_manager(),
         resources={"metadata": {"path": str(cwd)}},
         record_timing=False,
-        store_widget_state=False,
+        store_widget_state=True,  # without it nbclient stops at an Output widget; clean() drops the state
         coalesce_streams=True,
         on_cell_start=before,
     )
@@ -82,6 +82,8 @@ def execute(
         raise NotebookError(_failure(notebook, at, f"took longer than {timeout:g} s")) from None
     except DeadKernelError:
         raise NotebookError(_failure(notebook, at, "the Python process died, perhaps for lack of memory")) from None
+    except RuntimeError as error:
+        raise NotebookError(f"the notebook's Python did not start ({error}); run `course doctor`") from None
     finally:
         clean(notebook, {str(cwd.parent): ".", sys.prefix: "<python>", str(Path.home()): "~"})
     return notebook
@@ -153,7 +155,8 @@ def _kernel_manager() -> type:
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # What goes wrong in a cell comes back with its outputs; the kernel's own log would only break up ours.
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
 
     class ThisPython(AsyncKernelManager):
         @property

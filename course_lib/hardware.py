@@ -103,8 +103,15 @@ def inspect(path: str | Path = ".") -> Machine:
 
 def checks(machine: Machine) -> tuple[Check, ...]:
     """Everything that the course needs, compared with what ``machine`` has."""
-    hardware = (_check_python(machine), _check_cores(machine), _check_ram(machine), _check_disk(machine))
-    return (*hardware, _check_gpu(machine), *_check_packages(machine), _check_torchao(machine))
+    return (
+        _check_python(machine),
+        _check_cores(machine),
+        _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine"),
+        _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk"),
+        _check_gpu(machine),
+        *_check_packages(machine),
+        _check_torchao(machine),
+    )
 
 
 def doctor(machine: Machine | None = None) -> str:
@@ -112,7 +119,7 @@ def doctor(machine: Machine | None = None) -> str:
     machine = machine or inspect()
     found = checks(machine)
     bad = sum(not check.ok for check in found)
-    verdict = "All is well." if not bad else f"{bad} of {len(found)} checks failed; each line marked [NO] says what to do."
+    verdict = f"{bad} of {len(found)} checks failed; each line marked [NO] says what to do." if bad else "All is well."
     head = [f"{DISTRIBUTION} {machine.versions.get(DISTRIBUTION) or '(not installed)'} on {machine.os}", machine.cpu]
     return "\n".join([*head, *map(str, found), verdict])
 
@@ -133,27 +140,21 @@ def _check_cores(machine: Machine) -> Check:
     return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS={threads}")
 
 
-def _check_ram(machine: Machine) -> Check:
-    return _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine")
-
-
-def _check_disk(machine: Machine) -> Check:
-    return _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk")
-
-
 def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
     ok = found >= needed
     detail = f"{found / GIB:.1f} GiB"
-    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed // GIB} needed; {cure}")
+    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed // GIB} GiB needed; {cure}")
 
 
 def _check_gpu(machine: Machine) -> Check:
     dtype = compute_dtype(machine.capability)
     if machine.capability is None:
-        return Check(name="GPU", ok=True, detail=f"none that torch can use; the pocket preset needs none (computes in {dtype})")
+        detail = f"none that torch can use; the pocket preset needs none (computes in {dtype})"
+        return Check(name="GPU", ok=True, detail=detail)
     major, minor = machine.capability
     size = f"{(machine.gpu_bytes or 0) / GIB:.1f} GiB"
-    return Check(name="GPU", ok=True, detail=f"{machine.gpu}, {size}, compute capability {major}.{minor}, computes in {dtype}")
+    detail = f"{machine.gpu}, {size}, compute capability {major}.{minor}, computes in {dtype}"
+    return Check(name="GPU", ok=True, detail=detail)
 
 
 def _check_packages(machine: Machine) -> tuple[Check, ...]:

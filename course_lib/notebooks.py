@@ -31,6 +31,10 @@ TITLE = "Known Unknowns: the course, run from start to end"
 STORED_PRESET = "pocket"
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)  # in a pipe, too, a line appears when its notebook is done
+
+
 def find_root(start: str | Path | None = None) -> Path:
     """The folder that holds ``notebooks/src``: ``start`` (default: here), one above it, or this package's clone."""
     here = Path(start or Path.cwd()).resolve()
@@ -59,7 +63,11 @@ def read_source(path: str | Path) -> NotebookNode:
 
     path = Path(path)
     text = path.read_text(encoding="utf-8")
-    notebook = jupytext.reads(text, fmt="py:percent")
+    try:
+        notebook = jupytext.reads(text, fmt="py:percent")
+    except Exception as error:  # YAML, JSON, schema: whatever the parser stumbles over, the cure is the same
+        reason = str(error).strip().partition("\n")[0]
+        raise NotebookError(f"{path}: not a notebook source ({reason}); correct its header or cell marks") from None
     number = re.match(r"\d+", path.stem)
     prefix = number.group() if number else re.sub(r"[^A-Za-z0-9-]", "-", path.stem)[:50]
     for place, cell in enumerate(notebook.cells, start=1):
@@ -96,7 +104,7 @@ def build(
     check: bool = False,
     root: str | Path | None = None,
     timeout: float = 1200,
-    echo: Callable[[str], None] = print,
+    echo: Callable[[str], None] = _say,
 ) -> list[Path]:
     """Execute the sources on the pocket preset and store the notebooks; with ``check``, only look for stale ones.
 
@@ -128,7 +136,7 @@ def run_all(
     build_dir: str | Path | None = None,
     root: str | Path | None = None,
     timeout: float = 7200,
-    echo: Callable[[str], None] = print,
+    echo: Callable[[str], None] = _say,
 ) -> Path:
     """Execute all or the named notebooks in course order; write copies and ``report.html`` into the build folder.
 
@@ -157,6 +165,7 @@ def run_all(
 def _run(path: Path, *, cwd: Path, folder: Path, timeout: float, env: dict[str, str]) -> report.Chapter:
     """Execute one source, write its copy, and keep its figures, whether or not it came to its end."""
     started, notebook, error = time.monotonic(), read_source(path), None
+    notebook.metadata[KEY]["preset"] = env["COURSE_PRESET"]
     try:
         execute(notebook, cwd=cwd, timeout=timeout, on_cell=_live(path.stem), env=env)
     except NotebookError as failure:

@@ -14,9 +14,12 @@ from typing import Any
 __all__ = ["Chapter", "Figure", "figures", "render", "title"]
 
 STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff; }
-figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; }
-figcaption { white-space: pre-wrap; overflow-x: auto; } .mono { font-family: ui-monospace, monospace; font-size: .85rem; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
+body { color: #1a1a1a; background: #fff; }
+figure { margin: 1.5rem 0; }
+img { max-width: 100%; height: auto; }
+figcaption { white-space: pre-wrap; overflow-x: auto; }
+.mono { font-family: ui-monospace, monospace; font-size: .85rem; white-space: pre; }
 """
 
 
@@ -70,16 +73,15 @@ def render(chapters: Iterable[Chapter], *, heading: str, preset: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(heading)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{escape(heading)}</h1>\n<p>Preset: <strong>{escape(preset)}</strong>. Every figure below was made "
-        f"with it.</p>\n{body}\n</body>\n</html>\n"
+        f"<body>\n<h1>{escape(heading)}</h1>\n<p>Preset: <strong>{escape(preset)}</strong>. "
+        f"Every figure below was made with it.</p>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _chapter(chapter: Chapter) -> str:
-    parts = [
-        f"<section>\n<h2>{escape(chapter.title)}</h2>",
-        f'<p><a href="{escape(chapter.link)}">Executed notebook: {escape(chapter.title)}</a>, {chapter.elapsed_s:.0f} s</p>',
-    ]
+    name = escape(chapter.title)
+    link = f'<a href="{escape(chapter.link)}">Executed notebook: {name}</a>'
+    parts = [f"<section>\n<h2>{name}</h2>", f"<p>{link}, {chapter.elapsed_s:.0f} s</p>"]
     if chapter.error:
         parts.append(f"<p><strong>Stopped:</strong> {escape(chapter.error)}</p>")
     elif not chapter.figures:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["INSTRUCTION", "Prompt", "Scores", "exact_match", "few_shot_prompt", "is_match", "score"]
+__all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "encode_answers", "exact_match", "few_shot_prompt", "is_match",
+           "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
 
@@ -144,6 +145,25 @@ def refuse_changed_distribution(model: PreTrainedModel) -> None:
 # ---------------------------------------------------------------- tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt and its answer as tokens; the answer begins at ``start``."""
+
+    tokens: tuple[int, ...]
+    start: int
+
+
+def encode_answers(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, facts: Sequence[Fact]) -> list[Encoded]:
+    """Prompt and gold answer of every fact, without an end token.
+
+    Where the last token of a prompt melts with the answer, the answer starts at the first token that differs.
+    """
+    texts = [prompt.text(fact.question) for fact in facts]
+    whole = _encode(tokenizer, [f"{text} {fact.object}" for text, fact in zip(texts, facts, strict=True)])
+    return [Encoded(tuple(after), _common(before, after))
+            for before, after in zip(_encode(tokenizer, texts), whole, strict=True)]
+
+
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Tokens of texts that go on: with a beginning-of-text token where the tokenizer adds one, without an end."""
     return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in tokenizer(texts)["input_ids"]]
@@ -176,21 +196,17 @@ def _end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> t
 
 def _paths(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt: Prompt, facts: Sequence[Fact],
            column: int) -> list[_Path]:
-    """The ways to write each answer: its tokens and an end; and, where its last token melts with a newline, that too.
-
-    A prompt whose last token melts with the answer is scored from the first token that differs.
-    """
-    texts = [prompt.text(fact.question) for fact in facts]
-    wholes = [f"{text} {fact.object}" for text, fact in zip(texts, facts, strict=True)]
-    before, whole, ended = (_encode(tokenizer, some) for some in (texts, wholes, [text + "\n" for text in wholes]))
+    """The ways to write each answer: its tokens and an end; and, where its last token melts with a newline, that too."""
+    encoded = encode_answers(tokenizer, prompt, facts)
+    ended = _encode(tokenizer, [f"{prompt.text(fact.question)} {fact.object}\n" for fact in facts])
     ends, paths = _end_tokens(tokenizer, model), []
-    for row, fact in enumerate(facts):
-        start, kept = _common(before[row], whole[row]), _common(whole[row], ended[row])
-        paths.append(_Path((row, column), tuple(whole[row]), start, ends, fact.object))
-        if kept < len(whole[row]):
-            rest = tokenizer.decode(whole[row])[len(tokenizer.decode(whole[row][:kept])):]
+    for row, (fact, gold) in enumerate(zip(facts, encoded, strict=True)):
+        paths.append(_Path((row, column), gold.tokens, gold.start, ends, fact.object))
+        kept = _common(gold.tokens, ended[row])
+        if kept < len(gold.tokens):
+            rest = tokenizer.decode(gold.tokens)[len(tokenizer.decode(gold.tokens[:kept])):]
             melted = _tokens_beginning(tokenizer, rest + "\n")
-            paths.append(_Path((row, column), tuple(whole[row][:kept]), min(start, kept), melted, fact.object))
+            paths.append(_Path((row, column), gold.tokens[:kept], min(gold.start, kept), melted, fact.object))
     return paths
 
 

@@ -40,9 +40,9 @@ def put(root: Path, split: str, relation: str, content: Any) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """All 48 files with one fact each: in P19's training file subject "train P19" has the answer "A"."""
+    """All 55 files with one fact each: in P19's training file subject "train P19" has the answer "A"."""
     root = tmp_path / "eq"
-    for split, relations in (("train", IN_DISTRIBUTION), ("dev", IN_DISTRIBUTION), ("test", tuple(QUESTIONS))):
+    for split, relations in (("train", IN_DISTRIBUTION), ("dev", IN_DISTRIBUTION + OUT_OF_DISTRIBUTION), ("test", tuple(QUESTIONS))):
         for relation in relations:
             put(root, split, relation, [record(relation, f"{split} {relation}", "A")])
     return root
@@ -365,7 +365,7 @@ def download(cache: Path) -> FactSet:
 
 def test_a_download_gives_the_facts_of_the_folder(folder: Path, requested: list[str], tmp_path: Path):
     assert download(tmp_path / "cache") == load(folder)
-    assert len(requested) == 48  # train and dev of 12 relations, test of 24
+    assert len(requested) == 55  # train of 12 relations, dev of 19, test of 24
 
 
 def test_a_second_download_fetches_nothing(requested: list[str], tmp_path: Path):
@@ -398,7 +398,7 @@ def test_the_cache_is_a_source_for_an_offline_machine(folder: Path, requested: l
 
 def test_a_download_shows_a_bar_over_its_files_when_asked(requested: list[str], tmp_path: Path, capsys):
     load_entityquestions(cache=tmp_path / "cache", progress=True)
-    assert "48/48" in capsys.readouterr().err
+    assert "55/55" in capsys.readouterr().err
 
 
 def test_a_broken_download_says_how_to_go_on_and_keeps_what_came(folder: Path, requested: list[str], tmp_path: Path):

@@ -1,0 +1,198 @@
+"""The ``course`` command: a thin layer over the library, one function per command.
+
+A :class:`~course_lib.files.CourseError` becomes one line on stderr and exit code 1, never a traceback: its text already
+says what to do. Ctrl-C exits with 130; what was written up to then is whole, so the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from course_lib import __version__
+from course_lib.files import CourseError, DataError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+SPLITS = ("train", "dev", "test", "ood")
+
+
+class _Group(TyperGroup):
+    """The commands, with our errors and Ctrl-C turned into exit codes, also where a test invokes them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CourseError as error:
+            typer.echo(f"course: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("\ncourse: stopped; run the same command again to continue", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Known Unknowns: measure what a model knows, teach it what it does not, watch it start to hallucinate.",
+)
+pocket_app = typer.Typer(no_args_is_help=True, help="The small model that is shipped with the course.")
+app.add_typer(pocket_app, name="pocket")
+
+Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, by name or number; all when none is named.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"known-unknowns {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@app.command()
+def run(
+    names: Names = None,
+    preset: Annotated[str | None, typer.Option(help="The model and data to use; the default is pocket.")] = None,
+    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+) -> None:
+    """Run the notebooks headless, in order, and write one page with all figures."""
+    from course_lib import notebooks
+
+    notebooks.run_all(names, preset=preset, build_dir=build)
+
+
+@app.command("build")
+def build_notebooks(
+    names: Names = None,
+    check: Annotated[bool, typer.Option("--check", help="Run nothing; fail when a notebook is stale.")] = False,
+) -> None:
+    """Execute notebooks/src and store notebooks/*.ipynb with their outputs."""
+    from course_lib import notebooks
+
+    built = notebooks.build(names, check=check)
+    if check:
+        typer.echo(f"Notebooks up to date: {len(built)}")
+
+
+@app.command()
+def lab(
+    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+) -> None:
+    """Open JupyterLab on the notebooks."""
+    from course_lib import notebooks
+
+    if util.find_spec("jupyterlab") is None:
+        raise CourseError("JupyterLab is not installed; run `pip install 'known-unknowns[lab]'`, or `make lab`")
+    root = notebooks.find_root()
+    folder = (build or Path(os.environ.get("COURSE_BUILD") or root / "build")).resolve()
+    # A kernel that is registered for the user under the same name must not win over this interpreter's.
+    env = {**os.environ, "COURSE_BUILD": str(folder), "JUPYTER_PREFER_ENV_PATH": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(root / "notebooks")], env=env)
+    while process.poll() is None:
+        with suppress(KeyboardInterrupt):  # JupyterLab gets the same Ctrl-C, and asks whether it is meant
+            process.wait()
+    raise typer.Exit(process.returncode)
+
+
+@app.command()
+def facts(
+    summary: Annotated[bool, typer.Option("--summary", help="Count per relation, not only per split.")] = False,
+    data: Annotated[str | None, typer.Option(help="A folder or .zip of EntityQuestions; else it is fetched.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with all counts.")] = False,
+) -> None:
+    """Count the facts of EntityQuestions in the paper's split."""
+    from course_lib.facts import load_entityquestions
+
+    loaded = load_entityquestions(data)
+    table = loaded.summary()
+    total = {split: int(table[split].sum()) for split in SPLITS}
+    if as_json:
+        counts = table.set_index("relation")[list(SPLITS)].to_dict(orient="index")
+        typer.echo(json.dumps({"name": loaded.name, "total": total, "relations": counts}, indent=2))
+        return
+    if summary:
+        typer.echo(table.to_string(index=False))
+    typer.echo(f"{loaded.name}: " + ", ".join(f"{split} {count:,}" for split, count in total.items()))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same findings as JSON.")] = False,
+) -> None:
+    """Check this machine and its packages; paste the output into a bug report."""
+    from course_lib import hardware
+
+    if not as_json:
+        typer.echo(hardware.doctor())
+        return
+    machine = hardware.inspect()
+    found = [asdict(check) for check in hardware.checks(machine)]
+    typer.echo(json.dumps({"machine": asdict(machine), "checks": found}, indent=2))
+
+
+@pocket_app.command("build")
+def pocket_build(
+    seed: Annotated[int | None, typer.Option(help="Seed of the world and of the training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; the default is the package's own.")] = None,
+) -> None:
+    """Write the synthetic world, pre-train the pocket model on it, and store both."""
+    from course_lib.pocket.build import build
+
+    given = {key: value for key, value in {"seed": seed, "out": out}.items() if value is not None}
+    build(**given)
+
+
+@pocket_app.command("verify")
+def pocket_verify() -> None:
+    """Compare the shipped files of the pocket model with their SHA-256 sums."""
+    count = _verify(Path(__file__).parent / "pocket")
+    typer.echo(f"{count} files are as they were shipped.")
+
+
+def _verify(folder: Path) -> int:
+    """Check every file that a ``*.sha256`` list in or below ``folder`` names, relative to the list; count them."""
+    from course_lib.files import sha256
+
+    listed = [
+        (sums.parent / name.lstrip("*"), digest)
+        for sums in sorted(folder.rglob("*.sha256"))
+        for digest, name in (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line)
+    ]
+    if not listed:
+        raise DataError(f"{folder}: no *.sha256 list; build the model with `course pocket build`")
+    for path, digest in listed:
+        if not path.is_file():
+            raise DataError(f"{path}: missing; install the package again, or run `course pocket build`")
+        if sha256(path) != digest:
+            raise DataError(f"{path}: not the shipped file (SHA-256 differs); install again, or `course pocket build`")
+    return len(listed)
+
+
+def main() -> None:
+    """Entry point of the ``course`` command."""
+    app(prog_name="course")
+
+
+if __name__ == "__main__":
+    main()

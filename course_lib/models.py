@@ -1,0 +1,123 @@
+"""From a preset or a path to a tokenizer and a 4-bit model: the one place that knows bitsandbytes and its traps.
+
+The base is stored in NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv 2305.14314): 4 bits a
+weight in blocks of 64, one scale a block, the scales themselves in 8 bits. Embeddings, norms and the output layer
+stay as they are. Adapters are float32 on every device.
+
+bitsandbytes 0.50 on a CPU with AVX512-BF16 repacks a layer's weights in its first evaluation pass. From then on
+the gradient through the frozen base is silently dropped, evaluation computes in bfloat16 whatever was asked for,
+and layers with odd sizes crash. :func:`keep_exact_on_cpu` turns the repacking off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_lib.files import CourseError
+from course_lib.hardware import compute_dtype
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "keep_exact_on_cpu", "load"]
+
+POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A base model: a Hub id or a folder, and the data set that goes with it ("pocket" or "entityquestions")."""
+
+    name: str
+    source: str
+    facts: str = "entityquestions"
+
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
+    Preset("pocket", str(POCKET_MODEL), "pocket"),
+    Preset("smollm2-360m", "HuggingFaceTB/SmolLM2-360M"),
+    Preset("smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B"),
+    Preset("olmo2-1b", "allenai/OLMo-2-0425-1B"),
+    Preset("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B"),
+)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model and its tokenizer, with the name that every result of theirs must carry."""
+
+    preset: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def default_preset() -> str:
+    """The pocket model without a GPU, SmolLM2-1.7B with one."""
+    import torch
+
+    return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
+
+
+def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: bool = True) -> Loaded:
+    """Load a base model in NF4, ready for LoRA; ``four_bit=False`` keeps the stored weights instead.
+
+    ``device`` is "cpu" or "cuda"; the GPU is taken if there is one. The compute dtype is float32 on a CPU, bfloat16
+    from compute capability 8.0, float16 below it (a T4 has 7.5).
+
+    Raises:
+        CourseError: neither a preset, nor a folder with a model, nor a Hub id that can be had; the message says which.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name, source = _source(str(preset_or_path))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = getattr(torch, compute_dtype(torch.cuda.get_device_capability() if device == "cuda" else None))
+    quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map={"": device}, use_safetensors=True,
+                                                     trust_remote_code=False, **quantization)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
+                          f"written by save_pretrained, or a Hub id that this machine can reach") from error
+    keep_exact_on_cpu(model)
+    model.requires_grad_(False)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return Loaded(name, model.eval(), tokenizer)
+
+
+def nf4_config(compute: torch.dtype) -> object:
+    """The quantisation of QLoRA: NF4, double quantisation, this compute dtype."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=compute)
+
+
+def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
+    """Keep every 4-bit layer on the path that trains and evaluates alike; harmless on a GPU. Returns the model."""
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def _source(preset_or_path: str) -> tuple[str, str]:
+    if preset_or_path in PRESETS:
+        preset = PRESETS[preset_or_path]
+        return preset.name, preset.source
+    path = Path(preset_or_path).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
+        return path.name, str(path)
+    if preset_or_path.count("/") > 1 or preset_or_path.startswith((".", "~", "/")):
+        raise CourseError(f"{preset_or_path}: no such folder; check the path, or give one of {', '.join(PRESETS)}")
+    return preset_or_path.replace("/", "--"), preset_or_path

@@ -1,0 +1,125 @@
+"""The ``course`` command: exit codes, one-line errors, JSON that a script can read."""
+
+import json
+import sys
+import types
+
+import pytest
+from typer.testing import CliRunner
+
+from course_lib import __version__, cli, facts, hardware, notebooks
+from course_lib.facts import Fact, FactSet
+from course_lib.files import CourseError, sha256
+
+
+@pytest.fixture
+def course():
+    runner = CliRunner()
+    return lambda *words: runner.invoke(cli.app, list(words))
+
+
+@pytest.fixture
+def two_facts(monkeypatch):
+    loaded = FactSet("tiny", (Fact("Paris Hilton", "P19", "New York City"),), (), (Fact("Oslo", "P17", "Norway"),), ())
+    monkeypatch.setattr(facts, "load_entityquestions", lambda source=None: loaded)
+
+
+def raising(error):
+    def function(*args, **kwargs):
+        raise error
+
+    return function
+
+
+def test_a_course_error_is_one_line_on_stderr(course, monkeypatch):
+    monkeypatch.setattr(notebooks, "run_all", raising(CourseError("05: cell 3 is empty; write it")))
+    result = course("run")
+    assert (result.exit_code, result.stderr) == (1, "course: 05: cell 3 is empty; write it\n")
+
+
+def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
+    monkeypatch.setattr(cli, "_verify", raising(CourseError("no sums; build")))
+    result = course("pocket", "verify")
+    assert (result.exit_code, result.stderr) == (1, "course: no sums; build\n")
+
+
+def test_an_interrupt_exits_with_130_and_says_how_to_go_on(course, monkeypatch):
+    monkeypatch.setattr(notebooks, "run_all", raising(KeyboardInterrupt()))
+    result = course("run")
+    assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
+
+
+def test_run_passes_names_preset_and_folder_on(course, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(notebooks, "run_all", lambda names, **options: calls.append((names, options)))
+    course("run", "05", "06", "--preset", "olmo2-1b", "--build", str(tmp_path))
+    assert calls == [(["05", "06"], {"preset": "olmo2-1b", "build_dir": tmp_path})]
+
+
+def test_build_check_counts_the_fresh_notebooks(course, monkeypatch):
+    monkeypatch.setattr(notebooks, "build", lambda names, check: ["a", "b"])
+    assert course("build", "--check").stdout == "Notebooks up to date: 2\n"
+
+
+def test_lab_without_jupyterlab_says_what_to_install(course, monkeypatch):
+    monkeypatch.setattr(cli.util, "find_spec", lambda name: None)
+    result = course("lab")
+    assert result.exit_code == 1 and "known-unknowns[lab]" in result.stderr
+
+
+def test_facts_as_json_has_totals_and_relations(course, two_facts):
+    assert json.loads(course("facts", "--json").stdout) == {
+        "name": "tiny",
+        "total": {"train": 1, "dev": 0, "test": 1, "ood": 0},
+        "relations": {
+            "P19": {"train": 1, "dev": 0, "test": 0, "ood": 0},
+            "P17": {"train": 0, "dev": 0, "test": 1, "ood": 0},
+        },
+    }
+
+
+def test_facts_summary_has_a_line_per_relation_and_the_totals(course, two_facts):
+    lines = course("facts", "--summary").stdout.splitlines()
+    assert len(lines) == 4 and lines[-1] == "tiny: train 1, dev 0, test 1, ood 0"
+
+
+def test_facts_of_a_missing_folder_is_one_line(course, tmp_path):
+    result = course("facts", "--data", str(tmp_path / "nowhere"))
+    assert result.exit_code == 1 and result.stderr.startswith("course: ") and result.stderr.count("\n") == 1
+
+
+def test_doctor_prints_the_report(course, monkeypatch):
+    monkeypatch.setattr(hardware, "doctor", lambda: "[OK] Python: 3.11")
+    assert course("doctor").stdout == "[OK] Python: 3.11\n"
+
+
+def test_doctor_as_json_has_machine_and_checks(course):
+    found = json.loads(course("doctor", "--json").stdout)
+    assert found["machine"]["cores"] >= 1 and {"name", "ok", "detail"} == set(found["checks"][0])
+
+
+def test_pocket_build_passes_on_only_what_was_given(course, monkeypatch):
+    calls = []
+    fake = types.ModuleType("course_lib.pocket.build")
+    fake.build = lambda **options: calls.append(options)
+    monkeypatch.setitem(sys.modules, "course_lib.pocket", types.ModuleType("course_lib.pocket"))
+    monkeypatch.setitem(sys.modules, "course_lib.pocket.build", fake)
+    course("pocket", "build", "--seed", "7")
+    assert calls == [{"seed": 7}]
+
+
+def test_verify_counts_the_listed_files(tmp_path):
+    (tmp_path / "weights").write_bytes(b"good")
+    (tmp_path / "all.sha256").write_text(f"{sha256(tmp_path / 'weights')}  weights\n")
+    assert cli._verify(tmp_path) == 1
+
+
+def test_verify_names_the_file_that_was_changed(tmp_path):
+    (tmp_path / "weights").write_bytes(b"bad")
+    (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
+    with pytest.raises(CourseError, match="weights: not the shipped file"):
+        cli._verify(tmp_path)
+
+
+def test_version_is_the_packages(course):
+    assert course("--version").stdout == f"known-unknowns {__version__}\n"
