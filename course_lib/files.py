@@ -74,4 +74,4 @@ def read_json(path: str | Path) -> Any:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg}); the file may be cut, fetch it again") from None
+        raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg}); it may be cut, fetch it again") from None

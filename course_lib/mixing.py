@@ -103,8 +103,8 @@ def mix(facts: Sequence[Fact], labelled: pd.DataFrame, *, unknown_percent: float
         n_unknown = round(size * unknown_percent / 100)
         known, unknown = pools.get((relation, False), []), pools.get((relation, True), [])
         if len(unknown) < n_unknown or len(known) < size - n_unknown:
-            raise CourseError(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows are needed, there are "
-                              f"{len(known)} and {len(unknown)}; lower the size of this relation or the share")
+            raise CourseError(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows are needed, there "
+                              f"are {len(known)} and {len(unknown)}; lower the size of this relation or the share")
         rows += rng.sample(known, len(known))[:size - n_unknown] + rng.sample(unknown, len(unknown))[:n_unknown]
     random.Random(seed).shuffle(rows)
     return Mix("D", unknown_percent, seed, tuple(rows))

@@ -196,7 +196,7 @@ def _end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> t
 
 def _paths(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt: Prompt, facts: Sequence[Fact],
            column: int) -> list[_Path]:
-    """The ways to write each answer: its tokens and an end; and, where its last token melts with a newline, that too."""
+    """The ways to write each answer: its tokens and an end; and, where they melt with a newline, the melted form."""
     encoded = encode_answers(tokenizer, prompt, facts)
     ended = _encode(tokenizer, [f"{prompt.text(fact.question)} {fact.object}\n" for fact in facts])
     ends, paths = _end_tokens(tokenizer, model), []

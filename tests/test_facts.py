@@ -42,7 +42,8 @@ def put(root: Path, split: str, relation: str, content: Any) -> Path:
 def folder(tmp_path: Path) -> Path:
     """All 55 files with one fact each: in P19's training file subject "train P19" has the answer "A"."""
     root = tmp_path / "eq"
-    for split, relations in (("train", IN_DISTRIBUTION), ("dev", IN_DISTRIBUTION + OUT_OF_DISTRIBUTION), ("test", tuple(QUESTIONS))):
+    nineteen = IN_DISTRIBUTION + OUT_OF_DISTRIBUTION
+    for split, relations in (("train", IN_DISTRIBUTION), ("dev", nineteen), ("test", tuple(QUESTIONS))):
         for relation in relations:
             put(root, split, relation, [record(relation, f"{split} {relation}", "A")])
     return root

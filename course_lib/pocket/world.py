@@ -23,10 +23,10 @@ class WorldConfig:
 
     seed: int = 0
     train: int = 280
-    dev: int = 40
-    test: int = 70
-    ood_dev: int = 40
-    ood_test: int = 80
+    dev: int = 30
+    test: int = 60
+    ood_dev: int = 30
+    ood_test: int = 60
     never_read: float = 0.25
     fewest: int = 4
     most: int = 256
@@ -57,7 +57,7 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class PocketFact:
-    """A fact with its split ("train", "dev", "test", "ood", "ood_dev"), the answer at the other grain, and its readings.
+    """A fact with its split (train, dev, test, ood or ood_dev), the answer at the other grain, and its readings.
 
     ``fine`` says whether the gold answer is the fine one; ``other`` is empty where the relation has one grain.
     """

@@ -1,0 +1,156 @@
+"""One preset's study: its facts, its model, what the model knew, and the runs that belong to them.
+
+The notebooks open a study in their first cell and never ask again which track they are on::
+
+    study = open_study()          # the pocket model without a GPU, a real model with one
+    labelled = study.labels()     # SliCK of all training, test and out-of-distribution facts, measured once
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
+from course_lib.files import CourseError, read_json, sha256, write_json, write_text
+from course_lib.finetune import TuneConfig
+from course_lib.mixing import Mix, known_only, mix, relation_sizes
+from course_lib.models import PRESETS, Loaded, default_preset, load
+from course_lib.runs import RunSpec
+from course_lib.slick import CATEGORIES, categorize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SETTINGS", "Settings", "Study", "open_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts a relation are used of each split.
+
+    ``per_relation`` maps a split to a number of facts; a split that is not named is used whole.
+    """
+
+    tune: TuneConfig = TuneConfig()
+    size: int = 480
+    rule: str = "known"
+    percents: tuple[float, ...] = (0, 25, 50, 75, 100)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    per_relation: dict[str, int] = field(default_factory=dict)
+
+
+SETTINGS: dict[str, Settings] = {
+    "pocket": Settings(),
+    # a first look on a real model; never run on real weights by us, see the README's tracks
+    "default": Settings(TuneConfig(epochs=12, lr=2e-4), size=600, seeds=(0,),
+                        per_relation={"train": 200, "dev": 40, "test": 60, "ood": 60}),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A preset, the folder for what it computes, and its settings."""
+
+    preset: str
+    folder: Path
+    settings: Settings
+
+    @functools.cached_property
+    def facts(self) -> FactSet:
+        """The facts, thinned out to ``settings.per_relation`` with a fixed seed."""
+        from course_lib import pocket
+
+        kind = PRESETS[self.preset].facts if self.preset in PRESETS else "entityquestions"
+        everything = pocket.load() if kind == "pocket" else load_entityquestions(os.environ.get("COURSE_DATA"))
+        limits = self.settings.per_relation
+        return FactSet(everything.name, **{
+            split: _thin(getattr(everything, split), limits.get(split))
+            for split in ("train", "dev", "test", "ood", "ood_dev")})
+
+    def load(self) -> Loaded:
+        """A fresh copy of the 4-bit base model and its tokenizer."""
+        return load(self.preset)
+
+    @functools.cached_property
+    def base(self) -> str:
+        """A digest of the base model's weights, or the Hub id where they are not local."""
+        source = Path(PRESETS[self.preset].source if self.preset in PRESETS else self.preset)
+        weights = sorted(source.glob("*.safetensors")) if source.is_dir() else []
+        return hashlib.sha256("".join(map(sha256, weights)).encode()).hexdigest()[:16] if weights else str(source)
+
+    def labels(self, *, progress: bool = True) -> pd.DataFrame:
+        """SliCK of train, test and ood facts, with a column ``split``; measured once and kept in the folder."""
+        import pandas as pd
+
+        path = self.folder / "labels" / f"{self.preset}.csv"
+        expected = {"base": self.base, "facts": _digest(self.facts)}
+        note = path.with_suffix(".json")
+        if not (path.is_file() and note.is_file() and read_json(note) == expected):
+            loaded = self.load()
+            splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
+            frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], self.facts.exemplars,
+                               progress=progress)
+            frame.insert(0, "split", [split for split, _ in splits])
+            write_text(path, frame.to_csv(index=False))
+            write_json(note, expected)
+        frame = pd.read_csv(path, keep_default_na=False)
+        for column in ("category", "drawn"):
+            frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
+        return frame
+
+    def mix(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> Mix:
+        """D or D_Known of this study: its size and relation mix are those of ``settings``."""
+        train = self.labels().query("split == 'train'").reset_index(drop=True)
+        sizes = relation_sizes(train, rule=self.settings.rule, limit=self.settings.size)
+        full = mix(self.facts.train, train, unknown_percent=unknown_percent, sizes=sizes, seed=seed)
+        return known_only(full) if variant == "D_Known" else full
+
+    def spec(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> RunSpec:
+        """The run of one mix and seed."""
+        tune = TuneConfig(**asdict(self.settings.tune) | {"seed": seed})
+        labels = hashlib.sha256(self.labels().to_csv().encode()).hexdigest()[:16]
+        return RunSpec(self.preset, variant, unknown_percent, seed, self.settings.size, tune, self.base, labels)
+
+    def plan(self) -> list[RunSpec]:
+        """All runs of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
+        mixes = [("D", percent) for percent in self.settings.percents]
+        mixes += [("D_Known", percent) for percent in self.settings.percents if 0 < percent < 100]
+        return [self.spec(percent, variant=variant, seed=seed) for seed in self.settings.seeds
+                for variant, percent in mixes]
+
+
+def open_study(preset: str | None = None, *, folder: str | Path | None = None,
+               settings: Settings | None = None) -> Study:
+    """Open the study of a preset, a Hub id or a model folder.
+
+    Without an argument the preset comes from the environment variable COURSE_PRESET, else it is "pocket" without a
+    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build``.
+
+    Raises:
+        CourseError: a preset that looks like a slip of the pen.
+    """
+    preset = preset or os.environ.get("COURSE_PRESET") or default_preset()
+    if preset not in PRESETS and "/" not in preset and not Path(preset).is_dir():
+        raise CourseError(f"preset {preset!r}: give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder")
+    chosen = settings or SETTINGS.get(preset, SETTINGS["default"])
+    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or "build"), chosen)
+
+
+def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:
+    if limit is None:
+        return tuple(facts)
+    return tuple(fact for group in by_relation(facts).values()
+                 for fact in random.Random(0).sample(group, min(limit, len(group))))
+
+
+def _digest(facts: FactSet) -> str:
+    used = [asdict(fact) for fact in (*facts.train, *facts.test, *facts.ood, *facts.exemplars)]
+    return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
