@@ -11,7 +11,8 @@ instead: 17 generations for each of 10 prompts.
 
 What is exact: the probability of the *canonical* tokens of the answer. A sampler may also spell the same text with
 other tokens, so the value is a lower bound; for common tokenizers the gap is small. Greedy bits have no such gap:
-where greedy decoding leaves the canonical tokens but not the text, it is followed to its end.
+where greedy decoding leaves the canonical tokens but not the text, it is followed to its end. They are what
+``generate(do_sample=False)`` writes after the prompt, special tokens skipped.
 
 Shapes: Q questions, P prompts, B rows of a batch, T tokens, V vocabulary.
 """
@@ -36,6 +37,7 @@ __all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "encode_answers", "exac
            "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
+SLACK = 32  # tokens beyond the bytes of an answer after which greedy decoding is taken to write spaces for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,18 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Tokens to force from ``start`` on, then any token of ``ends``, for the cell (question, prompt)."""
+    """Tokens to force from ``start`` on, then any token of ``ends``, for the cell (question, prompt).
+
+    ``prompt`` are the tokens that greedy decoding goes on from; None for a second spelling, which only adds
+    probability.
+    """
 
     cell: tuple[int, int]
     tokens: tuple[int, ...]
     start: int
     ends: tuple[int, ...]
     answer: str
+    prompt: tuple[int, ...] | None
 
 
 def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], prompts: Sequence[Prompt],
@@ -97,14 +104,18 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
 
     The shared prefix of a prompt is computed once; rows of similar length go together, at most ``batch_tokens``
     tokens a batch. ``top_k=0`` keeps the whole vocabulary; ``temperature=None`` finds the greedy bits alone. The
-    model is put in evaluation mode for the pass.
+    model is put in evaluation mode for the pass. Sampling settings stored with the model, such as Qwen's
+    ``top_p=0.8``, play no part: the distribution is the one asked for here.
 
     Raises:
-        CourseError: the model's own generation settings would change the distribution.
+        CourseError: the model's own generation settings would change the distribution, or the temperature is not
+            above 0.
     """
     import torch
 
     refuse_changed_distribution(model)
+    if temperature is not None and not temperature > 0:
+        raise CourseError(f"temperature {temperature}: it must be above 0; None finds the greedy answers alone")
     shape = (len(facts), len(prompts))
     scores = Scores(np.zeros(shape, bool), np.full(shape, -np.inf), np.full(shape, np.inf))
     training = model.training
@@ -134,10 +145,11 @@ def refuse_changed_distribution(model: PreTrainedModel) -> None:
     config = model.generation_config
     neutral = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
                "bad_words_ids": None, "suppress_tokens": None, "begin_suppress_tokens": None, "sequence_bias": None,
-               "min_length": 0, "min_new_tokens": None, "forced_eos_token_id": None, "forced_bos_token_id": None}
+               "min_length": 0, "min_new_tokens": 0, "forced_eos_token_id": None, "forced_bos_token_id": None,
+               "exponential_decay_length_penalty": None, "guidance_scale": 1.0, "num_beams": 1, "stop_strings": None}
     for name, value in neutral.items():
         found = getattr(config, name, None)
-        if found is not None and found != value:
+        if found not in (None, value, []):
             raise CourseError(f"generation_config.{name} = {found} changes what the model answers; set "
                               f"model.generation_config.{name} = {value} before scoring, and say so in your report")
 
@@ -147,26 +159,38 @@ def refuse_changed_distribution(model: PreTrainedModel) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt and its answer as tokens; the answer begins at ``start``."""
+    """A prompt and its answer as tokens; the answer begins at ``start``. ``prompt`` are the tokens of the prompt alone.
+
+    ``start < len(prompt)`` where the end of the prompt melts with the answer.
+    """
 
     tokens: tuple[int, ...]
     start: int
+    prompt: tuple[int, ...] = ()
 
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, facts: Sequence[Fact]) -> list[Encoded]:
     """Prompt and gold answer of every fact, without an end token.
 
     Where the last token of a prompt melts with the answer, the answer starts at the first token that differs.
+
+    Raises:
+        CourseError: no token stands before an answer, so that nothing could predict its first token.
     """
     texts = [prompt.text(fact.question) for fact in facts]
     whole = _encode(tokenizer, [f"{text} {fact.object}" for text, fact in zip(texts, facts, strict=True)])
-    return [Encoded(tuple(after), _common(before, after))
-            for before, after in zip(_encode(tokenizer, texts), whole, strict=True)]
+    encoded = [Encoded(tuple(after), _common(before, after), tuple(before))
+               for before, after in zip(_encode(tokenizer, texts), whole, strict=True)]
+    for row, text in zip(encoded, texts, strict=True):
+        if row.start == 0:
+            raise CourseError(f"no token of the prompt {text!r} stands before the answer; put some text in front")
+    return encoded
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Tokens of texts that go on: with a beginning-of-text token where the tokenizer adds one, without an end."""
-    return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in tokenizer(texts)["input_ids"]]
+    encoded = tokenizer(texts)["input_ids"] if texts else []  # transformers 5 fails on an empty list
+    return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in encoded]
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
@@ -175,23 +199,27 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The text that each token adds after other text (a first token may lose its leading space when decoded alone)."""
+def _strings(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
+    """The text that each token adds after other text (a first token may lose its leading space when decoded alone).
+
+    ``size`` is ``len(tokenizer)``: a tokenizer that has grown is read again.
+    """
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     before = len(tokenizer.decode(anchor))
-    return [tokenizer.decode([*anchor, token])[before:] for token in range(len(tokenizer))]
+    count = max(size, *tokenizer.get_vocab().values(), 0) + 1
+    return [text[before:] for text in tokenizer.decode([[*anchor, token] for token in range(count)])]
 
 
 @functools.lru_cache(maxsize=512)
-def _tokens_beginning(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return tuple(token for token, string in enumerate(_strings(tokenizer)) if string.startswith(text))
+def _tokens_beginning(tokenizer: PreTrainedTokenizerBase, size: int, text: str) -> tuple[int, ...]:
+    return tuple(token for token, string in enumerate(_strings(tokenizer, size)) if string.startswith(text))
 
 
 def _end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[int, ...]:
     """End of text (the tokenizer's and the model's) and every token that begins with a newline."""
     declared = getattr(model.generation_config, "eos_token_id", None)
     stops = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
-    return tuple(sorted(stops | set(_tokens_beginning(tokenizer, "\n"))))
+    return tuple(sorted(stops | set(_tokens_beginning(tokenizer, len(tokenizer), "\n"))))
 
 
 def _paths(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt: Prompt, facts: Sequence[Fact],
@@ -200,14 +228,21 @@ def _paths(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt: P
     encoded = encode_answers(tokenizer, prompt, facts)
     ended = _encode(tokenizer, [f"{prompt.text(fact.question)} {fact.object}\n" for fact in facts])
     ends, paths = _end_tokens(tokenizer, model), []
-    for row, (fact, gold) in enumerate(zip(facts, encoded, strict=True)):
-        paths.append(_Path((row, column), gold.tokens, gold.start, ends, fact.object))
-        kept = _common(gold.tokens, ended[row])
-        if kept < len(gold.tokens):
-            rest = tokenizer.decode(gold.tokens)[len(tokenizer.decode(gold.tokens[:kept])):]
-            melted = _tokens_beginning(tokenizer, rest + "\n")
-            paths.append(_Path((row, column), gold.tokens[:kept], min(gold.start, kept), melted, fact.object))
+    for row, (fact, gold, melted) in enumerate(zip(facts, encoded, ended, strict=True)):
+        paths.append(_Path((row, column), gold.tokens, gold.start, ends, fact.object, gold.prompt))
+        spelled = tuple(melted[:-1])
+        if spelled != gold.tokens and (others := _melted_ends(tokenizer, melted[-1])):
+            start = min(gold.start, _common(gold.tokens, spelled))
+            paths.append(_Path((row, column), spelled, start, others, fact.object, None))
     return paths
+
+
+def _melted_ends(tokenizer: PreTrainedTokenizerBase, last: int) -> tuple[int, ...]:
+    """All tokens that begin as ``last`` does, up to its newline; none if it holds no newline."""
+    head, newline, _ = _strings(tokenizer, len(tokenizer))[last].partition("\n")
+    if "\ufffd" in head:  # a part of a character: other parts look the same
+        return (last,)
+    return _tokens_beginning(tokenizer, len(tokenizer), head + newline) if newline else ()
 
 
 # ---------------------------------------------------------------- the pass
@@ -240,8 +275,11 @@ def _batches(paths: list[_Path], shared: int, batch_tokens: int) -> Iterator[lis
 def _prefill(model: PreTrainedModel, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Keys and values of the shared prefix: one (1, heads, T, head size) pair a layer."""
     import torch
+    from transformers import DynamicCache
 
-    out = model(input_ids=torch.tensor([list(tokens)], device=model.device), use_cache=True, logits_to_keep=1)
+    # the model's own cache may keep only a sliding window, which is not enough to go on from
+    out = model(input_ids=torch.tensor([list(tokens)], device=model.device), past_key_values=DynamicCache(),
+                use_cache=True, logits_to_keep=1)
     return [(layer.keys, layer.values) for layer in out.past_key_values.layers]
 
 
@@ -284,21 +322,20 @@ def _steps(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: li
 def _add_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scores: Scores, batch: list[_Path],
                 steps: _Steps) -> None:
     """Compare the most likely token of every step with the forced one, and keep the smallest margin of each row."""
-    top = steps.logits.topk(2, dim=-1)
-    best, forced = top.indices[:, 0].tolist(), steps.forced.tolist()
-    margin = (top.values[:, 0] - top.values[:, 1]).tolist()
+    top = steps.logits.topk(2, dim=-1).values
+    best, margin = steps.logits.argmax(-1).tolist(), (top[:, 0] - top[:, 1]).tolist()  # generate breaks ties by argmax
     position = 0
     for path in batch:
-        count = len(path.tokens) - path.start + 1
-        chosen, wanted = best[position:position + count], forced[position:position + count - 1]
-        scores.margin[path.cell] = min(scores.margin[path.cell], *margin[position:position + count])
-        position += count
-        same = _common(chosen, wanted)
-        if same == len(wanted) and chosen[-1] in path.ends:
-            scores.greedy[path.cell] = True
-        elif not scores.greedy[path.cell]:
-            tokens = [*path.tokens[:path.start + same], chosen[same]]
-            scores.greedy[path.cell] = _follow_greedy(model, tokenizer, tokens, path)
+        span = slice(position, position + len(path.tokens) - path.start + 1)
+        position = span.stop
+        if path.prompt is None:
+            continue
+        scores.margin[path.cell] = min(margin[span])
+        tokens = list(path.prompt)
+        if path.start == len(path.prompt):
+            same = _common(best[span], path.tokens[path.start:])
+            tokens = [*path.tokens[:path.start + same], best[span][same]]
+        scores.greedy[path.cell] = _follow_greedy(model, tokenizer, tokens, path)
 
 
 def _add_probability(scores: Scores, batch: list[_Path], steps: _Steps, temperature: float, top_k: int) -> None:
@@ -312,7 +349,8 @@ def _add_probability(scores: Scores, batch: list[_Path], steps: _Steps, temperat
     last = log_p[~inner]  # one a row, in the order of the rows
     for ends in {path.ends for path in batch}:
         rows = torch.tensor([row for row, path in enumerate(batch) if path.ends == ends], device=log_p.device)
-        total[rows] += last[rows][:, torch.tensor(ends, device=log_p.device)].logsumexp(-1)
+        known = torch.tensor([end for end in ends if end < log_p.shape[1]], dtype=torch.long, device=log_p.device)
+        total[rows] += last[rows][:, known].logsumexp(-1)
     for path, value in zip(batch, total.tolist(), strict=True):
         scores.log_probability[path.cell] = np.logaddexp(scores.log_probability[path.cell], value)
 
@@ -330,13 +368,14 @@ def _follow_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, t
     """Go on decoding greedily as long as the text can still become the answer: other tokens may spell it too."""
     import torch
 
-    stops = set(_end_tokens(tokenizer, model))
+    first = len(path.prompt)
+    longest = first + len(path.answer.encode()) + SLACK
     while True:
-        ended = tokens[-1] in stops
-        text = "".join(_strings(tokenizer)[token] for token in tokens[path.start:len(tokens) - ended])
-        if ended or "\n" in text:
+        ended = len(tokens) > first and tokens[-1] in path.ends
+        text = tokenizer.decode(tokens[first:len(tokens) - ended], skip_special_tokens=True)
+        if ended or "\n" in text or len(tokens) > longest:
             return is_match(text, path.answer)
-        if not (path.answer.startswith(text.lstrip().rstrip("\ufffd")) or text.strip() == path.answer):
+        if not path.answer.startswith(text.strip().rstrip("\ufffd")):
             return False
         logits = model(input_ids=torch.tensor([tokens], device=model.device), use_cache=False, logits_to_keep=1).logits
         tokens = [*tokens, int(logits[0, -1].argmax())]

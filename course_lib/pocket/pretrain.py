@@ -27,10 +27,10 @@ class PretrainConfig:
 
     seed: int = 2
     vocabulary: int = 2048
-    hidden: int = 256
-    intermediate: int = 704
+    hidden: int = 192
+    intermediate: int = 512
     layers: int = 4
-    heads: int = 4
+    heads: int = 3
     length: int = 256
     batch: int = 8
     lr: float = 3e-3
