@@ -2,7 +2,8 @@
 
 The base stays frozen in NF4. Each linear layer W gets W x + (alpha / r) B A x with trainable A (r, in) and
 B (out, r), B = 0 at the start. A row is "Answer the following question.", the question and the answer; the loss is
-the cross-entropy of the answer's tokens and the end of text, nothing else. The learning rate is constant, as in the paper, after a linear warm-up.
+the cross-entropy of the answer's tokens and the end of text, nothing else. The learning rate is constant, as in the
+paper, after a linear warm-up.
 
 After every epoch five numbers are kept, all exact match of the greedy answer in percent: how much of the Known and
 of the Unknown training rows is fitted, and accuracy on dev, test and out-of-distribution questions. EARLY_STOP is the
@@ -179,8 +180,8 @@ class _Stepper:
         # float16 gradients underflow without a scaled loss; the scaler does nothing elsewhere
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.dtype == torch.float16)
         self.trainable = trainable
-        rising = config.warmup * math.ceil(len(self.rows) / config.batch)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(1, (step + 1) / (rising + 1)))
+        rising = 1 + config.warmup * math.ceil(len(self.rows) / config.batch)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(1, (step + 1) / rising))
 
     def epoch(self) -> float:
         """One pass over the rows in a new order; returns the mean loss in nats a token."""

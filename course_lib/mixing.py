@@ -66,7 +66,7 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
     sizes down, in proportion, to about that many rows in all.
 
     Raises:
-        CourseError: an unknown rule, or nothing to draw from.
+        CourseError: an unknown rule, nothing to draw from, or a limit that leaves no row.
     """
     if rule not in ("category", "known"):
         raise CourseError(f"rule {rule!r}: use 'category' (the paper's) or 'known'")
@@ -80,7 +80,11 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
         raise CourseError(f"no relation has rows of every one of {', '.join(names)}: {counts.sum().to_dict()}; label "
                           f"more facts or take rule='known'")
     if limit is not None and limit < sizes.sum():
-        sizes = (sizes * limit / sizes.sum()).round()
+        scaled = (sizes * limit / sizes.sum()).round()
+        if scaled.sum() == 0:
+            raise CourseError(f"limit = {limit}: no row is left for any of {(sizes > 0).sum()} relations; give at least "
+                              f"one row a relation")
+        sizes = scaled
     return {relation: int(size) for relation, size in sizes.items() if size}
 
 
@@ -92,7 +96,8 @@ def mix(facts: Sequence[Fact], labelled: pd.DataFrame, *, unknown_percent: float
     so that two shares differ in nothing but the rows that were exchanged.
 
     Raises:
-        CourseError: the percentage is not within 0 ... 100, or a relation has too few rows (the counts are named).
+        CourseError: the percentage is not within 0 ... 100, a relation has too few rows (the counts are named), or
+            ``labelled`` is not about ``facts``.
     """
     if not 0 <= unknown_percent <= 100:
         raise CourseError(f"unknown_percent {unknown_percent}: give a percentage from 0 to 100")
@@ -117,7 +122,13 @@ def known_only(full: Mix) -> Mix:
 
 def _pools(facts: Sequence[Fact], labelled: pd.DataFrame) -> dict[tuple[str, bool], list[Row]]:
     pools: dict[tuple[str, bool], list[Row]] = {}
-    for fact, category in zip(facts, labelled["category"].astype(str), strict=True):
+    if len(facts) != len(labelled):
+        raise CourseError(f"{len(facts)} facts and {len(labelled)} labelled rows: give the rows of these facts alone, "
+                          f"for example those of split 'train'")
+    for number, (fact, category) in enumerate(zip(facts, labelled["category"].astype(str), strict=True)):
+        if category not in CATEGORIES:
+            raise CourseError(f"labelled row {number}: category {category!r} is none of {', '.join(CATEGORIES)}; label "
+                              f"the facts again")
         row = Row(fact, category)
         pools.setdefault((fact.relation, row.unknown), []).append(row)
     return pools

@@ -11,6 +11,9 @@ and layers with odd sizes crash. :func:`keep_exact_on_cpu` turns the repacking o
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,9 +81,10 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     dtype = getattr(torch, compute_dtype(torch.cuda.get_device_capability() if device == "cuda" else None))
     quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map={"": device}, use_safetensors=True,
-                                                     trust_remote_code=False, **quantization)
+        with _quiet(source):
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map={"": device},
+                                                         use_safetensors=True, trust_remote_code=False, **quantization)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
@@ -89,6 +93,22 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     model.requires_grad_(False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return Loaded(name, model.eval(), tokenizer)
+
+
+@contextmanager
+def _quiet(source: str) -> Iterator[None]:
+    """No bar for a model that lies on this disk, and no call for an optional kernel that we turn off anyway."""
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    silence = Path(source).is_dir() and transformers_logging.is_progress_bar_enabled()
+    if silence:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silence:
+            transformers_logging.enable_progress_bar()
 
 
 def nf4_config(compute: torch.dtype) -> object:

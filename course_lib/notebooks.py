@@ -23,7 +23,8 @@ from course_lib.files import write_text
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["NotebookError", "build", "execute", "find_root", "problems", "read_source", "run_all", "source_paths"]
+__all__ = ["NotebookError", "build", "build_folder", "execute", "find_root", "problems", "read_source", "run_all",
+           "source_paths"]
 
 KEY = "known_unknowns"
 TITLE = "Known Unknowns: the course, run from start to end"
@@ -117,7 +118,7 @@ def build(
     paths = source_paths(names, root=root)
     if check:
         return _check(paths, root=root, orphans=not names)
-    env = {"COURSE_BUILD": str(_build_folder(root)), "COURSE_PRESET": STORED_PRESET}
+    env = {"COURSE_BUILD": str(build_folder(root)), "COURSE_PRESET": STORED_PRESET}
     built = []
     for path in paths:
         started, notebook = time.monotonic(), read_source(path)
@@ -147,7 +148,7 @@ def run_all(
         NotebookError: a cell failed; the copy of that notebook holds what was executed, and the traceback.
     """
     root = Path(root) if root else find_root()
-    folder = _build_folder(root, build_dir)
+    folder = build_folder(root, build_dir)
     preset = preset or os.environ.get("COURSE_PRESET") or STORED_PRESET
     env = {"COURSE_BUILD": str(folder), "COURSE_PRESET": preset}
     page, chapters = folder / "report.html", []
@@ -217,9 +218,9 @@ def _stored(source: Path, root: Path) -> Path:
     return root / "notebooks" / f"{source.stem}.ipynb"
 
 
-def _build_folder(root: Path, folder: str | Path | None = None) -> Path:
+def build_folder(root: Path | None = None, folder: str | Path | None = None) -> Path:
     """The given folder, else that of ``COURSE_BUILD``, else ``build`` in the repository; absolute, for the kernel."""
-    return Path(folder or os.environ.get("COURSE_BUILD") or root / "build").resolve()
+    return Path(folder or os.environ.get("COURSE_BUILD") or (root or find_root()) / "build").resolve()
 
 
 def _write(notebook: NotebookNode, path: Path) -> Path:

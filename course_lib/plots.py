@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from course_lib.analysis import over_seeds, stops
+from course_lib.analysis import RUN, over_seeds, stops
+from course_lib.files import CourseError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,20 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
+def _one_run(epochs: pd.DataFrame) -> None:
+    runs = epochs.loc[epochs["epoch"] > 0, RUN].drop_duplicates()
+    if len(runs) != 1:
+        raise CourseError(f"epochs of {len(runs)} runs: choose one, for example "
+                          f"epochs.query(\"variant == 'D' and unknown_percent == 50 and seed == 0\")")
+
+
 def run_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """One run by epoch (paper, Fig. 1): Known and Unknown rows fitted, dev accuracy, and where EARLY_STOP falls."""
+    """One run by epoch (paper, Fig. 1): Known and Unknown rows fitted, dev accuracy, and where EARLY_STOP falls.
+
+    Raises:
+        CourseError: the epochs of several runs, or of none.
+    """
+    _one_run(epochs)
     ax = _axes(ax)
     for column, name, colour, style in (("known_fitted", "Known rows fitted", "known", "o-"),
                                         ("unknown_fitted", "Unknown rows fitted", "unknown", "s--"),
@@ -63,7 +76,8 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
             line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
             ax.errorbar(line["unknown_percent"], line["mean"], bars, linestyle=LINES[variant], marker=MARKERS[stop],
-                        color=COLOURS[stop], capsize=3, label=f"{stop}, {variant}", fillstyle="full" if variant == "D" else "none")
+                        color=COLOURS[stop], capsize=3, label=f"{stop}, {variant}",
+                        fillstyle="full" if variant == "D" else "none")
     if published:
         _published_points(ax)
     top = ax.get_ylim()[1]
@@ -114,6 +128,7 @@ def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def describe_run(epochs: pd.DataFrame) -> str:
     """A sentence for :func:`run_curve`."""
+    _one_run(epochs)
     first, last = (stops(epochs).set_index("stop").loc[name] for name in ("EARLY_STOP", "CONVERGENCE"))
     fitted = " and ".join(f"{first[f'{kind}_fitted']:.0f} % of {kind.capitalize()}" for kind in ("known", "unknown")
                           if first[f"{kind}_fitted"] == first[f"{kind}_fitted"])

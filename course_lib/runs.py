@@ -53,6 +53,13 @@ class RunSpec:
     base: str
     labels: str
 
+    def __post_init__(self) -> None:
+        # 25, 25.0 and NumPy's 25 are one run: all must give one name
+        percent = float(self.unknown_percent)
+        object.__setattr__(self, "unknown_percent", int(percent) if percent.is_integer() else percent)
+        for name in ("seed", "size"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+
     @property
     def name(self) -> str:
         """The name of the run's folder."""
@@ -70,9 +77,9 @@ class RunWriter:
     def __init__(self, spec: RunSpec, root: str | Path) -> None:
         self.spec, self.folder, self.start = spec, spec.folder(root), time.perf_counter()
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "epochs.jsonl").unlink(missing_ok=True)
         self.best = float("-inf")
-        self.status("running")
+        self.status("running")  # first, so that a kill in between leaves no completed run without epochs
+        (self.folder / "epochs.jsonl").unlink(missing_ok=True)
 
     def epoch(self, record: EpochRecord, model: PeftModel) -> None:
         """Keep one record, and the adapter where dev is better than in all epochs before."""
@@ -124,8 +131,8 @@ def read_history(folder: str | Path) -> History:
     """
     path = Path(folder) / "epochs.jsonl"
     if not path.is_file():
-        raise DataError(f"{path}: no such file; the run has not begun, start it again")
-    lines, records = path.read_text(encoding="utf-8").splitlines(), []
+        raise DataError(f"{path}: no such file; delete the folder, if there is one, and run again")
+    lines, records = path.read_text(encoding="utf-8", errors="replace").splitlines(), []
     for number, line in enumerate(lines, 1):
         try:
             records.append(EpochRecord(**json.loads(line)))
@@ -141,11 +148,13 @@ def read_runs(root: str | Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
     Columns: preset, variant, unknown_percent, seed, and those of :class:`course_lib.finetune.EpochRecord`.
 
     Raises:
-        DataError: a run is not completed; the message names it.
+        DataError: there are no runs, or one is not completed; the message names it.
     """
     import pandas as pd
 
-    frames = []
+    specs, frames = list(specs), []
+    if not specs:
+        raise DataError(f"{root}: no runs were asked for; give at least one, for example study.plan()")
     for spec in specs:
         if not is_completed(spec, root):
             raise DataError(f"{spec.folder(root)}: not completed; run the sweep again, it goes on from there")
@@ -169,6 +178,9 @@ def _surroundings() -> dict[str, Any]:
 
 def _commit() -> str:
     here = Path(__file__).parent
-    found = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True,
-                           check=False)
+    try:
+        found = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True,
+                               text=True, check=False)
+    except OSError:  # git is not installed
+        return ""
     return found.stdout.strip() if found.returncode == 0 else ""

@@ -375,7 +375,13 @@ def _follow_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, t
         text = tokenizer.decode(tokens[first:len(tokens) - ended], skip_special_tokens=True)
         if ended or "\n" in text or len(tokens) > longest:
             return is_match(text, path.answer)
-        if not path.answer.startswith(text.strip().rstrip("\ufffd")):
+        if not _can_become(text.strip(), path.answer):
             return False
         logits = model(input_ids=torch.tensor([tokens], device=model.device), use_cache=False, logits_to_keep=1).logits
         tokens = [*tokens, int(logits[0, -1].argmax())]
+
+
+def _can_become(text: str, answer: str) -> bool:
+    """Whether a text may go on to be the answer; bytes that are no letter yet ("\ufffd") may still become any."""
+    sure, wanted = text.split("\ufffd")[0], answer.split("\ufffd")[0]
+    return answer.startswith(sure) or (wanted != answer and sure.startswith(wanted))

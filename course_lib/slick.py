@@ -39,8 +39,10 @@ def draw_prompts(exemplars: Sequence[Fact], *, n_prompts: int = 10, shots: int =
     """The few-shot prompts of every relation: the same for all its questions (paper, App. C).
 
     Raises:
-        CourseError: a relation has fewer exemplars than ``shots``.
+        CourseError: a relation has fewer exemplars than ``shots``, or no prompt at all is asked for.
     """
+    if n_prompts < 1:
+        raise CourseError(f"n_prompts = {n_prompts}: at least one prompt is needed; the paper takes 10")
     prompts = {}
     for relation, facts in by_relation(exemplars).items():
         if len(facts) < shots:
@@ -86,11 +88,13 @@ def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts
     object, question, and those of :func:`label`.
 
     Raises:
-        CourseError: a relation of ``facts`` has no exemplars.
+        CourseError: there are no facts, or a relation of ``facts`` has no exemplars.
     """
     import pandas as pd
     from tqdm.auto import tqdm
 
+    if not facts:
+        raise CourseError("categorize: no facts were given; pass at least one, for example facts.test")
     prompts = exemplars if isinstance(exemplars, Mapping) else draw_prompts(
         exemplars, n_prompts=n_prompts, shots=shots, seed=seed)
     index: dict[str, list[int]] = defaultdict(list)

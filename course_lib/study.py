@@ -63,6 +63,14 @@ class Study:
     folder: Path
     settings: Settings
 
+    @property
+    def name(self) -> str:
+        """The preset as the name of a file or folder: that of a model folder, "owner--name" for a Hub id."""
+        path = Path(self.preset).expanduser()
+        if self.preset not in PRESETS and path.is_dir():
+            return path.resolve().name
+        return self.preset.replace("/", "--")
+
     @functools.cached_property
     def facts(self) -> FactSet:
         """The facts, thinned out to ``settings.per_relation`` with a fixed seed."""
@@ -82,7 +90,7 @@ class Study:
     @functools.cached_property
     def base(self) -> str:
         """A digest of the base model's weights, or the Hub id where they are not local."""
-        source = Path(PRESETS[self.preset].source if self.preset in PRESETS else self.preset)
+        source = Path(PRESETS[self.preset].source if self.preset in PRESETS else self.preset).expanduser()
         weights = sorted(source.glob("*.safetensors")) if source.is_dir() else []
         return hashlib.sha256("".join(map(sha256, weights)).encode()).hexdigest()[:16] if weights else str(source)
 
@@ -90,7 +98,7 @@ class Study:
         """SliCK of train, test and ood facts, with a column ``split``; measured once and kept in the folder."""
         import pandas as pd
 
-        path = self.folder / "labels" / f"{self.preset}.csv"
+        path = self.folder / "labels" / f"{self.name}.csv"
         expected = {"base": self.base, "facts": _digest(self.facts)}
         note = path.with_suffix(".json")
         if not (path.is_file() and note.is_file() and read_json(note) == expected):
@@ -107,7 +115,12 @@ class Study:
         return frame
 
     def mix(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> Mix:
-        """D or D_Known of this study: its size and relation mix are those of ``settings``."""
+        """D or D_Known of this study: its size and relation mix are those of ``settings``.
+
+        Raises:
+            CourseError: another variant.
+        """
+        _check(variant)
         train = self.labels().query("split == 'train'").reset_index(drop=True)
         sizes = relation_sizes(train, rule=self.settings.rule, limit=self.settings.size)
         full = mix(self.facts.train, train, unknown_percent=unknown_percent, sizes=sizes, seed=seed)
@@ -115,16 +128,21 @@ class Study:
 
     def spec(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> RunSpec:
         """The run of one mix and seed."""
-        tune = TuneConfig(**asdict(self.settings.tune) | {"seed": seed})
+        _check(variant)
+        tune = TuneConfig(**asdict(self.settings.tune) | {"seed": int(seed)})
         labels = hashlib.sha256(self.labels().to_csv().encode()).hexdigest()[:16]
-        return RunSpec(self.preset, variant, unknown_percent, seed, self.settings.size, tune, self.base, labels)
+        return RunSpec(self.name, variant, unknown_percent, seed, self.settings.size, tune, self.base, labels)
+
+    @property
+    def variants(self) -> list[tuple[str, float]]:
+        """The mixes of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
+        percents = self.settings.percents
+        return [("D", percent) for percent in percents] + [("D_Known", p) for p in percents if 0 < p < 100]
 
     def plan(self) -> list[RunSpec]:
-        """All runs of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
-        mixes = [("D", percent) for percent in self.settings.percents]
-        mixes += [("D_Known", percent) for percent in self.settings.percents if 0 < percent < 100]
+        """All runs of the sweep: every mix with every seed."""
         return [self.spec(percent, variant=variant, seed=seed) for seed in self.settings.seeds
-                for variant, percent in mixes]
+                for variant, percent in self.variants]
 
 
 def open_study(preset: str | None = None, *, folder: str | Path | None = None,
@@ -142,6 +160,11 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
         raise CourseError(f"preset {preset!r}: give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder")
     chosen = settings or SETTINGS.get(preset, SETTINGS["default"])
     return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or "build"), chosen)
+
+
+def _check(variant: str) -> None:
+    if variant not in ("D", "D_Known"):
+        raise CourseError(f"variant {variant!r}: use 'D' or 'D_Known'")
 
 
 def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:

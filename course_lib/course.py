@@ -1,0 +1,98 @@
+"""The whole course headless, as ``make course`` runs it: measure, sweep, summarise, execute the notebooks, compare.
+
+The long work comes first, with a bar and the time left; the notebooks then draw from what it left in the build
+folder, so each of them takes seconds. Everything that is finished is kept and used again by the next run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib import analysis, notebooks
+from course_lib.files import write_json
+from course_lib.slick import shares
+from course_lib.study import Study, open_study
+from course_lib.sweep import sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["draw_curve", "run_course", "summarise"]
+
+
+def run_course(names: Sequence[str] | None = None, *, preset: str | None = None, build_dir: str | Path | None = None,
+               echo: Callable[[str], None] = print) -> Path:
+    """Run everything, or only the notebooks that are named; returns the path of the report.
+
+    Writes ``summary.json``, ``curve.png``, ``report.html``, ``notebooks/``, ``labels/`` and ``runs/`` into the build
+    folder.
+    """
+    folder = Path(build_dir).resolve() if build_dir else notebooks.build_folder()
+    study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder)
+    if names:
+        return notebooks.run_all(names, preset=study.preset, build_dir=folder, echo=echo)
+    runs = len(study.variants) * len(study.settings.seeds)
+    echo(f"Preset {study.preset}: measuring what it knows, then {runs} fine-tuning runs (finished ones are used again)")
+    epochs = sweep(study)
+    summary = summarise(study, epochs)
+    write_json(folder / "summary.json", summary)
+    draw_curve(epochs, folder / "curve.png", preset=study.preset)
+    page = notebooks.run_all(preset=study.preset, build_dir=folder, echo=echo)
+    for line in compared_with_the_paper(summary):
+        echo(line)
+    echo(f"The curve: {folder / 'curve.png'}; the numbers: {folder / 'summary.json'}")
+    return page
+
+
+def summarise(study: Study, epochs: pd.DataFrame) -> dict[str, Any]:
+    """The content of ``summary.json``: category shares of the training facts, never-read facts, every run, claims."""
+    labelled = study.labels(progress=False)
+    train = labelled[labelled["split"] == "train"]
+    return analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=study.preset)
+
+
+def never_read_unknown(study: Study, labelled: pd.DataFrame) -> float | None:
+    """Fraction of the never-read facts that come out Unknown; None where nobody knows what the model has read."""
+    from course_lib import pocket
+
+    if study.facts.name != "pocket":
+        return None
+    keys = ["relation", "subject", "object"]
+    joined = labelled.merge(pocket.readings()[[*keys, "total"]], on=keys)
+    return shares(joined[joined["total"] == 0])["Unknown"]
+
+
+def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:
+    """One line a claim: whether it holds here, what was measured, what the paper says."""
+    lines = [f"How the curve compares with the paper (preset {summary['preset']}):"]
+    for claim in summary["claims"]:
+        verdict = "holds" if claim["holds"] else "DOES NOT HOLD"
+        lines += [f"  {verdict}: {claim['claim']}", f"      here: {claim['measured']}",
+                  f"      paper: {claim['published']}"]
+    return lines
+
+
+def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
+    """The figure of the README: one run by epoch, and the hallucination curves in and out of distribution."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    from course_lib import plots
+    from course_lib.files import write_bytes
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    half = epochs.query("variant == 'D' and unknown_percent == 50 and seed == seed.min()")
+    plots.run_curve(half, ax=first).set_title("50 % Unknown, one seed")
+    variants = ("D", "D_Known") if (epochs["variant"] == "D_Known").any() else ("D",)
+    plots.hallucination_curve(epochs, variants=variants, ax=second).set_title("in distribution")
+    plots.hallucination_curve(epochs, measure="ood", ax=third).set_title("out of distribution")
+    figure.suptitle(f"Fine-tuning on facts that the model did not know (preset {preset}, "
+                    f"{epochs['seed'].nunique()} seeds)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return write_bytes(path, buffer.getvalue())
