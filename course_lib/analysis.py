@@ -131,11 +131,10 @@ def claims(epochs: pd.DataFrame) -> list[Claim]:
     if not percents:
         raise CourseError("no epoch of D after the untuned one; run the sweep, or give all of its epochs")
     early, late = ([test["D", p, stop] for p in percents] for stop in ("EARLY_STOP", "CONVERGENCE"))
-    found = [_rises_then_falls(stopped), _unknown_does_harm(test, percents),
+    slopes = [_falls_with_unknown(percents, late), _early_stop_is_mild(percents, early),
+              _gap_widens(percents, early, late)] if len(percents) > 1 else []
+    found = [_rises_then_falls(stopped), *slopes, _unknown_does_harm(test, percents),
              _milder_out_of_distribution(test, ood, percents)]
-    if len(percents) > 1:
-        found[1:1] = [_falls_with_unknown(percents, late), _early_stop_is_mild(percents, early),
-                      _gap_widens(percents, early, late)]
     return [claim for claim in found if claim]
 
 

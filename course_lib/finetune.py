@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError
 from course_lib.mixing import Mix
+from course_lib.models import merged_for_evaluation
 from course_lib.scoring import INSTRUCTION, Encoded, encode_answers, exact_match
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups:
              batch_tokens: int = 4096) -> dict[str, float | None]:
     """Exact match of the greedy answers in percent for each named group of facts; None for an empty group."""
     everything = [fact for facts in groups.values() for fact in facts]
-    right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
+    with merged_for_evaluation(model):
+        right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
     result, start = {}, 0
     for name, facts in groups.items():
         result[name] = 100 * float(right[start:start + len(facts)].mean()) if len(facts) else None

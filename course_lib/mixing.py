@@ -82,8 +82,8 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
     if limit is not None and limit < sizes.sum():
         scaled = (sizes * limit / sizes.sum()).round()
         if scaled.sum() == 0:
-            raise CourseError(f"limit = {limit}: no row is left for any of {(sizes > 0).sum()} relations; give at least "
-                              f"one row a relation")
+            raise CourseError(f"limit = {limit}: it leaves no row to any of {(sizes > 0).sum()} relations; give at "
+                              f"least one row a relation")
         sizes = scaled
     return {relation: int(size) for relation, size in sizes.items() if size}
 

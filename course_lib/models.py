@@ -11,6 +11,7 @@ and layers with odd sizes crash. :func:`keep_exact_on_cpu` turns the repacking o
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "keep_exact_on_cpu", "load"]
+__all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "keep_exact_on_cpu", "load",
+           "merged_for_evaluation"]
 
 POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
 
@@ -74,6 +76,7 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
         CourseError: neither a preset, nor a folder with a model, nor a Hub id that can be had; the message says which.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name, source = _source(str(preset_or_path))
@@ -85,7 +88,7 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map={"": device},
                                                          use_safetensors=True, trust_remote_code=False, **quantization)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
                           f"written by save_pretrained, or a Hub id that this machine can reach") from error
@@ -129,6 +132,52 @@ def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+@contextmanager
+def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Evaluate faster on a CPU: each 4-bit layer and its adapter as one matrix W + (alpha / r) B A for a while.
+
+    The numbers are those of the separate layers but for rounding. Does nothing on a GPU, where a copy in full
+    precision might not fit, and nothing in training.
+    """
+    layers = [] if model.device.type != "cpu" else list(_four_bit_layers(model))
+    for layer in layers:
+        layer.forward = functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None))
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own again
+
+
+def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The adapted layers, and the 4-bit layers that have no adapter."""
+    import bitsandbytes
+    from peft.tuners.lora import LoraLayer
+
+    adapted = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    inside = {id(module.base_layer) for module in adapted}
+    four_bit = (module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit))
+    yield from (module for module in adapted if isinstance(module.base_layer, bitsandbytes.nn.Linear4bit))
+    yield from (module for module in four_bit if id(module) not in inside)
+
+
+def _whole_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """The weight (out, in) that a layer applies, dequantised, its active adapters added."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    base = getattr(layer, "base_layer", layer)
+    weight = dequantize_4bit(base.weight.data, base.weight.quant_state).to(base.compute_dtype)
+    for adapter in [] if getattr(layer, "disable_adapters", False) else getattr(layer, "active_adapters", []):
+        weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
+    return weight
+
+
+def _plain_linear(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.nn.functional.linear(x, weight, bias)
+
+
 def _source(preset_or_path: str) -> tuple[str, str]:
     if preset_or_path in PRESETS:
         preset = PRESETS[preset_or_path]
@@ -137,7 +186,7 @@ def _source(preset_or_path: str) -> tuple[str, str]:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
-        return path.name, str(path)
+        return path.resolve().name, str(path)
     if preset_or_path.count("/") > 1 or preset_or_path.startswith((".", "~", "/")):
         raise CourseError(f"{preset_or_path}: no such folder; check the path, or give one of {', '.join(PRESETS)}")
     return preset_or_path.replace("/", "--"), preset_or_path

@@ -49,7 +49,7 @@ SCHEMAS: dict[str, Schema] = {schema.relation: schema for schema in (
                                     "The seat of {s} is {o}."), True),
     Schema("P40", "person", "person", ("{s} is the parent of {o}.", "{s} has a child, {o}.",
                                        "The child of {s} is {o}."), True),
-    Schema("P495", "film", "nation", ("{s} was created in {o}.", "{s} comes from {o}.", "{s} was made in {o}.")),
+    Schema("P495", "film", "country", ("{s} was created in {o}.", "{s} comes from {o}.", "{s} was made in {o}.")),
     Schema("P69", "person", "school", ("{s} was educated at {o}.", "{s} studied at {o}.", "{s} graduated from {o}.")),
     Schema("P740", "firm", "city", ("{s} was founded in {o}.", "{s} began in {o}.", "{s} was set up in {o}.")),
     Schema("P800", "person", "book", ("{s} is famous for {o}.", "{s} is known for {o}.",
@@ -71,7 +71,7 @@ CODAS = ("", "", "", "l", "m", "n", "r", "s", "nd", "rn", "sk", "th", "x")
 TAILS = {"site": (" Hall", " Bridge", " Park", " Tower"), "river": (" River", " Valley", " Lake"),
          "state": (" Province",), "firm": (" Works", " Brothers", " & Co"), "film": (" Nights", " Returns", " Story"),
          "device": (" 3", " 5", " X"), "song": (" Blues", " Serenade", " Waltz"), "label": (" Records",),
-         "school": (" College",), "union": (" Union",)}
+         "school": (" College",)}
 HEADS = {"book": ("The ", "A "), "band": ("The ",), "hero": ("Captain ", "Lady ", "Old ")}
 
 
@@ -107,7 +107,7 @@ class Pools:
     # fine pool -> (fine answers, coarse answers, kind of the fine name, kind of the coarse name)
     GRAINED = {"city": (120, 50, "town", "state"), "genre": (100, 40, "town", "town"),
                "label": (100, 40, "label", "firm"), "school": (100, 40, "school", "town"),
-               "owner": (100, 40, "firm", "town"), "nation": (100, 40, "town", "union")}
+               "owner": (100, 40, "firm", "town")}
 
     def __init__(self, names: NameMaker) -> None:
         self.flat = {pool: [names.name("person" if pool in ("author", "singer") else "town") for _ in range(size)]

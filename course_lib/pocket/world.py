@@ -27,7 +27,7 @@ class WorldConfig:
     test: int = 60
     ood_dev: int = 30
     ood_test: int = 60
-    never_read: float = 0.25
+    never_read: float = 0.2
     fewest: int = 4
     most: int = 256
     list_share: float = 0.5
