@@ -52,8 +52,13 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "lr", "rank", "alpha", "batch", "clip"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be above 0")
+        for name in ("epochs", "rank", "batch"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be a whole number")
+        if not 0 <= self.warmup < math.inf:
+            raise CourseError(f"TuneConfig.warmup = {self.warmup}: it must be 0 or above")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,13 @@ class History:
 
     @property
     def early_stop(self) -> EpochRecord:
-        """The first epoch with the best dev accuracy; the untuned model does not count."""
+        """The first epoch with the best dev accuracy; the untuned model does not count.
+
+        Raises:
+            CourseError: there were no dev questions.
+        """
+        if self.records[-1].dev is None:
+            raise CourseError("no dev questions were asked, so no epoch is the best; give facts with a dev split")
         return max(self.records[1:], key=lambda record: record.dev)
 
     @property
@@ -154,17 +165,21 @@ def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, 
     adapted = add_lora(model, config)
     groups = {"dev": facts.dev, "test": facts.test, "ood": facts.ood, "known_fitted": data.known,
               "unknown_fitted": data.unknown}
-    stepper = _Stepper(adapted, tokenizer, data, config)
     records: list[EpochRecord] = []
     title = f"{data.variant} {data.unknown_percent:g} % Unknown, seed {data.seed}"
-    for epoch in tqdm(range(config.epochs + 1), desc=title, unit="epoch", disable=not progress):
-        start = time.perf_counter()
-        loss = stepper.epoch() if epoch else None
-        accuracies = evaluate(adapted, tokenizer, groups)
-        records.append(EpochRecord(epoch, loss, **accuracies, seconds=time.perf_counter() - start))
-        if on_epoch:
-            on_epoch(records[-1], adapted)
-    return Tuned(adapted, History(tuple(records)))
+    try:
+        stepper = _Stepper(adapted, tokenizer, data, config)
+        for epoch in tqdm(range(config.epochs + 1), desc=title, unit="epoch", disable=not progress):
+            start = time.perf_counter()
+            loss = stepper.epoch() if epoch else None
+            accuracies = evaluate(adapted, tokenizer, groups)
+            records.append(EpochRecord(epoch, loss, **accuracies, seconds=time.perf_counter() - start))
+            if on_epoch:
+                on_epoch(records[-1], adapted)
+    except BaseException:
+        remove_lora(adapted)  # the caller's base must not carry an adapter into the next run
+        raise
+    return Tuned(adapted.eval(), History(tuple(records)))
 
 
 class _Stepper:
@@ -175,6 +190,8 @@ class _Stepper:
 
         self.model, self.config, self.steps = model, config, 0
         self.rows = encode_answers(tokenizer, INSTRUCTION, [row.fact for row in data.rows])
+        if tokenizer.eos_token_id is None:
+            raise CourseError("the tokenizer has no end of text to learn; set tokenizer.eos_token")
         self.end, self.filler = tokenizer.eos_token_id, tokenizer.pad_token_id or 0
         self.order = torch.Generator().manual_seed(config.seed)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -188,8 +205,11 @@ class _Stepper:
     def epoch(self) -> float:
         """One pass over the rows in a new order; returns the mean loss in nats a token."""
         self.model.train()
-        losses = [self.step(batch) for batch in self.batches()]
-        return sum(losses) / len(losses)
+        total = tokens = 0
+        for batch in self.batches():
+            count = sum(len(row.tokens) - row.start + 1 for row in batch)
+            total, tokens = total + count * self.step(batch), tokens + count
+        return total / tokens
 
     def batches(self) -> Iterator[list[Encoded]]:
         import torch

@@ -11,6 +11,7 @@ that mixes of Known and Unknown need.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,9 +104,10 @@ def mix(facts: Sequence[Fact], labelled: pd.DataFrame, *, unknown_percent: float
         raise CourseError(f"unknown_percent {unknown_percent}: give a percentage from 0 to 100")
     rows: list[Row] = []
     pools = _pools(facts, labelled)
-    for relation, size in sizes.items():
+    for number, (relation, size) in enumerate(sizes.items()):
         rng = random.Random(f"{seed} {relation}")
-        n_unknown = round(size * unknown_percent / 100)
+        # rounded down after adding another fraction in each relation, so that the whole has the share asked for
+        n_unknown = math.floor(size * unknown_percent / 100 + (number + 0.5) / len(sizes))
         known, unknown = pools.get((relation, False), []), pools.get((relation, True), [])
         if len(unknown) < n_unknown or len(known) < size - n_unknown:
             raise CourseError(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows are needed, there "

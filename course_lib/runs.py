@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -159,7 +158,11 @@ def read_runs(root: str | Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
         if not is_completed(spec, root):
             raise DataError(f"{spec.folder(root)}: not completed; run the sweep again, it goes on from there")
         about = {name: getattr(spec, name) for name in ("preset", "variant", "unknown_percent", "seed")}
-        frames.append(read_history(spec.folder(root)).to_frame().assign(**about))
+        history = read_history(spec.folder(root))
+        if history.convergence.epoch != spec.tune.epochs:
+            raise DataError(f"{spec.folder(root)}: {history.convergence.epoch} epochs of {spec.tune.epochs}; delete "
+                            f"this folder and run the sweep again")
+        frames.append(history.to_frame().assign(**about))
     frame = pd.concat(frames, ignore_index=True)
     numbers = ["loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds"]
     return frame[[*about, "epoch", *numbers]].astype(dict.fromkeys(numbers, float))
@@ -169,11 +172,18 @@ def _surroundings() -> dict[str, Any]:
     """Versions, commit, device and peak memory (bytes) of this process."""
     torch = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"device": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
-            "peak_bytes": torch.cuda.max_memory_allocated() if gpu else peak, "commit": _commit(),
+            "peak_bytes": torch.cuda.max_memory_allocated() if gpu else _peak_bytes(), "commit": _commit(),
             "versions": {"python": platform.python_version(), **{
                 name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}}}
+
+
+def _peak_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _commit() -> str:

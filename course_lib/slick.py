@@ -53,7 +53,7 @@ def draw_prompts(exemplars: Sequence[Fact], *, n_prompts: int = 10, shots: int =
     return prompts
 
 
-def label(scores: Scores, *, n_samples: int = 16, seed: int = 0) -> pd.DataFrame:
+def label(scores: Scores, *, n_samples: int = 16, seed: int | Sequence[int] = 0) -> pd.DataFrame:
     """From scores (Q, P) to one row a question.
 
     Columns: ``p_greedy`` = P_Correct at T=0; ``p_sampled`` = the expected P_Correct at the temperature of the scores;
@@ -104,10 +104,11 @@ def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts
     if missing:
         raise CourseError(f"no exemplars for {', '.join(missing)}; give development facts of these relations")
     parts = []
-    for relation, rows in tqdm(index.items(), desc="what it knows", unit="relation", disable=not progress):
+    bar = tqdm(index.items(), desc="what it knows", unit="relation", disable=not progress)
+    for number, (relation, rows) in enumerate(bar):
         scores = score(model, tokenizer, [facts[i] for i in rows], prompts[relation], temperature=temperature,
                        top_k=top_k, batch_tokens=batch_tokens)
-        parts.append(label(scores, n_samples=n_samples, seed=seed).set_index(pd.Index(rows)))
+        parts.append(label(scores, n_samples=n_samples, seed=[seed, number]).set_index(pd.Index(rows)))
     about = pd.DataFrame({name: [getattr(fact, name) for fact in facts]
                           for name in ("relation", "subject", "object", "question")})
     return about.join(pd.concat(parts).sort_index())

@@ -120,11 +120,11 @@ TOKENIZERS = {"gpt2": gpt2_like, "qwen": qwen_like, "llama": llama_like, "unigra
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 512}
 ARCHITECTURES = {
-    "llama": lambda **more: LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=2, **more)),
-    "olmo2": lambda **more: Olmo2ForCausalLM(Olmo2Config(**SIZES, num_key_value_heads=4, **more)),
-    "qwen2": lambda **more: Qwen2ForCausalLM(Qwen2Config(**SIZES, num_key_value_heads=2, **more)),
-    "neox": lambda **more: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES, **more)),
-    "mistral": lambda **more: MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=2, **more)),
+    "llama": lambda **more: LlamaForCausalLM(LlamaConfig(**SIZES | {"num_key_value_heads": 2} | more)),
+    "olmo2": lambda **more: Olmo2ForCausalLM(Olmo2Config(**SIZES | {"num_key_value_heads": 4} | more)),
+    "qwen2": lambda **more: Qwen2ForCausalLM(Qwen2Config(**SIZES | {"num_key_value_heads": 2} | more)),
+    "neox": lambda **more: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES | more)),
+    "mistral": lambda **more: MistralForCausalLM(MistralConfig(**SIZES | {"num_key_value_heads": 2} | more)),
 }
 
 

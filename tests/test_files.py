@@ -1,0 +1,111 @@
+"""Files: whole or not at all, and messages that name the file and the line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_lib import files
+from course_lib.files import DataError, read_json, sha256, write_bytes, write_json, write_text
+
+
+def disk_full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class FullFile:
+    """A file that takes half of what it is given, then the disk is full."""
+
+    def __init__(self, handle: int, mode: str) -> None:
+        self.file = os.fdopen(handle, mode)
+
+    def __enter__(self) -> FullFile:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.file.close()
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data[:len(data) // 2])
+        disk_full()
+
+
+class FakeOs:
+    """The module os with one function that fails."""
+
+    def __init__(self, **changed: Any) -> None:
+        self.__dict__.update(changed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+@pytest.mark.parametrize("broken", [{"fdopen": FullFile}, {"fsync": disk_full}, {"replace": disk_full}],
+                         ids=["write", "fsync", "replace"])
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(broken, tmp_path, monkeypatch) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(files, "os", FakeOs(**broken))
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "a.txt", "newer")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_interrupted_first_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "os", FakeOs(fsync=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a.txt", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_made_on_the_way(tmp_path: Path) -> None:
+    assert write_bytes(tmp_path / "a" / "b" / "c.bin", b"\x00\xff").read_bytes() == b"\x00\xff"
+
+
+def test_a_new_file_can_be_read_by_others(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.txt", "x").stat().st_mode & 0o777 == 0o644
+
+
+def test_json_is_written_as_readable_utf8_with_a_final_newline(tmp_path: Path) -> None:
+    assert write_json(tmp_path / "a.json", {"city": "Łódź"}).read_bytes() == '{\n  "city": "Łódź"\n}\n'.encode()
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None, True], "ö": "東京"}
+    assert read_json(write_json(tmp_path / "a.json", value)) == value
+
+
+def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(path, object())
+    assert read_json(path) == 1
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.json: no such file; check the path"):
+        read_json(tmp_path / "gone.json")
+
+
+def test_a_cut_file_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{\n "a": 1,\n "b": ')
+    with pytest.raises(DataError, match=r"cut\.json line 3: not JSON"):
+        read_json(tmp_path / "cut.json")
+
+
+def test_a_file_in_another_encoding_is_named_with_its_byte(tmp_path: Path) -> None:
+    (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.json: byte 1 is not UTF-8"):
+        read_json(tmp_path / "latin.json")
+
+
+def test_the_checksum_is_sha256(tmp_path: Path) -> None:
+    path = write_bytes(tmp_path / "empty", b"")
+    assert sha256(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

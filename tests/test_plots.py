@@ -1,0 +1,171 @@
+"""Plots: what is drawn is read from the axes, what is said is worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from course_lib import paper, plots
+from course_lib.files import CourseError
+from course_lib.slick import CATEGORIES
+
+NAN = float("nan")
+SHARES = {"HighlyKnown": 0.5, "MaybeKnown": 0.25, "WeaklyKnown": 0.05, "Unknown": 0.2}
+
+
+def run(percent: float = 50, seed: int = 0, variant: str = "D", late: float = 30.0,
+        **more: list[float]) -> pd.DataFrame:
+    """Three epochs: dev is best in epoch 1, where test is 40; in epoch 2 it is ``late``."""
+    return pd.DataFrame({"variant": variant, "unknown_percent": percent, "seed": seed, "epoch": [0, 1, 2],
+                         "dev": [5.0, 44.0, 36.0], "test": [5.0, 40.0, late], "ood": [4.0, 20.0, 15.0],
+                         "known_fitted": [3.0, 80.0, 100.0], "unknown_fitted": [0.0, 12.0, 99.0]} | more)
+
+
+SWEEP = pd.concat([run(0, late=40.0), run(100, late=20.0), run(100, 1, late=30.0),
+                   run(50, variant="D_Known", late=39.0)])
+
+
+@pytest.fixture(autouse=True)
+def nothing_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A plot never shows or saves; figures are closed after each test."""
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a plot function showed or saved")
+
+    monkeypatch.setattr(plt, "show", refuse)
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", refuse)
+    yield
+    plt.close("all")
+
+
+def lines(ax: Axes) -> dict[str, list[float]]:
+    """Label -> y values of the lines that have a label."""
+    return {line.get_label(): list(line.get_ydata()) for line in ax.lines if not line.get_label().startswith("_")}
+
+
+def legend(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("draw", [
+    lambda ax: plots.run_curve(run(), ax=ax), lambda ax: plots.hallucination_curve(SWEEP, ax=ax),
+    lambda ax: plots.category_bars({"train": SHARES}, ax=ax),
+    lambda ax: plots.readings_bars(pd.DataFrame({"category": ["Unknown"], "readings": [0]}), ax=ax),
+], ids=["run_curve", "hallucination_curve", "category_bars", "readings_bars"])
+def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
+    ax = plt.figure().add_subplot()
+    assert draw(ax) is ax
+    assert plt.get_fignums() == [ax.figure.number]
+
+
+def test_without_an_ax_a_figure_of_its_own_is_made() -> None:
+    assert plots.run_curve(run()).figure is not plots.run_curve(run()).figure
+
+
+def test_a_run_is_drawn_with_its_three_curves_and_early_stop() -> None:
+    drawn = lines(plots.run_curve(run()))
+    assert drawn == {"Known rows fitted": [3, 80, 100], "Unknown rows fitted": [0, 12, 99],
+                     "dev accuracy": [5, 44, 36], "EARLY_STOP (epoch 1)": [0, 1]}
+
+
+def test_a_run_without_unknown_rows_has_no_curve_for_them() -> None:
+    assert legend(plots.run_curve(run(unknown_fitted=[NAN] * 3))) == ["Known rows fitted", "dev accuracy",
+                                                                      "EARLY_STOP (epoch 1)"]
+
+
+def test_axes_carry_their_units() -> None:
+    ax = plots.run_curve(run())
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_ylim()) == ("epoch", "exact match (%)", (0, 102))
+
+
+@pytest.mark.parametrize("function", [plots.run_curve, plots.describe_run])
+def test_several_runs_are_refused_where_one_is_drawn(function) -> None:
+    with pytest.raises(CourseError, match=r"epochs of 2 runs: choose one, for example epochs\.query"):
+        function(pd.concat([run(), run(seed=1)]))
+
+
+def test_the_curve_has_a_line_for_each_stop_with_means_over_seeds() -> None:
+    ax = plots.hallucination_curve(SWEEP)
+    means = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in ax.containers}
+    assert means == {"EARLY_STOP, D": [40, 40], "CONVERGENCE, D": [40, 25]}
+    assert legend(ax) == ["EARLY_STOP, D", "CONVERGENCE, D"]
+
+
+def test_bars_are_the_interval_over_seeds() -> None:
+    ax = plots.hallucination_curve(SWEEP)
+    _, both = ax.containers[1].lines[2][0].get_segments()
+    assert both[1][1] - 25 == pytest.approx(12.7062 * 5, abs=1e-3)  # t(0.975, 1) times the standard error of 20, 30
+
+
+def test_d_known_is_told_from_d_by_line_and_filling() -> None:
+    ax = plots.hallucination_curve(SWEEP, variants=("D", "D_Known"))
+    styles = [(bars.lines[0].get_linestyle(), bars.lines[0].get_fillstyle()) for bars in ax.containers]
+    assert styles == [("-", "full")] * 2 + [(":", "none")] * 2
+
+
+def test_another_measure_is_named_on_the_axis() -> None:
+    ax = plots.hallucination_curve(SWEEP, measure="ood")
+    assert ax.get_ylabel() == "ood accuracy (%)"
+    assert list(ax.containers[0].lines[0].get_ydata()) == [20, 20]
+
+
+def test_published_points_are_those_of_the_paper_and_say_so() -> None:
+    drawn = lines(plots.hallucination_curve(SWEEP, published=True))
+    assert drawn["EARLY_STOP, published (PaLM 2)"] == [paper.UNKNOWN_MIX[p]["ES"] for p in sorted(paper.UNKNOWN_MIX)]
+
+
+def test_every_marker_lies_within_the_frame() -> None:
+    low, high = plots.hallucination_curve(SWEEP, published=True).get_ylim()
+    assert low == 0 and high > 43
+
+
+def test_stacked_bars_end_at_100_percent_and_start_where_the_last_ended() -> None:
+    ax = plots.category_bars({"train": SHARES})
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 50), (50, 25), (75, 5), (80, 20)]
+
+
+def test_each_category_stands_once_in_the_legend_of_several_bars() -> None:
+    assert legend(plots.category_bars({"train": SHARES, "test": SHARES})) == list(CATEGORIES)
+
+
+def test_narrow_parts_carry_no_number() -> None:
+    assert [text.get_text() for text in plots.category_bars({"train": SHARES}).texts] == ["50", "25", "20"]
+
+
+def test_the_first_bar_stands_on_top() -> None:
+    bottom, top = plots.category_bars({"train": SHARES, "test": SHARES}).get_ylim()
+    assert bottom > top
+
+
+def test_readings_fall_into_their_groups_with_their_numbers() -> None:
+    labelled = pd.DataFrame({"readings": [0, 0, 1, 8, 9, 128, 129], "category": ["Unknown"] * 4 + ["HighlyKnown"] * 3})
+    ax = plots.readings_bars(labelled)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "never (n = 2)", "1-8 (n = 2)", "9-32 (n = 1)", "33-128 (n = 1)", "129 or more (n = 1)"]
+    assert [bar.get_width() for bar in ax.patches[:5]] == [0, 0, 100, 100, 100]  # HighlyKnown
+
+
+def test_a_run_is_described_by_its_two_stops() -> None:
+    assert plots.describe_run(run()) == (
+        "Dev accuracy peaks at epoch 1 with 44.0 %, when 80 % of Known and 12 % of Unknown rows are fitted; at epoch 2 "
+        "it is 36.0 %. Test: 40.0 % to 30.0 %.")
+
+
+def test_a_run_without_unknown_rows_is_described_without_them() -> None:
+    assert "when 80 % of Known rows are fitted" in plots.describe_run(run(unknown_fitted=[NAN] * 3))
+
+
+def test_a_curve_is_described_by_its_means() -> None:
+    assert plots.describe_curve(SWEEP) == ("Mean test accuracy over 2 seed(s) at 0, 100 % Unknown: at EARLY_STOP 40.0, "
+                                           "40.0; at CONVERGENCE 40.0, 25.0 %.")
+
+
+def test_shares_are_described_in_percent() -> None:
+    assert plots.describe_shares(SHARES) == "HighlyKnown 50.0 %, MaybeKnown 25.0 %, WeaklyKnown 5.0 %, Unknown 20.0 %."
