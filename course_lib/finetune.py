@@ -42,11 +42,11 @@ class TuneConfig:
     """
 
     epochs: int = 12
-    lr: float = 6e-4
+    lr: float = 7e-4
     warmup: float = 3
     rank: int = 16
     alpha: int = 32
-    batch: int = 16
+    batch: int = 32
     clip: float = 1.0
     seed: int = 0
 
