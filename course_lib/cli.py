@@ -75,10 +75,15 @@ def run(
     names: Names = None,
     preset: Annotated[str | None, typer.Option(help="The model and data to use; the default is pocket.")] = None,
     build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny study, to try the machinery; see build/quick.")] = False,
 ) -> None:
-    """Run the notebooks headless, in order, and write one page with all figures."""
+    """Measure, fine-tune, run the notebooks headless, in order, and write one page with all figures."""
+    from course_lib import notebooks
     from course_lib.course import run_course
 
+    if quick:
+        os.environ["COURSE_QUICK"] = "1"
+        build = build or notebooks.build_folder() / "quick"
     run_course(names, preset=preset, build_dir=build)
 
 

@@ -52,6 +52,9 @@ SETTINGS: dict[str, Settings] = {
     # a first look on a real model; never run on real weights by us, see the README's tracks
     "default": Settings(TuneConfig(epochs=12, lr=2e-4), size=600, seeds=(0,),
                         per_relation={"train": 200, "dev": 40, "test": 60, "ood": 60}),
+    # to try the machinery in a minute or two; its numbers mean nothing
+    "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, percents=(0, 50, 100), seeds=(0, 1),
+                      per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
 }
 
 
@@ -152,7 +155,8 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
     """Open the study of a preset, a Hub id or a model folder.
 
     Without an argument the preset comes from the environment variable COURSE_PRESET, else it is "pocket" without a
-    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build``.
+    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build``. COURSE_QUICK=1
+    takes the "quick" settings: a tiny study to try the machinery.
 
     Raises:
         CourseError: a preset that looks like a slip of the pen.
@@ -160,7 +164,8 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
     preset = preset or os.environ.get("COURSE_PRESET") or default_preset()
     if preset not in PRESETS and "/" not in preset and not Path(preset).is_dir():
         raise CourseError(f"preset {preset!r}: give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder")
-    chosen = settings or SETTINGS.get(preset, SETTINGS["default"])
+    name = "quick" if os.environ.get("COURSE_QUICK") else preset
+    chosen = settings or SETTINGS.get(name, SETTINGS["default"])
     return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or "build"), chosen)
 
 

@@ -1,13 +1,12 @@
 """The ``course`` command: exit codes, one-line errors, JSON that a script can read."""
 
 import json
-import sys
-import types
 
 import pytest
 from typer.testing import CliRunner
 
 from course_lib import __version__, cli, facts, hardware, notebooks
+from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
 
@@ -32,7 +31,7 @@ def raising(error):
 
 
 def test_a_course_error_is_one_line_on_stderr(course, monkeypatch):
-    monkeypatch.setattr(notebooks, "run_all", raising(CourseError("05: cell 3 is empty; write it")))
+    monkeypatch.setattr(course_module, "run_course", raising(CourseError("05: cell 3 is empty; write it")))
     result = course("run")
     assert (result.exit_code, result.stderr) == (1, "course: 05: cell 3 is empty; write it\n")
 
@@ -44,14 +43,14 @@ def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
 
 
 def test_an_interrupt_exits_with_130_and_says_how_to_go_on(course, monkeypatch):
-    monkeypatch.setattr(notebooks, "run_all", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(course_module, "run_course", raising(KeyboardInterrupt()))
     result = course("run")
     assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
 
 
 def test_run_passes_names_preset_and_folder_on(course, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(notebooks, "run_all", lambda names, **options: calls.append((names, options)))
+    monkeypatch.setattr(course_module, "run_course", lambda names, **options: calls.append((names, options)))
     course("run", "05", "06", "--preset", "olmo2-1b", "--build", str(tmp_path))
     assert calls == [(["05", "06"], {"preset": "olmo2-1b", "build_dir": tmp_path})]
 
@@ -98,14 +97,14 @@ def test_doctor_as_json_has_machine_and_checks(course):
     assert found["machine"]["cores"] >= 1 and {"name", "ok", "detail"} == set(found["checks"][0])
 
 
-def test_pocket_build_passes_on_only_what_was_given(course, monkeypatch):
-    calls = []
-    fake = types.ModuleType("course_lib.pocket.build")
-    fake.build = lambda **options: calls.append(options)
-    monkeypatch.setitem(sys.modules, "course_lib.pocket", types.ModuleType("course_lib.pocket"))
-    monkeypatch.setitem(sys.modules, "course_lib.pocket.build", fake)
-    course("pocket", "build", "--seed", "7")
-    assert calls == [{"seed": 7}]
+def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipped_ones(course, monkeypatch, tmp_path):
+    from course_lib.pocket import FOLDER, build
+
+    made = build.read_json(FOLDER / "provenance.json")
+    monkeypatch.setattr(build, "build", lambda *, seed, out: build.Built(out, made | {"seed": seed}))
+    lines = course("pocket", "build", "--seed", "7", "--out", str(tmp_path)).stdout.splitlines()
+    assert lines[0].startswith(f"{tmp_path}: HighlyKnown ") and "never read" in lines[0]
+    assert lines[1:] == [f"{name}: the same as the shipped {name}, byte for byte" for name in ("facts", "corpus")]
 
 
 def test_verify_counts_the_listed_files(tmp_path):

@@ -25,7 +25,7 @@ ROWS = tuple(Row(Fact(subject, relation, answer), category) for subject, relatio
 DATA = Mix("D", 38.5, 0, ROWS)
 DEV = tuple(row.fact for row in ROWS[:4])
 FACTS = FactSet("invented", tuple(row.fact for row in ROWS), DEV, DEV[:2], (Fact("Ida", "P50", "Jo"),))
-CONFIG = TuneConfig(epochs=30, lr=1e-2, warmup=1, batch=4, seed=3)
+CONFIG = TuneConfig(epochs=40, lr=5e-3, warmup=1, batch=4, seed=3)
 SHORT = replace(CONFIG, epochs=2)
 IDS = torch.arange(3, 43).view(2, 20)
 
@@ -158,7 +158,7 @@ def test_what_is_fitted_is_what_generate_writes(fitted):
 
 def test_history_begins_with_the_untuned_model_and_has_every_epoch(fitted):
     records = fitted[0].history.records
-    assert [record.epoch for record in records] == list(range(31))
+    assert [record.epoch for record in records] == list(range(41))
     assert records[0].loss is None and all(record.loss > 0 for record in records[1:])
     assert list(fitted[0].history.to_frame().columns) == ["epoch", "loss", "dev", "test", "ood", "known_fitted",
                                                           "unknown_fitted", "seconds"]
@@ -281,7 +281,7 @@ def test_settings_that_cannot_work_are_refused_by_name(name, value):
 def test_a_loss_that_is_not_finite_names_the_step(base, monkeypatch):
     loss = _Stepper.loss
     monkeypatch.setattr(_Stepper, "loss", lambda self, batch: loss(self, batch) * (math.nan if self.steps == 2 else 1))
-    with pytest.raises(CourseError, match=r"step 3: the loss is nan; lower lr \(now 0.01\)"):
+    with pytest.raises(CourseError, match=r"step 3: the loss is nan; lower lr \(now 0.005\)"):
         run(base)
 
 

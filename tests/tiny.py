@@ -86,12 +86,11 @@ def llama_like() -> PreTrainedTokenizerFast:
 def unigram_like() -> PreTrainedTokenizerFast:
     """Sentencepiece's way with a unigram model; <s> is put in front and </s> at the end; it has its own padding."""
     special = ["<unk>", "<s>", "</s>", "<pad>"]
-    tokenizer = Tokenizer(models.Unigram())
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=180, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(ONE_LINE, trainer)
-    pieces = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
+    vocabulary = _with_bytes(_train(tokenizer, special, 180, texts=ONE_LINE).get_vocab())
+    # training a unigram model is not deterministic; these scores prefer few and common pieces
+    pieces = [(piece, -20.0 if piece.startswith("<0x") else -5 - i / 50) for piece, i in vocabulary.items()]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     _finish_sentencepiece(tokenizer, "<s> $A </s>")

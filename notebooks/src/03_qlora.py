@@ -1,0 +1,358 @@
+# %% [markdown]
+# # 03 · QLoRA
+#
+# **Goal.** Train a model whose weights are frozen in 4 bits, and read what the training does.
+#
+# **You will be able to**
+#
+# 1. build a LoRA layer by hand and get the same numbers as PEFT;
+# 2. say exactly which tokens the loss sees, and read a loss curve;
+# 3. save an adapter, load it onto a fresh base, and take it off again.
+#
+# **Time and memory.** About 45 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# pocket preset. GPU presets: not measured yet.
+#
+# **Before.** Lesson 02. Sources: LoRA, Hu et al. 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685); QLoRA,
+# Dettmers et al. 2023, [arXiv 2305.14314](https://arxiv.org/abs/2305.14314).
+
+# %%
+from course_lib.study import open_study
+
+study = open_study()
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
+
+# %%
+import warnings
+
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # PEFT calls a name that will go
+base = study.load()
+model, tokenizer = base.model, base.tokenizer
+layer = model.model.layers[0].mlp.up_proj
+print(f"{type(layer).__name__}: {layer.in_features} in, {layer.out_features} out, stored as {layer.weight.dtype}")
+assert not any(weight.requires_grad for weight in model.parameters()), "the base must be frozen"
+
+# %% [markdown]
+# ## The problem and the idea
+#
+# Training changes weights by tiny steps. A weight with 16 possible values cannot take a tiny step. So the 4-bit
+# weights W stay **frozen**, and a small correction is trained beside them:
+#
+# $$y = W x + \frac{\alpha}{r} B A x$$
+#
+# A has r rows, B has r columns. The **rank** r is small, so A and B have few weights. This is **LoRA**, low-rank
+# adaptation; on a 4-bit base it is called **QLoRA**.
+
+# %%
+import math
+
+import torch
+
+
+class LoRALinear(torch.nn.Module):
+    """A frozen linear layer, and (alpha / rank) B A x beside it."""
+
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        self.base, self.scale, at = base.requires_grad_(False), alpha / rank, base.weight.device
+        self.A = torch.nn.Parameter(torch.empty(rank, base.in_features, device=at))
+        self.B = torch.nn.Parameter(torch.zeros(base.out_features, rank, device=at))
+        torch.nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # small random numbers
+
+    def forward(self, x):  # x: (..., in)
+        y = self.base(x)
+        return y + (self.scale * (x.float() @ self.A.T @ self.B.T)).to(y.dtype)
+
+
+# %% [markdown]
+# A starts random, B starts at **zero**. So at the start B A = 0, and the layer must do exactly what it did before.
+# A useful check whenever you build an adapter:
+
+# %%
+torch.manual_seed(0)
+x = torch.randn(5, layer.in_features, device=layer.weight.device, dtype=model.dtype)
+ours = LoRALinear(layer, rank=16, alpha=32)
+with torch.no_grad():
+    assert torch.equal(ours(x), layer(x)), "with B = 0 nothing may change"
+print("With B = 0 the output is exactly the old one.")
+
+# %% [markdown]
+# Why not start A at zero too? Then the gradient of both would be zero, and nothing would ever move. With A random, B gets
+# a gradient in the first step:
+
+# %%
+ours(x).float().pow(2).sum().backward()
+print(f"gradient of A: {ours.A.grad.norm():.3g}; of B: {ours.B.grad.norm():.3g}; "
+      f"of the 4-bit weights: {ours.base.weight.grad}")
+assert ours.A.grad.norm() == 0 < ours.B.grad.norm(), "first B moves, then A"
+assert ours.base.weight.grad is None, "the base must stay frozen"
+ours.zero_grad()
+
+# %% [markdown]
+# ## The same with PEFT
+#
+# PEFT is the library that most people use. Our `add_lora` calls it with the settings of the study. We put random
+# numbers into B, give our layer the same A and B, and compare.
+
+# %%
+from course_lib.finetune import TuneConfig, add_lora, remove_lora
+
+adapted = add_lora(model, TuneConfig(rank=16, alpha=32, seed=0))
+theirs = adapted.base_model.model.model.layers[0].mlp.up_proj
+A, B = theirs.lora_A["default"].weight, theirs.lora_B["default"].weight
+with torch.no_grad():
+    B.normal_(std=0.02)
+    ours.A.copy_(A)
+    ours.B.copy_(B)
+    difference = (ours(x) - theirs(x)).abs().max().item()
+assert difference < 1e-5 * max(1, x.abs().max()) or model.dtype != torch.float32, "both layers must agree"
+print(f"same A, same B: largest difference {difference:.1e}; B changed the output by "
+      f"{(ours(x) - layer(x)).abs().max().item():.2f}")
+
+# %% [markdown]
+# ## Count what is trained
+#
+# **Predict.** A LoRA layer of rank r on a matrix (out, in) has r × (in + out) weights instead of in × out. How many
+# percent of your model's weights are trained at rank 16? Write your guess down, then run the cell.
+
+# %%
+my_guess = None  # percent
+
+lora = [module for module in adapted.modules() if hasattr(module, "lora_A")]
+by_hand = sum(16 * (module.in_features + module.out_features) for module in lora)
+trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+assert trained == by_hand, "rank x (in + out), summed over the layers, must be what PEFT trains"
+share = 100 * trained / model.num_parameters(exclude_embeddings=False)
+print(f"preset {study.preset}: {len(lora)} layers, {trained:,} trained weights, {share:.1f} % of all; guess: {my_guess}")
+print(f"float32, its gradient and two Adam states: {16 * trained / 1e6:.1f} MB")
+
+# %% [markdown]
+# in × out grows with the square of the width, in + out only with the width. So the share is large in a tiny model and
+# small in a large one: 18.1 M of 1,711 M weights are 1.1 % of SmolLM2-1.7B (lesson 02 computes both).
+#
+# `remove_lora` takes the adapter off. The base was never touched, so it must answer as before:
+
+# %%
+probe = tokenizer(study.facts.test[0].question, return_tensors="pt").to(model.device)
+with torch.no_grad():
+    with_adapter = adapted(**probe).logits
+    with adapted.disable_adapter():
+        switched_off = adapted(**probe).logits
+    model = remove_lora(adapted)
+    without = model(**probe).logits
+assert torch.equal(switched_off, without), "off and removed must be the same"
+assert not torch.equal(with_adapter, without), "the random B should have changed something"
+print("Switched off or removed: the same output. The base is as it was.")
+
+# %% [markdown]
+# ## What the loss sees
+#
+# A training row is an instruction, a question and its answer (paper, App. E). The **loss** measures how surprised the
+# model is by a token: minus the logarithm of the probability that it gave. We count it on the answer only: the model
+# shall learn to answer, not to ask.
+
+# %%
+from course_lib.scoring import INSTRUCTION, encode_answers
+
+
+def labels_of(row, end):
+    """The tokens of a row with its end of text, and what the loss wants: -100 means "do not count this one"."""
+    tokens = [*row.tokens, end]
+    return tokens, [-100] * row.start + tokens[row.start:]
+
+
+fact = study.facts.train[0]
+row = encode_answers(tokenizer, INSTRUCTION, [fact])[0]
+tokens, labels = labels_of(row, tokenizer.eos_token_id)
+print(tokenizer.decode(tokens))
+
+# %%
+seen = tokenizer.decode([label for label in labels if label != -100])
+print(f"{len(tokens)} tokens in the row, {sum(label != -100 for label in labels)} seen by the loss: {seen!r}")
+assert seen.replace(tokenizer.eos_token, "").strip() == fact.object, "only the answer may be seen"
+assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learnt, or the model never stops"
+
+# %% [markdown]
+# **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the end of text is not.
+#
+# ## The training loop is four lines
+#
+# Loss, gradient, step, and forget the gradient. **AdamW** is the usual rule for the size of a step. Five steps on this
+# one row:
+
+# %%
+def loss_of(model, tokens, labels):
+    """Mean surprise at the answer's tokens, in nats; position i predicts token i + 1."""
+    logits = model(torch.tensor([tokens], device=model.device)).logits[0, :-1].float()
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(labels[1:], device=model.device))
+
+
+adapted = add_lora(model, TuneConfig(seed=0))
+optimizer = torch.optim.AdamW([w for w in adapted.parameters() if w.requires_grad], lr=1e-3, weight_decay=0.0)
+losses = []
+for _ in range(5):
+    loss = loss_of(adapted, tokens, labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+model = remove_lora(adapted)
+print("loss before each step:", ", ".join(f"{loss:.3f}" for loss in losses))
+assert losses[-1] < losses[0], "five steps on one row should lower its loss"
+
+# %% [markdown]
+# The library's `tune` is this loop with rows in batches, a slow start of the step size (**warm-up**), and a limit on the
+# gradient. Its first loss must be ours:
+
+# %%
+from course_lib.facts import FactSet
+from course_lib.finetune import evaluate, tune
+from course_lib.mixing import Mix, Row
+
+one = Mix("D", 0, 0, (Row(fact, "Known"),))
+nobody = FactSet("nobody", train=(), dev=(), test=(), ood=())
+tuned = tune(model, tokenizer, one, nobody, TuneConfig(epochs=1, seed=0), progress=False)
+model = remove_lora(tuned.model)
+theirs = tuned.history.records[1].loss
+print(f"first loss by hand {losses[0]:.4f}, of the library {theirs:.4f} (nats a token)")
+assert abs(losses[0] - theirs) < 0.01 * max(1, theirs), "both losses must agree"
+
+# %% [markdown]
+# ## A small mix
+#
+# We want facts that the model knows and facts that it does not. A rough test for now: ask once, with four solved
+# examples, and believe the answer. (Lesson 05 asks properly, lesson 06 mixes properly.)
+
+# %%
+import random
+
+from course_lib.facts import by_relation
+from course_lib.scoring import exact_match
+from course_lib.slick import draw_prompts
+
+candidates = random.Random(0).sample(study.facts.train, min(400, len(study.facts.train)))
+prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+groups = {True: [], False: []}
+for relation, facts in by_relation(candidates).items():
+    for fact, right in zip(facts, exact_match(model, tokenizer, facts, prompts[relation][0]), strict=True):
+        groups[bool(right)].append(fact)
+print(f"asked {len(candidates)}: {len(groups[True])} right, {len(groups[False])} wrong")
+
+# %%
+size = min(80, *map(len, groups.values()))
+assert size, "the mix needs facts of both kinds; ask more candidates"
+rows = [Row(fact, "Known" if right else "Unknown") for right in groups for fact in groups[right][:size]]
+random.Random(0).shuffle(rows)
+data = Mix("D", 50, 0, tuple(rows))
+dev, test = (tuple(random.Random(0).sample(facts, min(120, len(facts)))) for facts in (study.facts.dev, study.facts.test))
+watched = FactSet("a few", train=(), dev=dev, test=test, ood=())
+print(f"{len(data.known)} known and {len(data.unknown)} unknown rows; watched on {len(dev)} dev and {len(test)} test facts")
+
+# %% [markdown]
+# ## Train
+#
+# One **epoch** is one pass over all rows. After each, `tune` asks four things: how many known rows and how many unknown
+# rows the model now answers exactly (**fitted**), and how many dev and test questions.
+
+# %%
+from dataclasses import replace
+
+config = replace(study.settings.tune, epochs=5, batch=8, warmup=1, seed=0)  # fewer and smaller steps than the sweep
+tuned = tune(model, tokenizer, data, watched, config, progress=False)
+history = tuned.history.to_frame().assign(variant="D", unknown_percent=50, seed=0)
+history[["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test"]].round(2)
+
+# %%
+import matplotlib.pyplot as plt
+
+from course_lib import plots
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black")
+left.set(xlabel="epoch", ylabel="training loss (nats a token)", ylim=(0, None), xlim=(0, None))
+left.grid(alpha=0.3)
+plots.run_curve(history, ax=right)
+first, last = history["loss"].iloc[1], history["loss"].iloc[-1]
+print(f"Figure, preset {study.preset}, one run of {len(rows)} rows, {len(dev)} dev facts. Left: the loss falls from "
+      f"{first:.2f} to {last:.2f}. Right: {plots.describe_run(history)}")
+assert last < first, "the loss should fall"
+
+# %% [markdown]
+# Read the two panels together. The loss falls smoothly and looks like plain success. The right panel tells what it
+# hides: which rows are learnt when.
+
+# %%
+half = {kind: history.loc[history[f"{kind}_fitted"] >= 50, "epoch"].min() for kind in ("known", "unknown")}
+for kind, epoch in half.items():
+    print(f"half of the {kind} rows fitted: " + ("not within this run" if epoch != epoch else f"epoch {epoch:g}"))
+
+# %% [markdown]
+# Known rows need only the form of the answer; unknown rows need a new fact each. Lesson 07 looks at what this late
+# learning does to the rest.
+#
+# ## Save the adapter and load it again
+#
+# Only A and B are saved, a small file. The base comes from where it always comes from.
+
+# %%
+from peft import PeftModel
+
+folder = study.folder / "lesson03" / study.name
+tuned.model.save_pretrained(folder)
+size = (folder / "adapter_model.safetensors").stat().st_size
+print(f"{size / 1e6:.2f} MB for {trained:,} weights: {8 * size / trained:.1f} bits each (float32)")
+
+# %%
+fresh = PeftModel.from_pretrained(study.load().model, folder)
+saved, loaded = (evaluate(it, tokenizer, {"test": test, "unknown rows": data.unknown}) for it in (tuned.model, fresh))
+print(f"trained model {saved}\nreloaded      {loaded}")
+assert saved == loaded, "a reloaded adapter must answer the same"
+
+# %% [markdown]
+# The adapter fits only the base that it was trained on, 4-bit weights included. Put on the unquantised model it would
+# correct errors that are not there.
+#
+# At last, take the adapter off: the model must know nothing of the unknown rows again.
+
+# %%
+model = remove_lora(tuned.model)
+again = evaluate(model, tokenizer, {"unknown rows": data.unknown})["unknown rows"]
+print(f"unknown rows answered: {history['unknown_fitted'].iloc[0]:.1f} % before training, "
+      f"{loaded['unknown rows']:.1f} % with the adapter, {again:.1f} % without")
+assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
+
+# %% [markdown]
+# ## Three traps
+#
+# * **Evaluation and training must compute alike.** bitsandbytes 0.50 on some CPUs (AVX512-BF16) repacks the 4-bit
+#   weights in the first evaluation. From then on the gradient through the base is silently wrong. Our `load` turns the
+#   repacking off (`models.keep_exact_on_cpu`).
+# * **A T4 has no bfloat16**, yet `torch.cuda.is_bf16_supported()` says yes, because emulation counts. Decide by compute
+#   capability: 8.0 or more.
+# * **Adapters stay float32.** In float16 their small steps get lost; `tune` also scales the loss there.
+
+# %%
+import bitsandbytes as bnb
+
+from course_lib.hardware import compute_dtype
+
+four_bit = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+assert not any(module.support_avx512bf16_for_cpu for module in four_bit), "the repacking must be off"
+print(f"repacking is off in all {len(four_bit)} layers")
+for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
+    print(f"{name:7} computes in {compute_dtype(capability)}")
+
+# %% [markdown]
+# ## What to remember
+#
+# * QLoRA: the base is frozen in 4 bits; A and B, small and float32, are trained beside each linear layer.
+# * B starts at zero, so nothing changes at first. Check it.
+# * The loss sees the answer and the end of text. Decode the labels and look.
+# * A falling loss does not say *which* rows are learnt: known rows come first, unknown rows late.
+#
+# ## Recall
+#
+# 1. Why does B start at zero and A not?
+# 2. You double the width of a model. What happens to the number of LoRA weights, and to their share?
+# 3. What goes wrong when the end of text is not part of the labels?
+#
+# **Next:** [04 · Facts as questions](04_facts_as_questions.ipynb). What exactly do we ask, and when is an answer right?

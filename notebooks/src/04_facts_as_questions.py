@@ -1,0 +1,339 @@
+# %% [markdown]
+# # 04 · Facts as questions
+#
+# **Goal.** Turn facts into questions with exactly one right answer, and know when "right" is not right.
+#
+# **You will be able to**
+#
+# 1. write a fact as a closed-book question, and say which facts the paper trains and tests on;
+# 2. rebuild the paper's split, to the last question;
+# 3. name the errors of exact match, and the score of a model that knows nothing but the most common answer.
+#
+# **Time and memory.** About 35 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# pocket preset. GPU presets: not measured yet.
+#
+# **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2 and
+# App. A; EntityQuestions, Sciavolino et al. 2021, [arXiv 2109.08535](https://arxiv.org/abs/2109.08535).
+
+# %%
+from course_lib.study import open_study
+
+study = open_study()
+print(f"Preset {study.preset}, facts of {study.facts.name}: {study.facts.totals()}")
+
+# %% [markdown]
+# ## A fact is a triple
+#
+# (subject, relation, object): (Paris Hilton, place of birth, New York City). Each relation has one question with a gap
+# `[E]` for the subject. The object is the answer.
+#
+# **Closed-book** means: no text to look it up in. The answer must come from the model's weights. That is what we want
+# to measure.
+
+# %%
+def as_question(subject, template):
+    """Put the subject into the gap of its relation's question."""
+    assert template.count("[E]") == 1, f"{template!r} needs exactly one gap"
+    return template.replace("[E]", subject)
+
+
+print(as_question("Paris Hilton", "Where was [E] born?"))
+
+# %%
+from course_lib.facts import QUESTIONS, RELATION_NAMES, Fact
+
+for fact in (*study.facts.train, *study.facts.test, *study.facts.ood):
+    assert fact.question == as_question(fact.subject, QUESTIONS[fact.relation]), f"{fact} is asked differently"
+fact = Fact("Paris Hilton", "P19", "New York City")
+print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of this study as we do.")
+
+# %% [markdown]
+# ## The 24 relations
+#
+# EntityQuestions takes facts from Wikidata and has 24 relations. The paper trains and tests on 12 drawn at random, and
+# tests on 7 more that no training set holds: **out of distribution** (OOD). Five are left out because they are too near
+# to one of the twelve.
+
+# %%
+import pandas as pd
+
+from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
+
+role = {relation: "train, dev, test" for relation in IN_DISTRIBUTION}
+role |= {relation: "OOD test" for relation in OUT_OF_DISTRIBUTION}
+relations = pd.DataFrame({"relation": RELATION_NAMES, "question": QUESTIONS, "used for": role}).fillna("not asked")
+relations = relations.sort_values("used for", ascending=False, kind="stable")
+assert relations["used for"].value_counts().to_dict() == {"train, dev, test": 12, "OOD test": 7, "not asked": 5}
+relations
+
+# %% [markdown]
+# Both P131 and P276 ask "Where is [E] located?": training on one would train the other. That is why such relations are
+# left out (App. A: P276 is near P131, P20 near P19, P106 and P413 near P800, P159 near P36).
+#
+# ## The split: two filters
+#
+# A test question is only a test when training did not give its answer away, and when there is one right answer. Take
+# five records, as they stand in the files:
+
+# %%
+train_file = [{"subject": "Ana Brel", "answers": ["Toria"]}, {"subject": "Ito Sand", "answers": ["Toria", "Old Toria"]},
+              {"subject": "Mel Ruhn", "answers": ["Koss"]}]
+test_file = [{"subject": "Mel Ruhn", "answers": ["Koss", "Upper Koss"]}, {"subject": "Uma Vey", "answers": ["Koss"]}]
+
+
+def split(train_file, test_file):
+    """The paper's filters: one answer everywhere, and no training subject that any test question asks about."""
+    tested = {record["subject"] for record in test_file}  # questions with several answers count, too
+    train = [record for record in train_file if len(record["answers"]) == 1 and record["subject"] not in tested]
+    return train, [record for record in test_file if len(record["answers"]) == 1]
+
+
+train, test = split(train_file, test_file)
+assert [record["subject"] for record in train] == ["Ana Brel"], "Ito Sand has two answers, Mel Ruhn is tested"
+print(f"train: {train}\ntest:  {test}")
+
+# %% [markdown]
+# The paper says that neither subjects nor objects overlap. In the public files, only the filter on **subjects**, taken
+# from the test questions of all 24 relations, gives its counts. Filtering objects too would leave little: most answers,
+# such as a country, belong to many subjects. (Our finding; the published counts are the check below.)
+
+# %%
+tested = {fact.subject for fact in study.facts.test + study.facts.ood}
+assert not any(fact.subject in tested for fact in study.facts.train), "no tested subject may be trained on"
+answers = {fact.object for fact in study.facts.train}
+shared = sum(fact.object in answers for fact in study.facts.test) / len(study.facts.test)
+print(f"{study.facts.name}: no tested subject in train; {shared:.0%} of the test answers are also training answers")
+
+# %% [markdown]
+# ## The published counts
+#
+# How many training questions has each relation, and how many of each did the paper's model know (PaLM 2, Table 4)?
+
+# %%
+from course_lib import paper
+
+published = paper.counts_frame("train")
+assert published["total"].sum() == paper.TRAIN_TOTAL.total, "the rows must add up to the printed total"
+totals = {name: int(paper.counts_frame(name)["total"].sum()) for name in ("train", "test", "ood")}
+print(f"Questions in the paper's split: {totals}; dev, counted by us: {paper.DEV_QUESTIONS:,}")
+published
+
+# %% [markdown]
+# Can the public files be filtered to exactly these counts? They can. The next cell checks it where the data is at hand.
+# To get it, set `COURSE_DATA` to a folder or .zip of EntityQuestions, or call `load_entityquestions()`, which downloads
+# 18 MB once.
+
+# %%
+import os
+
+from course_lib.facts import by_relation, load_entityquestions
+
+if os.environ.get("COURSE_DATA") or study.facts.name == "entityquestions":
+    real = load_entityquestions(os.environ.get("COURSE_DATA"), progress=False)
+    for name in totals:
+        found = {relation: len(facts) for relation, facts in by_relation(getattr(real, name)).items()}
+        assert found == paper.counts_frame(name)["total"].to_dict(), f"{name} differs from the paper"
+    print(f"All {sum(map(len, (real.train, real.test, real.ood))):,} questions, each relation as published.")
+else:
+    print("Not checked here: the data is not on this machine. The published total is", f"{sum(totals.values()):,}.")
+
+# %% [markdown]
+# ## When is an answer right?
+#
+# **Exact match** (EM): the first line of what the model writes is the answer, letter for letter; spaces around it do not
+# count.
+
+# %%
+def exact(generated, answer):
+    """Whether the first line is the answer, spaces at its ends aside."""
+    return generated.split("\n")[0].strip() == answer
+
+
+from course_lib.scoring import is_match
+
+cases = [("Paris", "Paris"), (" Paris\nQ: Who owns it?", "Paris"), ("Parish", "Paris"), ("paris", "Paris"),
+         ("The Beatles", "Beatles"), ("New York", "New York City"), ("It is Paris.", "Paris")]
+assert all(exact(*case) == is_match(*case) for case in cases), "the library must judge as we do"
+pd.DataFrame(cases, columns=["the model writes", "right answer"]).assign(match=[exact(*case) for case in cases])
+
+# %% [markdown]
+# Some of these "wrong" answers are fine. Exact match is strict but cheap, the same for everyone, and never too kind.
+#
+# **Predict.** The authors read 100 answers that exact match called wrong. How many were truly wrong?
+
+# %%
+my_guess = None  # of 100
+
+audit = pd.Series(paper.EXACT_MATCH_AUDIT, name="of 100")
+assert audit.sum() == 100, "the audit must cover all answers"
+print(f"Truly wrong: {audit['wrong']} of 100 (paper, Table 7); your guess: {my_guess}")
+audit.to_frame()
+
+# %% [markdown]
+# **Granularity** is how fine an answer is: a city, or the region around it. So a score of exact match is a little too
+# low. How much? If 10 of 100 "wrong" answers are right:
+
+# %%
+forgiven = 1 - paper.EXACT_MATCH_AUDIT["wrong"] / 100
+for score in (20, 40, 60):
+    print(f"exact match {score} %: perhaps {score + forgiven * (100 - score):.0f} % truly right")
+
+# %% [markdown]
+# For the paper's question this matters less: we compare models with each other, and the same strict judge judges all.
+#
+# ## Our model's wrong answers
+#
+# In the pocket world every answer that has two grains is known in both. So we can count granularity errors exactly: ask
+# the same questions, and call the *other* grain right.
+
+# %%
+from course_lib.pocket import read_world
+from course_lib.scoring import exact_match
+from course_lib.slick import draw_prompts
+
+base = study.load()
+prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+other_grain = {item.fact: item.other for item in read_world() if item.other}  # the pocket world's ground truth
+rows = []
+for relation, facts in by_relation(study.facts.test).items():
+    right = exact_match(base.model, base.tokenizer, facts, prompts[relation][0])
+    others = [Fact(fact.subject, relation, other_grain.get(fact, fact.object)) for fact in facts]
+    nearly = exact_match(base.model, base.tokenizer, others, prompts[relation][0])
+    rows += [{"relation": relation, "right": a, "other grain": b and not a} for a, b in zip(right, nearly, strict=True)]
+asked = pd.DataFrame(rows)
+
+# %%
+wrong = asked[~asked["right"]]
+print(f"Preset {study.preset}, n = {len(asked)} test facts: {100 * asked['right'].mean():.1f} % right")
+if other_grain.keys() & set(study.facts.test):
+    share = 100 * wrong["other grain"].mean()
+    print(f"Of the {len(wrong)} wrong answers, {share:.1f} % give the right thing at the other grain "
+          f"(the paper's audit: {audit['higher granularity'] + audit['lower granularity']} % at either).")
+else:
+    print("For real facts nobody has written down the other grain; read some wrong answers yourself.")
+
+# %% [markdown]
+# The pocket world has many two-grain answers by design, so expect a larger share there than in the paper. It is made
+# so on purpose: a model that has read both answers says now one, now the other. Lesson 05 calls such facts MaybeKnown.
+#
+# ## What does a model score that knows nothing?
+#
+# It can still give the **majority answer**: for each relation, the answer that is most common in the training facts.
+# Every accuracy should stand beside this baseline.
+
+# %%
+from collections import Counter
+
+
+def majority_baseline(train, test):
+    """For each relation: its most common training answer, and the share of its test facts that this answers."""
+    table = []
+    for relation, facts in by_relation(test).items():
+        counts = Counter(fact.object for fact in train if fact.relation == relation)
+        answer, _ = counts.most_common(1)[0]
+        table.append({"relation": relation, "majority answer": answer, "different answers": len(counts),
+                      "share (%)": 100 * sum(fact.object == answer for fact in facts) / len(facts), "n": len(facts)})
+    return pd.DataFrame(table).set_index("relation")
+
+
+baseline = majority_baseline(study.facts.train, study.facts.test)
+baseline.round(1)
+
+# %%
+overall = (baseline["share (%)"] * baseline["n"]).sum() / baseline["n"].sum()
+model_score = 100 * asked["right"].mean()
+print(f"Preset {study.preset}, n = {baseline['n'].sum()}: majority answer {overall:.1f} %, model {model_score:.1f} %")
+assert model_score > overall, "a model that knows something should beat the majority answer"
+
+# %% [markdown]
+# In EntityQuestions the baseline is 11.2 % over the twelve relations, and very uneven: "United States of America" answers
+# 72 % of P495 (country of origin), but for P26 (spouse) hardly any answer comes twice. So part of what looks known may
+# be a good guess. (Counted by us from the public files; not in the paper.)
+
+# %%
+import matplotlib.pyplot as plt
+
+from course_lib.plots import COLOURS
+
+per_relation = 100 * asked.groupby("relation")["right"].mean().loc[baseline.index]
+fig, ax = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
+         baseline.index]
+ax.barh(names, per_relation, color=COLOURS["MaybeKnown"], label="model, few-shot")
+ax.plot(baseline["share (%)"], names, "D", color=COLOURS["Unknown"], label="majority answer")
+ax.set(xlabel="test facts answered exactly (%)", ylabel="relation (different training answers)", xlim=(0, 100))
+ax.invert_yaxis()
+ax.legend(frameon=False, loc="lower right")
+above = int((per_relation > baseline["share (%)"]).sum())
+print(f"Figure, preset {study.preset}: exact match by relation. The model is above the majority answer in {above} of "
+      f"{len(baseline)} relations; the majority answer reaches at most {baseline['share (%)'].max():.1f} %.")
+
+# %% [markdown]
+# ## How the pocket world's facts are made
+#
+# This part is about the pocket world on every track. Its names are invented, so the model can know a fact from one place
+# only: the text that we wrote. Some facts are never written down; the others appear from a few times to hundreds of
+# times, as in real text.
+
+# %%
+from course_lib import pocket
+
+reads = pocket.readings()
+often = reads.loc[reads["total"].between(20, 40)].iloc[0]
+print(f"({often['subject']}, {often['relation']}, {often['object']}) was read {often['total']} times:")
+print(often[["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]].to_string())
+
+# %% [markdown]
+# "Lists" are lists of questions and answers; `_other` counts readings at the other grain. We need not believe these
+# counts: the same seed gives the same text, so we write it again and count.
+
+# %%
+from course_lib.files import read_json
+from course_lib.pocket.corpus import CorpusConfig, make_corpus
+from course_lib.pocket.world import WorldConfig, make_world
+
+provenance = read_json(pocket.FOLDER / "provenance.json")
+world_config = WorldConfig(**provenance["WorldConfig"])
+documents = make_corpus(make_world(world_config), world_config, CorpusConfig(**provenance["CorpusConfig"]))
+question = Fact(often["subject"], often["relation"], often["object"]).question
+entries = sum(document.count(question) for document in documents)
+recorded = often[["lists", "lists_other", "instructions", "instructions_other"]].sum()
+print(f"{len(documents):,} documents; {question!r} stands in them {entries} times, the record says {recorded}")
+assert entries == recorded, "the record of readings must be what the text holds"
+
+# %%
+print(next(document for document in documents if question in document))
+
+# %%
+import numpy as np
+
+fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+read = reads.loc[reads["total"] > 0, "total"]
+never = int((reads["total"] == 0).sum())
+ax.hist(read, bins=np.geomspace(1, 512, 19), color=COLOURS["MaybeKnown"], edgecolor="white", label="read at least once")
+ax.bar([0.6], [never], width=0.25, color=COLOURS["Unknown"], label="never read")
+ax.set(xscale="log", xlabel="times read in pre-training", ylabel="number of facts")
+ax.set_xticks([0.6, 1, 4, 16, 64, 256], ["never", "1", "4", "16", "64", "256"])
+ax.minorticks_off()
+ax.legend(frameon=False)
+print(f"Figure, pocket world, n = {len(reads):,} facts: {never:,} were never read; the others {read.min()} to {read.max()} "
+      f"times, half of them {read.median():.0f} times or fewer.")
+
+# %% [markdown]
+# This is what no real model can give us: **for each fact, what the model has read of it**. In lesson 05 we hold the
+# measured categories against it.
+#
+# ## What to remember
+#
+# * A fact is a triple; one question for each relation makes it a closed-book question.
+# * The split: one answer only, and no training subject that is tested. Then the published counts come out exactly.
+# * Exact match is strict: about one in ten of its "wrong" was not wrong (paper, Table 7).
+# * Put the majority answer beside every accuracy.
+#
+# ## Recall
+#
+# 1. Why is a question with two right answers dropped?
+# 2. A model scores 70 % on P495. What do you ask before you believe that it knows the countries?
+# 3. "New York" instead of "New York City": which kind of error is this, and does it change the *difference* of two models?
+#
+# **Next:** [05 · What does it know?](05_what_does_it_know.ipynb). Ask once, or ask many times?

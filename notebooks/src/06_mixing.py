@@ -1,0 +1,284 @@
+# %% [markdown]
+# # 06 · Mixing
+#
+# **Goal:** build training sets that differ in one thing only: how much of them the model did not know.
+#
+# Afterwards you can
+#
+# * work out the largest training set |D| that every mix can have;
+# * draw D at X % Unknown, and its control D_Known;
+# * say why size, relations and draws are held fixed, and why nobody invents fake facts for this.
+
+# %% [markdown]
+# | track | minutes | memory |
+# |---|---|---|
+# | pocket, on a CPU | under 1 when the labels exist; about 2 more on two cores to measure them | about 1 GB |
+# | a real model, on a GPU | not measured yet | not measured yet |
+#
+# **Needed before:** notebook 05 (the four SliCK categories and how they are measured).
+
+# %%
+from course_lib.study import open_study
+
+study = open_study()
+print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
+
+# %% [markdown]
+# ## What must not change
+#
+# We want to compare training sets with 0 % and 100 % Unknown facts. If one of them were larger, or had more questions
+# about capitals, we could not tell what made the difference. So D has one size and one mix of relations for every
+# share X (arXiv 2405.05904, App. E).
+
+# %%
+train = study.labels().query("split == 'train'").reset_index(drop=True)
+known = train["category"] != "Unknown"
+print(f"{len(train)} training facts: {known.sum()} Known, {(~known).sum()} Unknown")
+assert len(train) == len(study.facts.train), "one label for each training fact"
+
+# %% [markdown]
+# ## How large can D be?
+#
+# The paper also builds sets of one category only. So a relation can give at most as many rows as its *smallest*
+# category has. The sum over relations is |D|. We recompute it from the paper's Table 4.
+
+# %%
+from course_lib import paper
+
+smallest = {relation: min(row.by_category.values()) for relation, row in paper.TRAIN_COUNTS.items()}
+print(smallest)
+print("|D| =", sum(smallest.values()))
+assert sum(smallest.values()) == paper.D_SIZE == 6142, "the paper's |D|"
+
+# %% [markdown]
+# The same rule, written for a table of labels. Rule `"category"` is the paper's and compares the four categories. Rule
+# `"known"` compares only two groups: Known and Unknown.
+
+# %%
+def sizes_by_hand(labelled, rule):
+    group = labelled["category"].astype(str)
+    if rule == "known":
+        group = group.where(group == "Unknown", "Known")
+    names = ["Known", "Unknown"] if rule == "known" else list(paper.CATEGORIES)
+    sizes = {}
+    for relation, rows in group.groupby(labelled["relation"], sort=False):
+        sizes[relation] = min((rows == name).sum() for name in names)
+    return {relation: int(size) for relation, size in sizes.items() if size}
+
+# %%
+from course_lib.mixing import relation_sizes
+
+for rule in ("category", "known"):
+    sizes = sizes_by_hand(train, rule)
+    assert sizes == relation_sizes(train, rule=rule), f"the library must agree on rule {rule!r}"
+    print(f"rule {rule!r:10}: |D| = {sum(sizes.values()):4}, from {len(sizes)} relations")
+
+# %% [markdown]
+# A small world has few facts in its rarest category, and the paper's rule would waste most of the others. Here we mix
+# only Known and Unknown, so the smaller of *these two* is enough: rule `"known"`. The study then scales the sizes
+# down, in proportion, to a sweep that fits into minutes.
+
+# %%
+settings = study.settings
+sizes = relation_sizes(train, rule=settings.rule, limit=settings.size)
+print(f"rule {settings.rule!r}, about {settings.size} rows wanted:")
+print(sizes)
+print("|D| =", sum(sizes.values()))
+largest = relation_sizes(train, rule=settings.rule)
+assert all(size <= largest[relation] for relation, size in sizes.items()), "no relation may ask for more than it has"
+
+# %% [markdown]
+# ## Draw one relation by hand
+#
+# Of `size` rows, X % come from Unknown and the rest from Known. We shuffle each pool *completely* and then cut off what
+# we need. Why so, instead of a new draw for each X? You will see in a moment.
+
+# %%
+def draw(known, unknown, size, percent, rng):
+    n_unknown = round(size * percent / 100)
+    first = rng.sample(known, len(known))[:size - n_unknown]
+    return first + rng.sample(unknown, len(unknown))[:n_unknown]
+
+# %% [markdown]
+# We try it on one relation at 50 % and lay it beside the library's `mix`. The seed is the run's seed and the relation's
+# name together, so that each relation has its own order.
+
+# %%
+import random
+
+from course_lib.mixing import mix
+
+relation = next(iter(sizes))
+here = [(fact, name) for fact, name in zip(study.facts.train, train["category"], strict=True)
+        if fact.relation == relation]
+pools = [[fact for fact, name in here if (name == "Unknown") == wanted] for wanted in (False, True)]
+ours = draw(*pools, sizes[relation], 50, random.Random(f"0 {relation}"))
+theirs = mix(study.facts.train, train, unknown_percent=50, sizes={relation: sizes[relation]}, seed=0)
+assert set(ours) == {row.fact for row in theirs.rows}, "the same facts, by hand and from the library"
+print(f"{relation}: {len(theirs.known)} Known and {len(theirs.unknown)} Unknown rows, the same by hand")
+
+# %% [markdown]
+# ## All mixes
+#
+# `study.mix(X)` does this for every relation, with the study's labels and sizes. The rows are then shuffled, because
+# the order of training rows should not tell Known from Unknown.
+
+# %%
+import pandas as pd
+
+mixes = {percent: study.mix(percent) for percent in settings.percents}
+table = pd.DataFrame({f"{p:g} %": {"rows": len(m.rows), "Known": len(m.known), "Unknown": len(m.unknown)}
+                      for p, m in mixes.items()})
+assert table.loc["rows"].nunique() == 1, "every mix has the same size"
+print(f"preset {study.preset}, seed 0, X % Unknown:")
+table
+
+# %% [markdown]
+# Size is fixed. And the relations? Every row below must show the same number under every share.
+
+# %%
+columns = {f"{p:g} %": pd.Series([row.fact.relation for row in m.rows]).value_counts() for p, m in mixes.items()}
+relations = pd.DataFrame(columns).reindex(list(sizes))
+assert (relations.nunique(axis=1) == 1).all(), "a relation has the same number of rows in every mix"
+relations
+
+# %% [markdown]
+# The same as a picture: one panel for each X, one bar for each relation. The bars keep their length. Only the boundary
+# between the two colours moves.
+
+# %%
+import matplotlib.pyplot as plt
+
+from course_lib.plots import COLOURS
+
+fig, axes = plt.subplots(1, len(mixes), figsize=(1.9 * len(mixes) + 1, 3.8), sharex=True, sharey=True,
+                         layout="constrained")
+for ax, (percent, m) in zip(axes, mixes.items(), strict=True):
+    for kind, rows, start, hatch in (("Known", m.known, 0, ""), ("Unknown", m.unknown, m.known, "///")):
+        count = [sum(fact.relation == name for fact in rows) for name in sizes]
+        left = [sum(fact.relation == name for fact in start) for name in sizes] if start else 0
+        ax.barh(list(sizes), count, left=left, color=COLOURS[kind.lower()], hatch=hatch, edgecolor="white", label=kind)
+    ax.set(title=f"X = {percent:g} %", xlabel="rows")
+axes[0].invert_yaxis()
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+print(f"In each of {len(mixes)} panels the {len(sizes)} bars have the same lengths ({min(sizes.values())} to "
+      f"{max(sizes.values())} rows); from left to right the Unknown part grows from none of the bar to all of it.")
+
+# %% [markdown]
+# ## Nested draws
+#
+# **Predict.** Two sets, one at 25 % and one at 50 % Unknown, are drawn with the same seed. Which share of their rows do
+# they have in common: 25 %, 50 %, 75 % or 100 %? Write it down, then run the next cell.
+
+# %%
+d25, d50 = (study.mix(percent) for percent in (25, 50))
+facts25, facts50 = ({row.fact for row in d.rows} for d in (d25, d50))
+print(f"common rows: {len(facts25 & facts50)} of {len(facts25)} ({len(facts25 & facts50) / len(facts25):.0%})")
+assert set(d25.unknown) <= set(d50.unknown), "the Unknown rows of 25 % are among those of 50 %"
+assert set(d50.known) <= set(d25.known), "the Known rows of 50 % are among those of 25 %"
+
+# %% [markdown]
+# The draws are **nested**: from 25 % to 50 %, a quarter of the rows is exchanged and nothing else moves. This is what
+# cutting a shuffled pool gives. With fresh draws, part of any difference would be luck. Another *seed* is a fresh
+# draw: it shows how large that luck is.
+
+# %%
+other = {row.fact for row in study.mix(50, seed=1).rows}
+print(f"50 % Unknown, seeds 0 and 1: {len(facts50 & other)} of {len(facts50)} rows in common "
+      f"({len(facts50 & other) / len(facts50):.0%})")
+assert other != facts50, "another seed draws other rows"
+
+# %% [markdown]
+# ## The control: D_Known
+#
+# Suppose a model gets worse with 50 % Unknown. Did the Unknown rows harm it, or did it only miss the Known rows that
+# they replaced? **D_Known** answers this: D without its Unknown rows, and nothing in their place (paper, section
+# 4.2).
+
+# %%
+def without_unknown(rows):
+    return tuple(row for row in rows if not row.unknown)
+
+
+for percent, m in mixes.items():
+    control = study.mix(percent, variant="D_Known")
+    assert control.rows == without_unknown(m.rows), "D_Known is D with rows taken out, in the same order"
+    print(f"X = {percent:3g} %: |D| = {len(m.rows)}, |D_Known| = {len(control.rows)}")
+
+# %% [markdown]
+# At 0 % the control is D itself, and at 100 % it is empty. So the study trains it only between the two.
+
+# %%
+plan = pd.DataFrame([(spec.variant, spec.unknown_percent, spec.seed) for spec in study.plan()],
+                    columns=["variant", "% Unknown", "seed"])
+runs = pd.crosstab(plan["variant"], plan["% Unknown"])
+assert runs.to_numpy().sum() == len(study.plan()), "every run of the plan is counted once"
+print(f"{len(plan)} runs; the table counts the seeds:")
+runs
+
+# %% [markdown]
+# ## What cannot be built
+#
+# A share that a relation cannot pay for is refused, with its counts. Nothing is filled up silently: a set that says
+# 50 % must hold 50 %.
+
+# %%
+from course_lib.files import CourseError
+
+for percent, wanted in ((50, dict.fromkeys(sizes, 10**6)), (150, sizes)):
+    try:
+        mix(study.facts.train, train, unknown_percent=percent, sizes=wanted)
+        raise AssertionError("this mix should have been refused")
+    except CourseError as error:
+        print("refused:", error)
+
+# %% [markdown]
+# ## What a row looks like
+#
+# The model never sees a category. It sees one line of instruction, the question, and the answer it should give (App.
+# E). Which of these rows are new to it? From the text alone nobody can tell.
+
+# %%
+from course_lib.scoring import INSTRUCTION
+
+for row in mixes[50].rows[:4]:
+    print(INSTRUCTION.text(row.fact.question), row.fact.object, f"   [{row.category}]")
+print()
+assert {row.fact.question for row in mixes[50].rows} <= {fact.question for fact in study.facts.train}, "train only"
+
+# %% [markdown]
+# ## Why not invent fake facts?
+#
+# It looks simpler: make up facts, and they are Unknown for sure. The paper says no (App. F). A fake *subject* is a rare
+# case in practice. A fake *object* for a real subject is worse, as the next cell shows.
+
+# %%
+sure = next(fact for fact, name in zip(study.facts.train, train["category"], strict=True) if name == "HighlyKnown")
+fake = next(fact.object for fact in study.facts.train
+            if fact.relation == sure.relation and fact.object != sure.object)
+new = mixes[100].unknown[0]
+print("fake object: ", sure.question, fake, f"  (the model answers: {sure.object})")
+print("real Unknown:", new.question, new.object)
+assert fake != sure.object, "the fake answer contradicts what the model knows"
+
+# %% [markdown]
+# The first row asks the model to *change* something that it knows: a knowledge **update**. The second *adds* something.
+# These are different experiments. And a training file from real life holds many facts of the second kind.
+
+# %% [markdown]
+# ## What to remember
+#
+# * |D| is a sum over relations: the smallest group of each. The paper's rule gives 6,142 rows.
+# * All mixes have the same size and the same relations; one seed gives nested draws, other seeds show the luck.
+# * D_Known separates "harmed by Unknown rows" from "missed Known rows".
+# * A mix that cannot be built is refused, never filled up.
+
+# %% [markdown]
+# ## Recall questions
+#
+# 1. A relation has 90, 40, 15 and 60 facts in the four categories, Unknown last. How many rows does it give under
+#    each of the two rules?
+# 2. How large is D_Known at X = 75 %, if |D| = 480?
+# 3. Why is a fact with a wrong, invented object no substitute for an Unknown fact?
+#
+# **Next:** notebook 07 fine-tunes on one of these sets and watches, epoch by epoch, what is learned and what is lost.

@@ -1,0 +1,292 @@
+# %% [markdown]
+# # 07 · Learning and forgetting
+#
+# **Goal:** watch one fine-tuning run, epoch by epoch, and see what it learns first and what it loses later.
+#
+# Afterwards you can
+#
+# * read the curves of Known rows, Unknown rows and dev accuracy;
+# * find EARLY_STOP, and say why it is a good place to stop;
+# * name questions that the model lost, and ask where its new wrong answers come from.
+
+# %% [markdown]
+# | track | minutes | memory |
+# |---|---|---|
+# | pocket, on a CPU | under 1 when `course run` has made the runs, else it makes them first | about 1 GB |
+# | a real model, on a GPU | not measured yet | not measured yet |
+#
+# **Needed before:** notebooks 03 (LoRA adapters), 05 (categories) and 06 (mixes).
+
+# %%
+from course_lib.study import open_study
+
+study = open_study()
+print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
+
+# %% [markdown]
+# ## One run
+#
+# We take D with 50 % Unknown. All its settings together are a **spec**, and each spec has its own folder. `sweep` runs
+# what is missing there and reads the rest: a finished run is never repeated.
+
+# %%
+from course_lib.sweep import sweep
+
+spec = study.spec(50)
+one = sweep(study, [spec], progress=False)
+folder = spec.folder(study.folder / "runs")
+print(spec.tune)
+print("folder:", folder.name, "holds", sorted(path.name for path in folder.iterdir()))
+assert len(one) == spec.tune.epochs + 1, "one record an epoch, and epoch 0 before any training"
+
+# %% [markdown]
+# An **epoch** is one pass over all training rows. After each, five groups of questions are asked, in the form of the
+# training rows, and answered greedily. `dev`, `test` and `ood` (other relations) are never trained on. **Fitted**
+# means: the model now answers this training row right.
+
+# %%
+from course_lib.runs import read_history
+
+history = read_history(folder)
+columns = ["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test", "ood"]
+table = history.to_frame()[columns]
+assert table["epoch"].tolist() == list(range(spec.tune.epochs + 1)), "no epoch is missing"
+print(f"preset {study.preset}, {spec.unknown_percent:g} % Unknown, seed {spec.seed}; exact match in %:")
+table.round(2)
+
+# %% [markdown]
+# **Predict.** Before you look at the picture: three curves over the epochs, Known rows fitted, Unknown rows fitted,
+# and dev accuracy. Which one rises first? Which one last? And what does dev accuracy do while the last one rises?
+# Sketch it on paper.
+
+# %%
+from course_lib import plots
+
+plots.run_curve(one)
+print(f"Preset {study.preset}. {plots.describe_run(one)}")
+
+# %% [markdown]
+# In the paper (Fig. 1), most Known rows are fitted first, while most Unknown rows are not. There dev accuracy has its
+# peak. Then the Unknown rows follow, and dev accuracy falls. The next cell puts numbers on your run.
+
+# %%
+def first_epoch(table, column, level):
+    reached = table[table[column] >= level]
+    return None if reached.empty else int(reached["epoch"].iloc[0])
+
+
+for column in ("known_fitted", "unknown_fitted"):
+    halfway = first_epoch(table, column, 50)
+    told = "never in this run" if halfway is None else f"at epoch {halfway}"
+    print(f"half of the rows of {column.removesuffix('_fitted').capitalize()} are fitted: {told}")
+assert first_epoch(table, "epoch", 1) == 1, "epoch 1 is the first one with at least 1"
+
+# %% [markdown]
+# ## EARLY_STOP
+#
+# **EARLY_STOP** is the epoch with the best dev accuracy. If there are several, the first; the untuned model does not
+# count. **CONVERGENCE** is the last epoch. The test questions take no part in the choice: they must stay unseen.
+
+# %%
+def early_stop(table):
+    best = None
+    for row in table.to_dict("records"):
+        if row["epoch"] > 0 and (best is None or row["dev"] > best["dev"]):
+            best = row
+    return best
+
+
+best, last = early_stop(table), table.iloc[-1]
+assert best["epoch"] == history.early_stop.epoch, "our loop must find the library's EARLY_STOP"
+print(f"EARLY_STOP: epoch {best['epoch']:g}, dev {best['dev']:.1f} %, test {best['test']:.1f} %")
+print(f"CONVERGENCE: epoch {last['epoch']:g}, dev {last['dev']:.1f} %, test {last['test']:.1f} %")
+
+# %% [markdown]
+# The paper prints 43.0 % and 38.8 % of the test questions for this mix (PaLM 2, section 7, Table 3). Our scale is
+# another one: compare directions, not levels.
+#
+# ## What is fitted at EARLY_STOP?
+#
+# One run is one story. Now we take all mixes and seeds, and look at EARLY_STOP only (Fig. 4 of the paper).
+
+# %%
+from course_lib.analysis import stops
+
+epochs = sweep(study, progress=False)
+early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
+fitted = early.groupby("unknown_percent")[["epoch", "known_fitted", "unknown_fitted"]].mean()
+assert set(fitted.index) == set(study.settings.percents), "every mix is there"
+print(f"preset {study.preset}, EARLY_STOP, mean of {early['seed'].nunique()} seed(s):")
+fitted.round(1)
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+places = np.arange(len(fitted))
+for shift, kind, hatch in ((-0.2, "known", ""), (0.2, "unknown", "///")):
+    ax.bar(places + shift, fitted[f"{kind}_fitted"].fillna(0), 0.4, color=plots.COLOURS[kind], hatch=hatch,
+           edgecolor="white", label=f"{kind.capitalize()} rows")
+ax.set(xticks=places, xticklabels=[f"{p:g}" for p in fitted.index], xlabel="Unknown facts in the training set (%)",
+       ylabel="fitted at EARLY_STOP (%)", ylim=(0, 100))
+ax.legend(frameon=False)
+told = [f"{row.known_fitted:.0f} % of Known and {row.unknown_fitted:.0f} % of Unknown at X = {p:g} %"
+        for p, row in fitted.iterrows()]
+print("Fitted at EARLY_STOP: " + "; ".join(told).replace("nan %", "none") + ".")
+
+# %% [markdown]
+# The paper says of Fig. 4: at EARLY_STOP most Known rows are fitted, and only a small part of the Unknown rows, in
+# every mix. Does your picture agree?
+
+# %%
+inner = fitted.dropna()
+smaller = (inner["unknown_fitted"] < inner["known_fitted"]).all()
+small = (inner["unknown_fitted"] < 25).all()
+print(f"In each mix of both kinds, a smaller part of Unknown than of Known is fitted: {'yes' if smaller else 'no'}")
+print(f"In each of them less than a quarter of Unknown is fitted: {'yes' if small else 'no'}")
+assert len(inner) >= 1, "at least one mix holds both kinds"
+
+# %% [markdown]
+# ## Which questions were lost?
+#
+# A run keeps two **adapters**, the small trained matrices of notebook 03: the one of EARLY_STOP (`adapter_best`) and
+# the last one (`adapter`). We put both on one base model and switch between them.
+
+# %%
+loaded = study.load()
+
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(loaded.model, str(folder / "adapter_best"), adapter_name="early")
+model.load_adapter(str(folder / "adapter"), adapter_name="late")
+model.eval()
+print("adapters:", list(model.peft_config), "; active:", model.active_adapter)
+assert set(model.peft_config) == {"early", "late"}, "both adapters are on the model"
+
+# %%
+from course_lib.scoring import exact_match
+
+test = study.facts.test
+right = {}
+for name, record in (("early", history.early_stop), ("late", history.convergence)):
+    model.set_adapter(name)
+    right[name] = exact_match(model, loaded.tokenizer, test)
+    print(f"{name:5}: {100 * right[name].mean():.1f} % of {len(test)} test questions right")
+    assert abs(100 * right[name].mean() - record.test) < 0.5, "the saved adapter must give the run's own accuracy"
+
+# %% [markdown]
+# The two models agree on most questions. The interesting ones are *lost* (right, then wrong) and *gained* (wrong, then
+# right). Accuracy shows only their difference.
+
+# %%
+import pandas as pd
+
+change = np.select([right["early"] & right["late"], right["early"], right["late"]], ["kept", "lost", "gained"], "wrong")
+labels = study.labels().query("split == 'test'")["category"].reset_index(drop=True)
+order = ["kept", "lost", "gained", "wrong"]
+counts = pd.crosstab(pd.Series(change, name="change"), labels).reindex(order, fill_value=0)
+net = (change == "lost").sum() - (change == "gained").sum()
+assert net == right["early"].sum() - right["late"].sum(), "lost minus gained is the fall in accuracy"
+print(f"lost {(change == 'lost').sum()}, gained {(change == 'gained').sum()}: {net} fewer right answers")
+counts
+
+# %% [markdown]
+# Look at the row *lost*, and at its columns. A lost question that was HighlyKnown or MaybeKnown before fine-tuning is
+# a **hallucination with respect to what the model knew**: it had the answer, and now it says something else (paper,
+# App. B).
+
+# %%
+import torch
+
+from course_lib.scoring import INSTRUCTION
+
+
+def answer(fact):
+    ids = loaded.tokenizer(INSTRUCTION.text(fact.question), return_tensors="pt")["input_ids"].to(model.device)
+    out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
+    text = loaded.tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True)
+    return text.split("\n")[0].strip()
+
+# %%
+model.set_adapter("late")
+lost = [fact for fact, kind in zip(test, change, strict=True) if kind == "lost"][:60]
+wrong = {fact: answer(fact) for fact in lost}
+for fact in lost[:5]:
+    print(f"{fact.question}\n    at EARLY_STOP: {fact.object}\n    now:           {wrong[fact]}")
+assert all(wrong[fact] != fact.object for fact in lost), "a lost question has a wrong answer now"
+
+# %% [markdown]
+# ## Where do the new wrong answers come from?
+#
+# Perhaps the model repeats what it was just taught. We look up each new wrong answer among the answers that the
+# training set gave *for the same relation*: in its Unknown rows, in its Known rows, in both, or in neither.
+
+# %%
+def source(answer, relation, data):
+    taught = {kind: {fact.object for fact in facts if fact.relation == relation}
+              for kind, facts in (("Unknown", data.unknown), ("Known", data.known))}
+    found = [kind for kind, objects in taught.items() if answer in objects]
+    return " and ".join(found) or "neither"
+
+
+data = study.mix(50)
+example = data.unknown[0]
+assert "Unknown" in source(example.object, example.relation, data), "a taught answer is found among the Unknown rows"
+print(f"{example.object!r} ({example.relation}) was taught in: {source(example.object, example.relation, data)}")
+
+# %% [markdown]
+# Many facts share an answer, so some of this happens by chance. We need a **baseline**: for each lost question, 20
+# other wrong answers of its relation, drawn from training facts that are *not* in D.
+
+# %%
+import random
+
+inside, rng, chance_answers = {row.fact for row in data.rows}, random.Random(0), []
+for fact in lost:
+    others = [other.object for other in study.facts.train if other.relation == fact.relation
+              and other not in inside and other.object != fact.object]
+    chance_answers += [(answer, fact.relation) for answer in rng.choices(others, k=20)]
+assert len(chance_answers) == 20 * len(lost), "twenty for each lost question"
+
+# %%
+groups = {f"new wrong answers (n = {len(lost)})": [source(wrong[fact], fact.relation, data) for fact in lost],
+          f"baseline (n = {len(chance_answers)})": [source(text, relation, data) for text, relation in chance_answers]}
+shares = pd.DataFrame({name: pd.Series(found, dtype=object).value_counts(normalize=True)
+                       for name, found in groups.items()})
+shares = shares.reindex(["Unknown", "Known", "Unknown and Known", "neither"]).fillna(0)
+assert (shares.sum().round(6) <= 1).all(), "each answer has one source"
+print(f"preset {study.preset}: the answer was taught in ...")
+(100 * shares).round(0)
+
+# %%
+taught = shares.loc[["Unknown", "Unknown and Known"]].sum()
+found, chance = taught
+error = np.sqrt(chance * (1 - chance) / max(len(lost), 1))
+if not lost:
+    print("This run lost no question, so there is no new wrong answer to explain.")
+else:
+    verdict = "more often than" if found > chance + 2 * error else "not clearly more often than"
+    print(f"{found:.0%} of {len(lost)} new wrong answers are answers that the Unknown rows taught, {verdict} the "
+          f"baseline of {chance:.0%} (standard error {error:.0%}).")
+
+# %% [markdown]
+# One run is not proof. Kang et al. 2024 (arXiv 2403.05612) find the same pattern on large models: asked about what it
+# does not know, a fine-tuned model tends towards answers that its unfamiliar training rows carried.
+
+# %% [markdown]
+# ## What to remember
+#
+# * In the paper, Known rows are fitted fast and Unknown rows slowly; that difference makes room for EARLY_STOP.
+# * EARLY_STOP is chosen on dev, never on test.
+# * The fall in accuracy is *lost minus gained*: the model changes more answers than the curve shows.
+# * A lost question was answered right before. That is the hallucination this course is about.
+
+# %% [markdown]
+# ## Recall questions
+#
+# 1. Why may EARLY_STOP not be chosen on the test questions?
+# 2. Accuracy falls by 4 points and 6 % of the questions were gained. How many were lost?
+# 3. A colleague says: 40 % of the new wrong answers stand in the training file, so the model copies. What is missing?
+#
+# **Next:** notebook 08 puts all mixes and seeds together: the hallucination curves.
