@@ -93,7 +93,8 @@ def test_the_log_probability_by_hand_is_the_librarys(pocket):
     ends = [t for t in range(len(tokenizer)) if t == tokenizer.eos_token_id or tokenizer.decode([t]).startswith("\n")]
     by_hand = taught("05", "log_probability", loaded=pocket, torch=torch, ends=ends,
                      encode_answers=scoring.encode_answers)
-    fact, prompts = Fact("Toria", "P36", "Sola"), [scoring.INSTRUCTION, scoring.few_shot_prompt([Fact("A", "P36", "B")])]
+    fact = Fact("Toria", "P36", "Sola")
+    prompts = [scoring.INSTRUCTION, scoring.few_shot_prompt([Fact("A", "P36", "B")])]
     expected = np.exp(scoring.score(pocket.model, tokenizer, [fact], prompts).log_probability[0])
     assert np.exp([by_hand(prompt, fact) for prompt in prompts]) == pytest.approx(expected, rel=1e-3, abs=1e-9)
 
@@ -149,8 +150,8 @@ def test_a_draw_by_hand_is_the_librarys(world, percent):
     facts, labelled = world
     here = [(fact, name) for fact, name in zip(facts, labelled["category"], strict=True) if fact.relation == "P19"]
     pools = [[fact for fact, name in here if (name == "Unknown") == unknown] for unknown in (False, True)]
-    ours = taught("06", "draw")(*pools, 8, percent, random.Random("3 P19"))
-    theirs = mixing.mix(facts, labelled, unknown_percent=percent, sizes={"P19": 8}, seed=3)
+    ours = taught("06", "draw", math=math)(*pools, 7, percent, random.Random("3 P19"))
+    theirs = mixing.mix(facts, labelled, unknown_percent=percent, sizes={"P19": 7}, seed=3)
     assert sorted(map(str, ours)) == sorted(str(row.fact) for row in theirs.rows)
 
 
@@ -178,8 +179,9 @@ def test_the_first_epoch_of_a_level_or_none():
 def test_the_source_of_an_answer_is_looked_up_in_its_relation():
     rows = [Row(Fact("a", "P19", "Rome"), "Unknown"), Row(Fact("b", "P19", "Oslo"), "HighlyKnown"),
             Row(Fact("c", "P19", "Oslo"), "Unknown"), Row(Fact("d", "P36", "Bonn"), "Unknown")]
-    data, source = Mix("D", 50, 0, tuple(rows)), taught("07", "source")
-    assert [source(text, "P19", data) for text in ("Rome", "Oslo", "Bonn")] == ["Unknown", "Unknown and Known", "neither"]
+    data, source, names = Mix("D", 50, 0, tuple(rows)), taught("07", "source"), {"Rome", "Oslo", "Bonn"}
+    found = [source(text, "P19", data, names) for text in ("Rome", "Oslo", "Bonn", "Atlantis")]
+    assert found == ["Unknown", "Unknown and Known", "other facts", "no fact at all"]
 
 
 # ---------------------------------------------------------------- 08
@@ -296,14 +298,6 @@ def test_the_lesson_runs_and_says_what_its_figures_show(name, small_build):
 
 @pytest.fixture(scope="module")
 def small_build(tmp_path_factory):
-    """The environment of a notebook whose study is a small one: few rows, two epochs, one seed."""
-    folder = tmp_path_factory.mktemp("lessons_b")
-    start = folder / "start"
-    start.mkdir()
-    start.joinpath("sitecustomize.py").write_text(
-        "from course_lib import study\nfrom course_lib.finetune import TuneConfig\n"
-        "study.SETTINGS['pocket'] = study.Settings(TuneConfig(epochs=2), size=48, percents=(0, 50, 100), seeds=(0,))\n",
-        encoding="utf-8")
-    package = str(Path(__file__).parents[1])
-    return {"COURSE_BUILD": str(folder / "build"), "COURSE_PRESET": "pocket",
-            "PYTHONPATH": f"{start}:{package}", "HF_HUB_OFFLINE": "1"}
+    """The environment of a notebook whose study is the tiny one."""
+    return {"COURSE_BUILD": str(tmp_path_factory.mktemp("lessons_b")), "COURSE_PRESET": "pocket", "COURSE_QUICK": "1",
+            "HF_HUB_OFFLINE": "1"}

@@ -165,8 +165,8 @@ def test_linear_layers_are_nf4_with_double_quantisation(loaded):
 def test_embeddings_norms_and_the_output_layer_stay_float32(loaded):
     model = loaded.model
     assert type(model.get_output_embeddings()) is torch.nn.Linear
-    for parameter in (model.get_output_embeddings().weight, model.get_input_embeddings().weight, model.model.norm.weight):
-        assert parameter.dtype == torch.float32
+    for module in (model.get_output_embeddings(), model.get_input_embeddings(), model.model.norm):
+        assert module.weight.dtype == torch.float32
 
 
 def test_nothing_of_the_base_is_trained(loaded):

@@ -141,16 +141,16 @@ def test_greedy_bits_in_bfloat16_are_what_generate_writes_where_the_margin_is_cl
 
 def test_a_tie_is_broken_as_generate_breaks_it(scripted):
     model, tokenizer = scripted
-    with torch.no_grad():
-        model.bias[:] = torch.tensor([-9.0, 3.0, 3.0, 3.0, 3.0, 3.0])
-    text = model_line(model, tokenizer)
-    assert exact_match(model, tokenizer, [Fact("b", "P19", text)], Prompt("")).all()
+    model.scale = 0.0
+    model.bias[:] = torch.tensor([-9.0, 3.0, 3.0, 3.0, 3.0, 3.0])  # argmax takes the first, </s>: the answer is empty
+    found = exact_match(model, tokenizer, [Fact("b", "P19", gold) for gold in ("", "a", "b")], Prompt(""))
+    assert found.tolist() == [True, False, False]
 
 
 def test_a_model_that_writes_spaces_for_ever_comes_to_an_end(scripted):
     model, tokenizer = scripted
-    with torch.no_grad():
-        model.bias[:] = torch.tensor([-9.0, 0.0, 0.0, 9.0, 0.0, 0.0])
+    model.scale = 0.0
+    model.bias[:] = torch.tensor([-9.0, 0.0, 0.0, 9.0, 0.0, 0.0])
     assert not exact_match(model, tokenizer, [Fact("b", "P19", "a")], Prompt("")).any()
 
 
@@ -202,7 +202,7 @@ def spellings(tokenizer, model, text, answer):
 
 
 def brute_force(model, tokenizer, text, answer, **settings):
-    """Probability of an answer token by token, one full pass a token, and the smallest gap of the two best logits."""
+    """Probability of an answer token by token, one full pass a token, over all its spellings."""
     before, found = spellings(tokenizer, model, text, answer)
     total = 0.0
     for tokens, ends in found:
@@ -217,7 +217,7 @@ def brute_force(model, tokenizer, text, answer, **settings):
 def test_probability_is_that_of_single_passes(architecture, name, tokenizers):
     tokenizer = tokenizers[name]
     model = tiny_model(architecture, tokenizer, padded=5, spread=1.0)
-    facts = [Fact(subject, "P19", ANSWERS[(3 * i + j) % 14]) for i, subject in enumerate(SUBJECTS[:2]) for j in range(7)]
+    facts = [Fact(SUBJECTS[i % 2], "P19", answer) for i, answer in enumerate(ANSWERS)]
     for settings in ({"temperature": 0.5, "top_k": 40}, {"temperature": 1.3, "top_k": 0}):
         found = score(model, tokenizer, facts, [FEW_SHOT, PLAIN], **settings).log_probability
         for (row, column), value in np.ndenumerate(found):
@@ -226,7 +226,7 @@ def test_probability_is_that_of_single_passes(architecture, name, tokenizers):
             if expected == 0:
                 assert value == -np.inf
             else:
-                assert value == pytest.approx(np.log(expected), abs=1e-5 * max(1, len(facts[row].object)))
+                assert value == pytest.approx(np.log(expected), abs=2e-5)
                 assert np.exp(value) == pytest.approx(expected, abs=1e-5)
 
 
@@ -276,7 +276,7 @@ def test_sampled_frequencies_lie_in_binomial_bands(architecture, name, seed, tok
 
 
 class Scripted(torch.nn.Module):
-    """A causal model of an alphabet of 6, whose logits depend on the last two tokens and the position."""
+    """A tiny Llama whose logits are scaled and shifted, so that its texts end after a few letters."""
 
     def __init__(self, tokenizer):
         super().__init__()
@@ -284,12 +284,12 @@ class Scripted(torch.nn.Module):
 
         torch.manual_seed(0)
         self.inner = plain_model("llama", tokenizer)
-        self.bias = torch.nn.Parameter(torch.tensor([-1e4, 3.0, 3.0, 1.0, 0.0, 0.0]), requires_grad=False)
+        self.bias, self.scale = torch.tensor([-1e4, 3.0, 3.0, 1.0, 0.0, 0.0]), 4.0
         self.generation_config, self.device = GenerationConfig(), torch.device("cpu")
 
     def forward(self, **inputs):
         out = self.inner(**inputs)
-        out.logits = 4 * out.logits + self.bias
+        out.logits = self.scale * out.logits + self.bias
         return out
 
 
@@ -301,18 +301,6 @@ def scripted():
     tokenizer.decoder = decoders.Fuse()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
     return Scripted(fast), fast
-
-
-def model_line(model, tokenizer):
-    """Greedy decoding of the scripted model after the prompt of subject "b", by hand."""
-    ids = tokenizer(Prompt("").text("Where was b born?"))["input_ids"]
-    start = len(ids)
-    while len(ids) < start + 9:
-        token = int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
-        if token in (1, 2):
-            break
-        ids.append(token)
-    return tokenizer.decode(ids[start:]).strip()
 
 
 def test_probabilities_of_all_strings_sum_to_one(scripted):
@@ -567,9 +555,9 @@ def test_a_temperature_that_is_not_above_zero_is_refused(temperature, neox):
 
 
 @pytest.mark.parametrize(("generated", "answer", "right"), [
-    (" Paris", "Paris", True), (" Paris\nQ: Who", "Paris", True), ("Paris \r\n", "Paris", True), (" Parish", "Paris", False),
-    (" Pari", "Paris", False), (" paris", "Paris", False), ("\nParis", "Paris", False), ("", "", True), (" \n", "", True),
-    (" Paris", "", False), (" New  York", "New York", False)])
+    (" Paris", "Paris", True), (" Paris\nQ: Who", "Paris", True), ("Paris \r\n", "Paris", True),
+    (" Parish", "Paris", False), (" Pari", "Paris", False), (" paris", "Paris", False), ("\nParis", "Paris", False),
+    ("", "", True), (" \n", "", True), (" Paris", "", False), (" New  York", "New York", False)])
 def test_only_the_first_line_without_outer_spaces_is_compared(generated, answer, right):
     assert is_match(generated, answer) == right
 

@@ -36,9 +36,10 @@ print(f"In the paper, trained on unknown facts only: {early} % of the test quest
 print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.model}; Table 2, one run).")
 
 # %% [markdown]
-# You will measure what a model knows, build training sets with a chosen share of **Unknown** facts, train on them, and
-# draw this curve yourself. At the end you will audit training data of your own.
-#
+# You will measure what a model knows, build training sets with a chosen share of **Unknown** facts, train on them,
+# and draw this curve yourself. At the end you will audit training data of your own.
+
+# %% [markdown]
 # ## Check your machine
 #
 # Each line says `[OK]`, or `[NO]` and the cure.
@@ -53,14 +54,15 @@ wrong = [check.name for check in checks if not check.ok]
 print("To cure first: " + ", ".join(wrong) if wrong else "All is well.")
 
 # %% [markdown]
-# `print(hardware.doctor())`, or `course doctor` in a terminal, gives the same with your system's name: paste that into
-# a bug report.
-#
+# `print(hardware.doctor())`, or `course doctor` in a terminal, gives the same with your system's name: paste that
+# into a bug report.
+
+# %% [markdown]
 # ## Choose a track
 #
 # | | pocket | GPU |
 # |---|---|---|
-# | model | a small Llama, trained for this course and shipped with it | SmolLM2-1.7B, OLMo-2-1B, Qwen2.5-1.5B, or your own |
+# | model | a small Llama, trained for this course, shipped with it | SmolLM2-1.7B, OLMo-2-1B, Qwen2.5-1.5B, yours |
 # | facts | an invented world | EntityQuestions: real people, places, works |
 # | needs | any CPU, no network | a CUDA GPU such as a free T4, and a download |
 # | time for all lessons | minutes | not measured yet |
@@ -96,8 +98,8 @@ print(tokenizer.convert_ids_to_tokens(tokens))
 # %% [markdown]
 # ## Ask it
 #
-# A model that was only pre-trained continues text; it does not know that you want an answer. So we show it four solved
-# questions first. That is a **few-shot prompt**, the one of the paper (App. C).
+# A model that was only pre-trained continues text; it does not know that you want an answer. So we show it four
+# solved questions first. That is a **few-shot prompt**, the one of the paper (App. C).
 
 # %%
 from course_lib.facts import by_relation
@@ -106,10 +108,12 @@ from course_lib.scoring import few_shot_prompt
 solved = by_relation(study.facts.dev)  # facts that we never test on, by kind of question
 prompts = {relation: few_shot_prompt(facts[:4]) for relation, facts in solved.items()}
 fact = study.facts.test[0]
+assert fact not in study.facts.dev, "a question that we test on must not stand among the solved ones"
 print(prompts[fact.relation].text(fact.question))
 
 # %% [markdown]
-# The model now writes one token after the other. **Greedy** means: always the most likely token. We keep the first line.
+# The model now writes one token after the other. **Greedy** means: always the most likely token. We keep the first
+# line.
 
 # %%
 import torch
@@ -184,8 +188,8 @@ else:
     print("Nobody has counted what this model read. Only the pocket world tells.")
 
 # %% [markdown]
-# What has been read often is known; what has never been read is guessed, and almost always wrong. The right ones that were read most, and the wrong
-# ones that were read least:
+# What has been read often is known; what has never been read is guessed, and almost always wrong. The right ones that
+# were read most, and the wrong ones that were read least:
 
 # %%
 ordered = counted.sort_values("times read", ignore_index=True)
@@ -195,11 +199,12 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # %% [markdown]
 # "Right once" is a rough test: with other solved examples in the prompt, the model may answer differently. The paper
 # sorts facts into four categories by asking many times (**SliCK**, lesson 05).
-#
+
+# %% [markdown]
 # ## The curve that you will reproduce
 #
-# Each point is a model that was fine-tuned on a set with so many percent Unknown facts. **EARLY_STOP**: training stopped
-# when a development set was answered best. **CONVERGENCE**: the last epoch.
+# Each point is a model that was fine-tuned on a set with so many percent Unknown facts. **EARLY_STOP**: training
+# stopped when a development set was answered best. **CONVERGENCE**: the last epoch.
 
 # %%
 from course_lib import plots
@@ -223,7 +228,8 @@ else:
 # * A pre-trained model is asked with a few-shot prompt; greedy means the most likely token each time.
 # * A wrong answer looks like a right one.
 # * The pocket model is small, but we know what it has read. No number of it holds for a large model.
-#
+
+# %% [markdown]
 # ## Recall
 #
 # 1. What is the difference between pre-training and fine-tuning?

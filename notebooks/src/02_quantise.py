@@ -53,7 +53,8 @@ assert weight.abs().max() > 3 * weight.std(), "we expect a bell curve with a few
 # Four bits can name 2⁴ = 16 values. Which 16? Trained weights look like a bell curve: many near zero, few far out.
 # So the levels should stand close together near zero.
 #
-# NF4 ("normal float") takes **quantiles**: it cuts the bell curve into parts of equal area, and each level gets one part.
+# NF4 ("normal float") takes **quantiles**: it cuts the bell curve into parts of equal area, and each level gets one
+# part.
 
 # %%
 import numpy as np
@@ -72,8 +73,8 @@ def nf4_levels():
 print(np.round(nf4_levels(), 4))
 
 # %% [markdown]
-# Zero is one of the levels, so a weight of zero stays exactly zero. That is why there are 7 levels on one side and 8 on
-# the other. bitsandbytes keeps the same 16 numbers in a table:
+# Zero is one of the levels, so a weight of zero stays exactly zero. That is why there are 7 levels on one side and 8
+# on the other. bitsandbytes keeps the same 16 numbers in a table:
 
 # %%
 import bitsandbytes.functional as bnb_functional
@@ -140,6 +141,16 @@ assert torch.equal(restored, bnb_functional.dequantize_4bit(theirs, state)), "th
 print(f"{packed.numel():,} bytes, {scale.numel():,} scales and {restored.numel():,} weights: all equal")
 
 # %% [markdown]
+# One warning that this comparison brought up. On a CPU, bitsandbytes 0.50.2 restores **wrong** weights, without a word,
+# where a row of the matrix is not made of whole blocks. Check it before you quantise a model of odd sizes on a CPU:
+
+# %%
+odd = [name for name, module in full.model.named_modules()
+       if isinstance(module, torch.nn.Linear) and module.in_features % 64]
+assert not odd, f"rows that are not made of whole blocks of 64: {odd}"
+print("Every linear layer of this model has rows of whole blocks.")
+
+# %% [markdown]
 # ## What the levels look like on real weights
 
 # %%
@@ -160,7 +171,8 @@ print(f"Figure: a bell curve of weights. {inner[0]:.0%} of the weights lie betwe
 
 # %% [markdown]
 # The two small peaks at -1 and 1 are there because the largest weight of every block is divided by itself.
-#
+
+# %% [markdown]
 # ## Step 3: quantise the scales as well
 #
 # One float32 scale for 64 weights costs 32 / 64 = 0.5 bits a weight. **Double quantisation** stores the scales in 8
@@ -178,8 +190,8 @@ assert same > 0.98, "our 8-bit scales should agree with bitsandbytes; rare ties 
 print(f"{scale.numel():,} scales in 8 bits each, {outer.numel()} outer scales; {same:.1%} of the bytes are equal")
 
 # %% [markdown]
-# **Predict.** How many bits does a weight take now, with the scales of the scales counted? Write your guess down, then
-# run the cell.
+# **Predict.** How many bits does a weight take now, with the scales of the scales counted? Write your guess down,
+# then run the cell.
 
 # %%
 my_guess = None  # for example 4.25
@@ -189,11 +201,12 @@ double_bits = 4 + 8 / 64 + 32 / (64 * 256)
 print(f"single: {single_bits} bits a weight; double: {double_bits:.3f}; your guess: {my_guess}")
 measured = 8 * (double.nbytes + state2.absmax.nbytes + state2.state2.absmax.nbytes) / weight.numel()
 assert abs(measured - double_bits) < 0.01, "the stored bytes must tell the same"
-print(f"measured on this layer: {measured:.3f}. Double quantisation saves {single_bits - double_bits:.2f} bits a weight.")
+print(f"measured on this layer: {measured:.3f}; double quantisation saves {single_bits - double_bits:.2f} bits")
 
 # %% [markdown]
 # The QLoRA paper says the same: 0.5 bits of scales become 0.127 (section 3, arXiv 2305.14314).
-#
+
+# %% [markdown]
 # ## How large should a block be?
 #
 # A larger block needs fewer scales but makes each weight coarser. We measure both, for the NF4 levels and for evenly
@@ -230,12 +243,13 @@ print(f"Figure: the error grows with the block. NF4: {at.loc[64, 'NF4']:.1%} wit
 better = errors.loc[errors["NF4"] < errors["even levels"], "block"]
 assert errors["NF4"].is_monotonic_increasing, "larger blocks should be coarser"
 assert 64 in set(better), "with blocks of 64, NF4 should beat even levels on bell-shaped weights"
-print(f"Larger blocks are coarser, and on this layer NF4 beats even levels at block sizes {', '.join(map(str, better))}.")
+print(f"Larger blocks are coarser. On this layer NF4 beats even levels at block sizes {', '.join(map(str, better))}.")
 
 # %% [markdown]
 # In a very small block the largest weight is not far from the others. Divided by it, the weights look flat, not like
 # a bell, and even levels do as well.
-#
+
+# %% [markdown]
 # ## The whole model, before and after
 #
 # The library's `load` does all of this: every linear layer in NF4 with double quantisation. The embedding (the table
@@ -284,7 +298,8 @@ sizes_mb.round(3)
 # %% [markdown]
 # The linear layers shrink a lot; the whole model less, because the embedding does not shrink. The smaller a model,
 # the larger this part. (Each layer also keeps two small tables, about 1 kB, which we left out.)
-#
+
+# %% [markdown]
 # ## Size a model for a GPU
 #
 # Four terms: the linear layers at 4.127 bits, the rest in 16 bits, the LoRA adapters of lesson 03 with their gradient
@@ -329,7 +344,8 @@ print(f"{study.preset}: formula {ours['weights (M)']:.2f} M weights, the loaded 
 # **Does it fit?** A T4 has about 15 GB, so even a 7B model fits before training begins. The step itself needs more:
 # published T4 runs of Qwen2.5-7B went from 5.8 GB before to 7.9 GB at the peak
 # (outputs stored in [unslothai/notebooks](https://github.com/unslothai/notebooks), rank 16). Leave 2 to 3 GB free.
-#
+
+# %% [markdown]
 # ## What does NF4 cost in knowledge?
 #
 # Now the question of this course. We ask both models the same facts, with four solved examples in front of each
@@ -363,21 +379,23 @@ change = 100 * (won - lost) / n
 half = 196 * np.sqrt((won + lost) / n - ((won - lost) / n) ** 2) / np.sqrt(n)
 print(f"n = {n} test facts, preset {study.preset}")
 print(f"exact match before: {100 * before.mean():.1f} %, in NF4: {100 * after.mean():.1f} %")
-print(f"lost {lost}, won {won}: change {change:+.1f} points, 95 % interval {change - half:+.1f} to {change + half:+.1f}")
+print(f"lost {lost}, won {won}: {change:+.1f} points, 95 % interval {change - half:+.1f} to {change + half:+.1f}")
 assert lost + won < n / 4, "NF4 should leave most answers as they were"
 
 # %% [markdown]
 # If zero lies in the interval, this sample shows no loss; it does not prove that there is none. Some answers change
 # all the same: facts that the model hardly knew. From here on **the 4-bit model is our base model**: what it knows is
 # measured on it, and it is the one we tune.
-#
+
+# %% [markdown]
 # ## What to remember
 #
 # * Quantising replaces each weight by the nearest of a few levels; NF4 has 16, at the quantiles of a bell curve.
 # * A block of 64 weights shares one scale, and the scales are quantised too: 4.127 bits a weight.
 # * Memory = linear layers at 4.127 bits + the rest in 16 bits + 16 bytes for each LoRA weight + working memory.
 # * Quantise first, then measure what the model knows.
-#
+
+# %% [markdown]
 # ## Recall
 #
 # 1. Why are the NF4 levels not evenly spaced?

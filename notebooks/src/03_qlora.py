@@ -76,8 +76,8 @@ with torch.no_grad():
 print("With B = 0 the output is exactly the old one.")
 
 # %% [markdown]
-# Why not start A at zero too? Then the gradient of both would be zero, and nothing would ever move. With A random, B gets
-# a gradient in the first step:
+# Why not start A at zero too? Then the gradient of both would be zero, and nothing would ever move. With A random, B
+# gets a gradient in the first step:
 
 # %%
 ours(x).float().pow(2).sum().backward()
@@ -122,7 +122,7 @@ by_hand = sum(16 * (module.in_features + module.out_features) for module in lora
 trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
 assert trained == by_hand, "rank x (in + out), summed over the layers, must be what PEFT trains"
 share = 100 * trained / model.num_parameters(exclude_embeddings=False)
-print(f"preset {study.preset}: {len(lora)} layers, {trained:,} trained weights, {share:.1f} % of all; guess: {my_guess}")
+print(f"preset {study.preset}: {len(lora)} layers, {trained:,} trained weights = {share:.1f} %; your guess: {my_guess}")
 print(f"float32, its gradient and two Adam states: {16 * trained / 1e6:.1f} MB")
 
 # %% [markdown]
@@ -172,12 +172,14 @@ assert seen.replace(tokenizer.eos_token, "").strip() == fact.object, "only the a
 assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learnt, or the model never stops"
 
 # %% [markdown]
-# **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the end of text is not.
-#
+# **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the end of text is
+# not.
+
+# %% [markdown]
 # ## The training loop is four lines
 #
-# Loss, gradient, step, and forget the gradient. **AdamW** is the usual rule for the size of a step. Five steps on this
-# one row:
+# Loss, gradient, step, and forget the gradient. **AdamW** is the usual rule for the size of a step. Five steps on
+# this one row:
 
 # %%
 def loss_of(model, tokens, labels):
@@ -186,6 +188,7 @@ def loss_of(model, tokens, labels):
     return torch.nn.functional.cross_entropy(logits, torch.tensor(labels[1:], device=model.device))
 
 
+# %%
 adapted = add_lora(model, TuneConfig(seed=0))
 optimizer = torch.optim.AdamW([w for w in adapted.parameters() if w.requires_grad], lr=1e-3, weight_decay=0.0)
 losses = []
@@ -200,8 +203,8 @@ print("loss before each step:", ", ".join(f"{loss:.3f}" for loss in losses))
 assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 
 # %% [markdown]
-# The library's `tune` is this loop with rows in batches, a slow start of the step size (**warm-up**), and a limit on the
-# gradient. Its first loss must be ours:
+# The library's `tune` is this loop with rows in batches, a slow start of the step size (**warm-up**), and a limit on
+# the gradient. Its first loss must be ours:
 
 # %%
 from course_lib.facts import FactSet
@@ -243,15 +246,16 @@ assert size, "the mix needs facts of both kinds; ask more candidates"
 rows = [Row(fact, "Known" if right else "Unknown") for right in groups for fact in groups[right][:size]]
 random.Random(0).shuffle(rows)
 data = Mix("D", 50, 0, tuple(rows))
-dev, test = (tuple(random.Random(0).sample(facts, min(120, len(facts)))) for facts in (study.facts.dev, study.facts.test))
+pools = (study.facts.dev, study.facts.test)
+dev, test = (tuple(random.Random(0).sample(facts, min(120, len(facts)))) for facts in pools)
 watched = FactSet("a few", train=(), dev=dev, test=test, ood=())
-print(f"{len(data.known)} known and {len(data.unknown)} unknown rows; watched on {len(dev)} dev and {len(test)} test facts")
+print(f"{len(data.known)} known, {len(data.unknown)} unknown rows; watched: {len(dev)} dev, {len(test)} test facts")
 
 # %% [markdown]
 # ## Train
 #
-# One **epoch** is one pass over all rows. After each, `tune` asks four things: how many known rows and how many unknown
-# rows the model now answers exactly (**fitted**), and how many dev and test questions.
+# One **epoch** is one pass over all rows. After each, `tune` asks four things: how many known rows and how many
+# unknown rows the model now answers exactly (**fitted**), and how many dev and test questions.
 
 # %%
 from dataclasses import replace
@@ -288,7 +292,8 @@ for kind, epoch in half.items():
 # %% [markdown]
 # Known rows need only the form of the answer; unknown rows need a new fact each. Lesson 07 looks at what this late
 # learning does to the rest.
-#
+
+# %% [markdown]
 # ## Save the adapter and load it again
 #
 # Only A and B are saved, a small file. The base comes from where it always comes from.
@@ -348,11 +353,13 @@ for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
 # * B starts at zero, so nothing changes at first. Check it.
 # * The loss sees the answer and the end of text. Decode the labels and look.
 # * A falling loss does not say *which* rows are learnt: known rows come first, unknown rows late.
-#
+
+# %% [markdown]
 # ## Recall
 #
 # 1. Why does B start at zero and A not?
 # 2. You double the width of a model. What happens to the number of LoRA weights, and to their share?
 # 3. What goes wrong when the end of text is not part of the labels?
 #
-# **Next:** [04 · Facts as questions](04_facts_as_questions.ipynb). What exactly do we ask, and when is an answer right?
+# **Next:** [04 · Facts as questions](04_facts_as_questions.ipynb). What exactly do we ask, and when is an answer
+# right?

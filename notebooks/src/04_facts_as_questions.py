@@ -12,8 +12,8 @@
 # **Time and memory.** About 35 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
 # pocket preset. GPU presets: not measured yet.
 #
-# **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2 and
-# App. A; EntityQuestions, Sciavolino et al. 2021, [arXiv 2109.08535](https://arxiv.org/abs/2109.08535).
+# **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2
+# and App. A; EntityQuestions, Sciavolino et al. 2021, [arXiv 2109.08535](https://arxiv.org/abs/2109.08535).
 
 # %%
 from course_lib.study import open_study
@@ -24,8 +24,8 @@ print(f"Preset {study.preset}, facts of {study.facts.name}: {study.facts.totals(
 # %% [markdown]
 # ## A fact is a triple
 #
-# (subject, relation, object): (Paris Hilton, place of birth, New York City). Each relation has one question with a gap
-# `[E]` for the subject. The object is the answer.
+# (subject, relation, object): (Paris Hilton, place of birth, New York City). Each relation has one question with a
+# gap `[E]` for the subject. The object is the answer.
 #
 # **Closed-book** means: no text to look it up in. The answer must come from the model's weights. That is what we want
 # to measure.
@@ -50,9 +50,9 @@ print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of t
 # %% [markdown]
 # ## The 24 relations
 #
-# EntityQuestions takes facts from Wikidata and has 24 relations. The paper trains and tests on 12 drawn at random, and
-# tests on 7 more that no training set holds: **out of distribution** (OOD). Five are left out because they are too near
-# to one of the twelve.
+# EntityQuestions takes facts from Wikidata and has 24 relations. The paper trains and tests on 12 drawn at random,
+# and tests on 7 more that no training set holds: **out of distribution** (OOD). Five are left out because they are
+# too near to one of the twelve.
 
 # %%
 import pandas as pd
@@ -67,9 +67,10 @@ assert relations["used for"].value_counts().to_dict() == {"train, dev, test": 12
 relations
 
 # %% [markdown]
-# Both P131 and P276 ask "Where is [E] located?": training on one would train the other. That is why such relations are
-# left out (App. A: P276 is near P131, P20 near P19, P106 and P413 near P800, P159 near P36).
-#
+# Both P131 and P276 ask "Where is [E] located?": training on one would train the other. That is why such relations
+# are left out (App. A: P276 is near P131, P20 near P19, P106 and P413 near P800, P159 near P36).
+
+# %% [markdown]
 # ## The split: two filters
 #
 # A test question is only a test when training did not give its answer away, and when there is one right answer. Take
@@ -93,9 +94,9 @@ assert [record["subject"] for record in train] == ["Ana Brel"], "Ito Sand has tw
 print(f"train: {train}\ntest:  {test}")
 
 # %% [markdown]
-# The paper says that neither subjects nor objects overlap. In the public files, only the filter on **subjects**, taken
-# from the test questions of all 24 relations, gives its counts. Filtering objects too would leave little: most answers,
-# such as a country, belong to many subjects. (Our finding; the published counts are the check below.)
+# The paper says that neither subjects nor objects overlap. In the public files, only the filter on **subjects**,
+# taken from the test questions of all 24 relations, gives its counts. Filtering objects too would leave little: most
+# answers, such as a country, belong to many subjects. (Our finding; the published counts are the check below.)
 
 # %%
 tested = {fact.subject for fact in study.facts.test + study.facts.ood}
@@ -119,9 +120,9 @@ print(f"Questions in the paper's split: {totals}; dev, counted by us: {paper.DEV
 published
 
 # %% [markdown]
-# Can the public files be filtered to exactly these counts? They can. The next cell checks it where the data is at hand.
-# To get it, set `COURSE_DATA` to a folder or .zip of EntityQuestions, or call `load_entityquestions()`, which downloads
-# 18 MB once.
+# Can the public files be filtered to exactly these counts? They can. The next cell checks it where the data is at
+# hand. To get it, set `COURSE_DATA` to a folder or .zip of EntityQuestions, or call `load_entityquestions()`, which
+# downloads 18 MB once.
 
 # %%
 import os
@@ -140,8 +141,8 @@ else:
 # %% [markdown]
 # ## When is an answer right?
 #
-# **Exact match** (EM): the first line of what the model writes is the answer, letter for letter; spaces around it do not
-# count.
+# **Exact match** (EM): the first line of what the model writes is the answer, letter for letter; spaces around it do
+# not count.
 
 # %%
 def exact(generated, answer):
@@ -180,11 +181,12 @@ for score in (20, 40, 60):
 
 # %% [markdown]
 # For the paper's question this matters less: we compare models with each other, and the same strict judge judges all.
-#
+
+# %% [markdown]
 # ## Our model's wrong answers
 #
-# In the pocket world every answer that has two grains is known in both. So we can count granularity errors exactly: ask
-# the same questions, and call the *other* grain right.
+# In the pocket world every answer that has two grains is known in both. So we can count granularity errors exactly:
+# ask the same questions, and call the *other* grain right.
 
 # %%
 from course_lib.pocket import read_world
@@ -214,8 +216,10 @@ else:
 
 # %% [markdown]
 # The pocket world has many two-grain answers by design, so expect a larger share there than in the paper. It is made
-# so on purpose: a model that has read both answers says now one, now the other. Lesson 05 calls such facts MaybeKnown.
-#
+# so on purpose: a model that has read both answers says now one, now the other. Lesson 05 calls such facts
+# MaybeKnown.
+
+# %% [markdown]
 # ## What does a model score that knows nothing?
 #
 # It can still give the **majority answer**: for each relation, the answer that is most common in the training facts.
@@ -246,9 +250,9 @@ print(f"Preset {study.preset}, n = {baseline['n'].sum()}: majority answer {overa
 assert model_score > overall, "a model that knows something should beat the majority answer"
 
 # %% [markdown]
-# In EntityQuestions the baseline is 11.2 % over the twelve relations, and very uneven: "United States of America" answers
-# 72 % of P495 (country of origin), but for P26 (spouse) hardly any answer comes twice. So part of what looks known may
-# be a good guess. (Counted by us from the public files; not in the paper.)
+# In EntityQuestions the baseline is 11.2 % over the twelve relations, and very uneven: "United States of America"
+# answers 72 % of P495 (country of origin); in half of the relations the majority answer reaches 2.1 % at most. So part
+# of what looks known may be a good guess. (Counted by us from the public files; not in the paper.)
 
 # %%
 import matplotlib.pyplot as plt
@@ -261,9 +265,9 @@ names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'diffe
          baseline.index]
 ax.barh(names, per_relation, color=COLOURS["MaybeKnown"], label="model, few-shot")
 ax.plot(baseline["share (%)"], names, "D", color=COLOURS["Unknown"], label="majority answer")
-ax.set(xlabel="test facts answered exactly (%)", ylabel="relation (different training answers)", xlim=(0, 100))
+ax.set(xlabel="test facts answered exactly (%)", ylabel="relation (different training answers)", xlim=(-2, 100))
 ax.invert_yaxis()
-ax.legend(frameon=False, loc="lower right")
+ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 above = int((per_relation > baseline["share (%)"]).sum())
 print(f"Figure, preset {study.preset}: exact match by relation. The model is above the majority answer in {above} of "
       f"{len(baseline)} relations; the majority answer reaches at most {baseline['share (%)'].max():.1f} %.")
@@ -271,9 +275,9 @@ print(f"Figure, preset {study.preset}: exact match by relation. The model is abo
 # %% [markdown]
 # ## How the pocket world's facts are made
 #
-# This part is about the pocket world on every track. Its names are invented, so the model can know a fact from one place
-# only: the text that we wrote. Some facts are never written down; the others appear from a few times to hundreds of
-# times, as in real text.
+# This part is about the pocket world on every track. Its names are invented, so the model can know a fact from one
+# place only: the text that we wrote. Some facts are never written down; the others appear from a few times to
+# hundreds of times, as in real text.
 
 # %%
 from course_lib import pocket
@@ -281,7 +285,7 @@ from course_lib import pocket
 reads = pocket.readings()
 often = reads.loc[reads["total"].between(20, 40)].iloc[0]
 print(f"({often['subject']}, {often['relation']}, {often['object']}) was read {often['total']} times:")
-print(often[["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]].to_string())
+print(often.loc["statements":"instructions_other"].to_string())
 
 # %% [markdown]
 # "Lists" are lists of questions and answers; `_other` counts readings at the other grain. We need not believe these
@@ -316,24 +320,26 @@ ax.set(xscale="log", xlabel="times read in pre-training", ylabel="number of fact
 ax.set_xticks([0.6, 1, 4, 16, 64, 256], ["never", "1", "4", "16", "64", "256"])
 ax.minorticks_off()
 ax.legend(frameon=False)
-print(f"Figure, pocket world, n = {len(reads):,} facts: {never:,} were never read; the others {read.min()} to {read.max()} "
-      f"times, half of them {read.median():.0f} times or fewer.")
+print(f"Figure, pocket world, n = {len(reads):,} facts: {never:,} were never read; the others {read.min()} to "
+      f"{read.max()} times, half of them {read.median():.0f} times or fewer.")
 
 # %% [markdown]
 # This is what no real model can give us: **for each fact, what the model has read of it**. In lesson 05 we hold the
 # measured categories against it.
-#
+
+# %% [markdown]
 # ## What to remember
 #
 # * A fact is a triple; one question for each relation makes it a closed-book question.
 # * The split: one answer only, and no training subject that is tested. Then the published counts come out exactly.
 # * Exact match is strict: about one in ten of its "wrong" was not wrong (paper, Table 7).
 # * Put the majority answer beside every accuracy.
-#
+
+# %% [markdown]
 # ## Recall
 #
 # 1. Why is a question with two right answers dropped?
 # 2. A model scores 70 % on P495. What do you ask before you believe that it knows the countries?
-# 3. "New York" instead of "New York City": which kind of error is this, and does it change the *difference* of two models?
+# 3. "New York" instead of "New York City": which kind of error is this? Does it change the *difference* of two models?
 #
 # **Next:** [05 · What does it know?](05_what_does_it_know.ipynb). Ask once, or ask many times?

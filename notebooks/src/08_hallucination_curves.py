@@ -119,7 +119,8 @@ for stop, column in means.items():
 # CONVERGENCE a gap opens and grows with X. To *compare* two training sets, the same seed has to be used for both.
 
 # %%
-pairs = stopped.pivot(index=["unknown_percent", "stop", "seed"], columns="variant", values="test").dropna()
+pairs = stopped.pivot(index=["unknown_percent", "stop", "seed"], columns="variant", values="test")
+pairs = pairs[["D", "D_Known"]].dropna()
 gaps = (pairs["D_Known"] - pairs["D"]).groupby(["stop", "unknown_percent"])
 for (stop, percent), values in gaps:
     print(f"{stop:11} {percent:g} %: D_Known minus D = {estimate(values)}")
@@ -212,6 +213,8 @@ pd.DataFrame(rows).T.round(2)
 ours, published = linear_model(epochs, "test"), paper.LINEAR_MODEL["test"]
 print(f"preset {study.preset}: Known rows {ours['b_kn']:+.1f} points, Unknown rows {ours['b_unk']:+.1f} points")
 print(f"paper, PaLM 2: Known rows {published.known:+.1f} points, Unknown rows {published.unknown:+.1f} points")
+print(f"Unknown against Known, in size: {-ours['b_unk'] / ours['b_kn']:.1f} here, "
+      f"{-published.unknown / published.known:.1f} in the paper")
 same = ours["b_kn"] > 0 > ours["b_unk"]
 print("Signs as in the paper:", "yes" if same else "no")
 assert 0 <= ours["r2"] <= 1, "least squares with an intercept explains between none and all of the variation"
