@@ -75,7 +75,7 @@ def run(
     names: Names = None,
     preset: Annotated[str | None, typer.Option(help="The model and data to use; the default is pocket.")] = None,
     build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A tiny study, to try the machinery; see build/quick.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny study in build/quick, to try it out.")] = False,
 ) -> None:
     """Measure, fine-tune, run the notebooks headless, in order, and write one page with all figures."""
     from course_lib import notebooks

@@ -19,13 +19,23 @@ Shapes: Q questions, P prompts, B rows of a batch, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from course_lib.answers import (
+    INSTRUCTION,
+    Encoded,
+    Prompt,
+    Spelling,
+    common_length,
+    encode_answers,
+    few_shot_prompt,
+    is_match,
+    spellings,
+)
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 
@@ -33,39 +43,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# the first names are those of course_lib.answers, which belong to the use of this module
 __all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "encode_answers", "exact_match", "few_shot_prompt", "is_match",
            "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
 SLACK = 32  # tokens beyond the bytes of an answer after which greedy decoding is taken to write spaces for ever
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Text before a question: ``prefix`` is the same for many questions, ``template`` holds ``{question}``.
-
-    Answers follow after one space.
-    """
-
-    prefix: str
-    template: str = "Q: {question}\nA:"
-
-    def text(self, question: str) -> str:
-        """The whole prompt for one question."""
-        return self.prefix + self.template.format(question=question)
-
-
-INSTRUCTION = Prompt("Answer the following question.\n", "{question}")  # paper, App. E: the fine-tuning input
-
-
-def few_shot_prompt(exemplars: Sequence[Fact]) -> Prompt:
-    """The paper's ``Q: ... / A: ...`` prompt (App. C) with these solved examples in front."""
-    return Prompt("".join(f"Q: {fact.question}\nA: {fact.object}\n" for fact in exemplars))
-
-
-def is_match(generated: str, answer: str) -> bool:
-    """Exact match of the first line, spaces at its ends aside: "Paris" is not "Parish"."""
-    return generated.split("\n")[0].strip() == answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +63,6 @@ class Scores:
     greedy: np.ndarray
     log_probability: np.ndarray
     margin: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """Tokens to force from ``start`` on, then any token of ``ends``, for the cell (question, prompt).
-
-    ``prompt`` are the tokens that greedy decoding goes on from; None for a second spelling, which only adds
-    probability.
-    """
-
-    cell: tuple[int, int]
-    tokens: tuple[int, ...]
-    start: int
-    ends: tuple[int, ...]
-    answer: str
-    prompt: tuple[int, ...] | None
 
 
 def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], prompts: Sequence[Prompt],
@@ -123,8 +90,8 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
     try:
         with torch.inference_mode():
             for column, prompt in enumerate(prompts):
-                paths = _paths(tokenizer, model, prompt, facts, column)
-                _score_paths(model, tokenizer, paths, scores, temperature, top_k, batch_tokens)
+                paths = spellings(tokenizer, model, prompt, facts, column)
+                _scorespellings(model, tokenizer, paths, scores, temperature, top_k, batch_tokens)
     finally:
         model.train(training)
     return scores
@@ -154,107 +121,13 @@ def refuse_changed_distribution(model: PreTrainedModel) -> None:
                               f"model.generation_config.{name} = {value} before scoring, and say so in your report")
 
 
-# ---------------------------------------------------------------- tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A prompt and its answer as tokens; the answer begins at ``start``. ``prompt`` are the tokens of the prompt alone.
-
-    ``start < len(prompt)`` where the end of the prompt melts with the answer.
-    """
-
-    tokens: tuple[int, ...]
-    start: int
-    prompt: tuple[int, ...] = ()
-
-
-def encode_answers(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, facts: Sequence[Fact]) -> list[Encoded]:
-    """Prompt and gold answer of every fact, without an end token.
-
-    Where the last token of a prompt melts with the answer, the answer starts at the first token that differs.
-
-    Raises:
-        CourseError: no token stands before an answer, so that nothing could predict its first token.
-    """
-    texts = [prompt.text(fact.question) for fact in facts]
-    whole = _encode(tokenizer, [f"{text} {fact.object}" for text, fact in zip(texts, facts, strict=True)])
-    encoded = [Encoded(tuple(after), _common(before, after), tuple(before))
-               for before, after in zip(_encode(tokenizer, texts), whole, strict=True)]
-    for row, text in zip(encoded, texts, strict=True):
-        if row.start == 0:
-            raise CourseError(f"no token of the prompt {text!r} stands before the answer; put some text in front")
-    return encoded
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Tokens of texts that go on: with a beginning-of-text token where the tokenizer adds one, without an end."""
-    encoded = tokenizer(texts)["input_ids"] if texts else []  # transformers 5 fails on an empty list
-    return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in encoded]
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    length = min(len(first), len(second))
-    return next((i for i in range(length) if first[i] != second[i]), length)
-
-
-@functools.lru_cache(maxsize=8)
-def _strings(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """The text that each token adds after other text (a first token may lose its leading space when decoded alone).
-
-    ``size`` is ``len(tokenizer)``: a tokenizer that has grown is read again.
-    """
-    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-    before = len(tokenizer.decode(anchor))
-    count = max(size, *tokenizer.get_vocab().values(), 0) + 1
-    return [text[before:] for text in tokenizer.decode([[*anchor, token] for token in range(count)])]
-
-
-@functools.lru_cache(maxsize=512)
-def _tokens_beginning(tokenizer: PreTrainedTokenizerBase, size: int, text: str) -> tuple[int, ...]:
-    return tuple(token for token, string in enumerate(_strings(tokenizer, size)) if string.startswith(text))
-
-
-def _end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[int, ...]:
-    """End of text (the tokenizer's and the model's) and every token that begins with a newline."""
-    declared = getattr(model.generation_config, "eos_token_id", None)
-    stops = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
-    return tuple(sorted(stops | set(_tokens_beginning(tokenizer, len(tokenizer), "\n"))))
-
-
-def _paths(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt: Prompt, facts: Sequence[Fact],
-           column: int) -> list[_Path]:
-    """The ways to write each answer: its tokens and an end; and, where they melt with a newline, the melted form."""
-    encoded = encode_answers(tokenizer, prompt, facts)
-    ended = _encode(tokenizer, [f"{prompt.text(fact.question)} {fact.object}\n" for fact in facts])
-    ends, paths = _end_tokens(tokenizer, model), []
-    for row, (fact, gold, melted) in enumerate(zip(facts, encoded, ended, strict=True)):
-        paths.append(_Path((row, column), gold.tokens, gold.start, ends, fact.object, gold.prompt))
-        spelled = tuple(melted[:-1])
-        if spelled != gold.tokens and (others := _melted_ends(tokenizer, melted[-1])):
-            start = min(gold.start, _common(gold.tokens, spelled))
-            paths.append(_Path((row, column), spelled, start, others, fact.object, None))
-    return paths
-
-
-def _melted_ends(tokenizer: PreTrainedTokenizerBase, last: int) -> tuple[int, ...]:
-    """All tokens that begin as ``last`` does, up to its newline; none if it holds no newline."""
-    head, newline, _ = _strings(tokenizer, len(tokenizer))[last].partition("\n")
-    if "\ufffd" in head:  # a part of a character: other parts look the same
-        return (last,)
-    return _tokens_beginning(tokenizer, len(tokenizer), head + newline) if newline else ()
-
-
-# ---------------------------------------------------------------- the pass
-
-
-def _score_paths(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[_Path], scores: Scores,
+def _scorespellings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[Spelling], scores: Scores,
                  temperature: float | None, top_k: int, batch_tokens: int) -> None:
     """Score all paths of one prompt and add them to ``scores``."""
     if not paths:
         return
     shared = min(min(path.start for path in paths) - 1,
-                 min(_common(paths[0].tokens, path.tokens) for path in paths))
+                 min(common_length(paths[0].tokens, path.tokens) for path in paths))
     cache = _prefill(model, paths[0].tokens[:shared]) if shared > 0 else None
     for batch in _batches(paths, max(shared, 0), batch_tokens):
         steps = _steps(model, tokenizer, batch, max(shared, 0), cache)
@@ -263,7 +136,7 @@ def _score_paths(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pat
             _add_probability(scores, batch, steps, temperature, top_k)
 
 
-def _batches(paths: list[_Path], shared: int, batch_tokens: int) -> Iterator[list[_Path]]:
+def _batches(paths: list[Spelling], shared: int, batch_tokens: int) -> Iterator[list[Spelling]]:
     """Rows of similar length together, longest first, at most ``batch_tokens`` tokens with their padding."""
     ordered = sorted(paths, key=lambda path: -len(path.tokens))
     while ordered:
@@ -295,7 +168,7 @@ class _Steps:
     forced: torch.Tensor
 
 
-def _steps(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: list[_Path], shared: int,
+def _steps(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: list[Spelling], shared: int,
            prefix: list[tuple[torch.Tensor, torch.Tensor]] | None) -> _Steps:
     """One forward pass over the rows; padding is on the right, where the causal mask hides it from every real token."""
     import torch
@@ -319,7 +192,7 @@ def _steps(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: li
                   torch.tensor(forced, **to))
 
 
-def _add_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scores: Scores, batch: list[_Path],
+def _add_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scores: Scores, batch: list[Spelling],
                 steps: _Steps) -> None:
     """Compare the most likely token of every step with the forced one, and keep the smallest margin of each row."""
     top = steps.logits.topk(2, dim=-1).values
@@ -333,12 +206,12 @@ def _add_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scor
         scores.margin[path.cell] = min(margin[span])
         tokens = list(path.prompt)
         if path.start == len(path.prompt):
-            same = _common(best[span], path.tokens[path.start:])
+            same = common_length(best[span], path.tokens[path.start:])
             tokens = [*path.tokens[:path.start + same], best[span][same]]
         scores.greedy[path.cell] = _follow_greedy(model, tokenizer, tokens, path)
 
 
-def _add_probability(scores: Scores, batch: list[_Path], steps: _Steps, temperature: float, top_k: int) -> None:
+def _add_probability(scores: Scores, batch: list[Spelling], steps: _Steps, temperature: float, top_k: int) -> None:
     """Add the probability of every path of the batch to its cell."""
     import torch
 
@@ -364,7 +237,8 @@ def _sampling_log_softmax(logits: torch.Tensor, temperature: float, top_k: int) 
     return logits.log_softmax(-1)
 
 
-def _follow_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[int], path: _Path) -> bool:
+def _follow_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[int],
+                   path: Spelling) -> bool:
     """Go on decoding greedily as long as the text can still become the answer: other tokens may spell it too."""
     import torch
 

@@ -123,9 +123,9 @@ print(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows")
 assert len(ours) == size and abs(n_unknown - size / 2) <= 0.5, "half of the rows, to the nearest whole number"
 
 # %% [markdown]
-# Half of 41 rows is 20.5. If every relation rounded the same way, the whole D would miss its share. So the library gives
-# each relation another `extra`, evenly spaced between 0 and 1: some round up, others down. With it our draw is that of
-# `mix`.
+# Half of 41 rows is 20.5. If every relation rounded the same way, the whole D would miss its share. So the library
+# gives each relation another `extra`, evenly spaced between 0 and 1: some round up, others down. With it our draw is
+# that of `mix`.
 
 # %%
 from course_lib.mixing import mix
