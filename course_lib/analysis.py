@@ -196,7 +196,8 @@ def _milder_out_of_distribution(test: pd.Series, ood: pd.Series, percents: list[
                    for stop in ("EARLY_STOP", "CONVERGENCE"))
     drops = [first - last for first, last in zip(early, late, strict=True)]
     shares = [drop / first if first else math.nan for drop, first in zip(drops, early, strict=True)]
-    return Claim("Out of distribution accuracy falls too, and less (OOD figure)", "up to 14 points, out of it up to 6",
+    return Claim("Out of distribution accuracy falls too, by fewer points (OOD figure)",
+                 "up to 14 points, out of distribution up to 6",
                  f"at {percents[-1]:g} % Unknown {drops[0]:.1f} points ({shares[0]:.0%} of the start), out of "
                  f"distribution {drops[1]:.1f} ({shares[1]:.0%})", bool(0 < drops[1] < drops[0]))
 

@@ -6,13 +6,17 @@ stay as they are. Adapters are float32 on every device.
 
 bitsandbytes 0.50 on a CPU with AVX512-BF16 repacks a layer's weights in its first evaluation pass. From then on
 the gradient through the frozen base is silently dropped, evaluation computes in bfloat16 whatever was asked for,
-and layers with odd sizes crash. :func:`keep_exact_on_cpu` turns the repacking off.
+and layers with odd sizes crash. On every CPU, weights come back wrong where a row is not made of whole blocks of 64.
+:func:`keep_exact_on_cpu` turns the repacking off and restores such rows itself.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
+import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,10 +104,12 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
 
 @contextmanager
 def _quiet(source: str) -> Iterator[None]:
-    """No bar for a model that lies on this disk, and no call for an optional kernel that we turn off anyway."""
+    """No bar for a model that lies on this disk, and none of two warnings that only tell of other packages."""
     from transformers.utils import logging as transformers_logging
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # peft asks for a name that transformers 6 will drop; nothing that a learner could do about it
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     silence = Path(source).is_dir() and transformers_logging.is_progress_bar_enabled()
     if silence:
         transformers_logging.disable_progress_bar()
@@ -123,13 +129,37 @@ def nf4_config(compute: torch.dtype) -> object:
 
 
 def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
-    """Keep every 4-bit layer on the path that trains and evaluates alike; harmless on a GPU. Returns the model."""
+    """Keep every 4-bit layer on a path that is right and trains and evaluates alike; harmless on a GPU.
+
+    Returns the model.
+    """
     import bitsandbytes
 
     for module in model.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             module.support_avx512bf16_for_cpu = False
+            state = module.weight.quant_state
+            if module.weight.device.type == "cpu" and state is not None and state.shape[-1] % state.blocksize:
+                module.forward = functools.partial(_linear_of_broken_rows, module)
     return model
+
+
+def _linear_of_broken_rows(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What ``layer(x)`` should give where its rows are not made of whole blocks."""
+    bias = None if layer.bias is None else layer.bias.to(layer.compute_dtype)
+    return _plain_linear(_dequantised(layer), bias, x.to(layer.compute_dtype)).to(x.dtype)
+
+
+def _dequantised(layer: torch.nn.Module) -> torch.Tensor:
+    """The weight (out, in) of a 4-bit layer in its compute dtype.
+
+    It is restored as one long row: on a CPU bitsandbytes gives wrong numbers where a block goes on in the next row.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+
+    state = copy.copy(layer.weight.quant_state)
+    shape, state.shape = state.shape, (math.prod(state.shape),)
+    return dequantize_4bit(layer.weight.data, state).view(shape).to(layer.compute_dtype)
 
 
 @contextmanager
@@ -140,13 +170,16 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     precision might not fit, and nothing in training.
     """
     layers = [] if model.device.type != "cpu" else list(_four_bit_layers(model))
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None))
     try:
         yield model
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, before, strict=True):
             del layer.forward  # the class's own again
+            if forward is not None:
+                layer.forward = forward
 
 
 def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
@@ -163,10 +196,7 @@ def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 def _whole_weight(layer: torch.nn.Module) -> torch.Tensor:
     """The weight (out, in) that a layer applies, dequantised, its active adapters added."""
-    from bitsandbytes.functional import dequantize_4bit
-
-    base = getattr(layer, "base_layer", layer)
-    weight = dequantize_4bit(base.weight.data, base.weight.quant_state).to(base.compute_dtype)
+    weight = _dequantised(getattr(layer, "base_layer", layer))
     for adapter in [] if getattr(layer, "disable_adapters", False) else getattr(layer, "active_adapters", []):
         weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
     return weight

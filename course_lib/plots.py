@@ -75,8 +75,9 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
         for stop in ("EARLY_STOP", "CONVERGENCE"):
             line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
-            ax.errorbar(line["unknown_percent"], line["mean"], bars, linestyle=LINES[variant], marker=MARKERS[stop],
-                        color=COLOURS[stop], capsize=3, label=f"{stop}, {variant}",
+            aside = 1.2 if variant == "D_Known" else 0  # so that its bars do not lie on those of D
+            ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES[variant],
+                        marker=MARKERS[stop], color=COLOURS[stop], capsize=3, label=f"{stop}, {variant}",
                         fillstyle="full" if variant == "D" else "none")
     if published:
         _published_points(ax)

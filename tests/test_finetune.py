@@ -272,8 +272,8 @@ def test_d_known_without_rows_is_refused(base):
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("lr", -1e-4), ("lr", math.nan), ("lr", math.inf),
-                                             ("rank", 0), ("alpha", 0), ("batch", 0), ("batch", 1.5), ("epochs", 2.5), ("clip", 0),
-                                             ("warmup", -1)])
+                                             ("rank", 0), ("alpha", 0), ("batch", 0), ("batch", 1.5), ("epochs", 2.5),
+                                             ("clip", 0), ("warmup", -1)])
 def test_settings_that_cannot_work_are_refused_by_name(name, value):
     with pytest.raises(CourseError, match=f"TuneConfig.{name} = .*: it must be"):
         TuneConfig(**{name: value})

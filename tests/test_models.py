@@ -258,3 +258,22 @@ def test_a_hub_id_that_cannot_be_reached_is_named(monkeypatch):
 def test_a_misspelled_preset_is_told_the_presets(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert all(name in complaint("pockte") for name in PRESETS)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(64, 96), (64, 48), (40, 72), (33, 50)])
+def test_rows_that_are_not_made_of_whole_blocks_come_back_as_nf4_defines_them(outputs, inputs):
+    import bitsandbytes as bnb
+
+    from course_lib.models import keep_exact_on_cpu
+
+    torch.manual_seed(0)
+    weight = torch.randn(outputs, inputs)
+    layer = bnb.nn.Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+    layer.weight = bnb.nn.Params4bit(weight.clone(), requires_grad=False, quant_type="nf4", compress_statistics=False)
+    layer = keep_exact_on_cpu(layer.to("cpu"))
+    blocks = torch.nn.functional.pad(weight.flatten(), (0, -weight.numel() % 64)).view(-1, 64)
+    scale = blocks.abs().amax(1, keepdim=True)
+    levels = bnb.functional.get_4bit_type("nf4", device="cpu")
+    nearest = levels[((blocks / scale)[..., None] - levels).abs().argmin(-1)] * scale
+    by_hand = nearest.flatten()[:weight.numel()].view(outputs, inputs)
+    assert torch.allclose(layer(torch.eye(inputs)).T, by_hand, atol=1e-5)

@@ -273,7 +273,7 @@ def test_a_caption_is_the_text_after_the_figure_or_before_it(items, captions):
 def test_an_interrupt_stops_the_run_and_its_kernel(root):
     pid_file = root / "pid"
     write(root, f"# %%\nimport os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", "course_lib.cli", "run"]
+    command = [sys.executable, "-m", "course_lib.cli", "run", "05"]
     env = {**os.environ, "PYTHONPATH": str(Path(notebooks.__file__).parents[1])}
     with subprocess.Popen(command, cwd=root, env=env, stderr=subprocess.PIPE, text=True) as process:
         while not pid_file.exists() or not pid_file.read_text():

@@ -109,7 +109,8 @@ def test_every_shipped_file_has_its_recorded_sum_and_together_they_are_small() -
 
 def test_the_shipped_shares_lie_in_the_ranges_that_the_course_promises() -> None:
     measured = build.read_json(pocket.FOLDER / "provenance.json")["measured"]
-    ranges = {"HighlyKnown": (0.15, 0.40), "MaybeKnown": (0.10, 1), "WeaklyKnown": (0.08, 0.30), "Unknown": (0.25, 0.45)}
+    ranges = {"HighlyKnown": (0.15, 0.40), "MaybeKnown": (0.10, 1), "WeaklyKnown": (0.08, 0.30),
+              "Unknown": (0.25, 0.45)}
     assert all(low <= measured["shares"][name] <= high for name, (low, high) in ranges.items())
     assert measured["never_read_unknown"] >= 0.8
 

@@ -9,7 +9,7 @@
 # 2. choose a track and load its 4-bit model;
 # 3. tell a fact that the model knows from one that it does not.
 #
-# **Time and memory.** About 20 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# **Time and memory.** About 20 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
 # pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Some Python. You need not have trained a model before.
@@ -188,8 +188,8 @@ else:
     print("Nobody has counted what this model read. Only the pocket world tells.")
 
 # %% [markdown]
-# What has been read often is known; what has never been read is guessed, and almost always wrong. The right ones that
-# were read most, and the wrong ones that were read least:
+# What has been read often is mostly known; what has never been read is guessed, and almost always wrong. The right
+# ones that were read most, and the wrong ones that were read least:
 
 # %%
 ordered = counted.sort_values("times read", ignore_index=True)
@@ -236,4 +236,4 @@ else:
 # 2. Why do four solved questions stand in front of ours?
 # 3. The model answers a fact right that it has never read. How can that be?
 #
-# **Next:** [01 · Why fine-tune?](01_why_fine_tune.ipynb), or [02 · Quantise](02_quantise.ipynb) if you know why.
+# **Next:** [02 · Quantise](02_quantise.ipynb). How does a model fit into 4 bits a weight?

@@ -9,7 +9,7 @@
 # 2. compute the bits per weight and the memory that a model needs on a GPU;
 # 3. measure how much knowledge the model loses.
 #
-# **Time and memory.** About 40 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# **Time and memory.** About 40 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
 # pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 00. Source of the method: QLoRA, Dettmers et al. 2023,
@@ -141,8 +141,9 @@ assert torch.equal(restored, bnb_functional.dequantize_4bit(theirs, state)), "th
 print(f"{packed.numel():,} bytes, {scale.numel():,} scales and {restored.numel():,} weights: all equal")
 
 # %% [markdown]
-# One warning that this comparison brought up. On a CPU, bitsandbytes 0.50.2 restores **wrong** weights, without a word,
-# where a row of the matrix is not made of whole blocks. Check it before you quantise a model of odd sizes on a CPU:
+# One warning that this comparison brought up. On a CPU, bitsandbytes 0.50.2 restores **wrong** weights, without a
+# word, where a row of the matrix is not made of whole blocks. Check it before you quantise a model of odd sizes on a
+# CPU:
 
 # %%
 odd = [name for name, module in full.model.named_modules()

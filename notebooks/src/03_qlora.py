@@ -9,7 +9,7 @@
 # 2. say exactly which tokens the loss sees, and read a loss curve;
 # 3. save an adapter, load it onto a fresh base, and take it off again.
 #
-# **Time and memory.** About 45 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# **Time and memory.** About 45 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
 # pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 02. Sources: LoRA, Hu et al. 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685); QLoRA,
@@ -121,8 +121,8 @@ lora = [module for module in adapted.modules() if hasattr(module, "lora_A")]
 by_hand = sum(16 * (module.in_features + module.out_features) for module in lora)
 trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
 assert trained == by_hand, "rank x (in + out), summed over the layers, must be what PEFT trains"
-share = 100 * trained / model.num_parameters(exclude_embeddings=False)
-print(f"preset {study.preset}: {len(lora)} layers, {trained:,} trained weights = {share:.1f} %; your guess: {my_guess}")
+share = 100 * trained / (model.num_parameters() - trained)  # of the base alone
+print(f"preset {study.preset}: {len(lora)} layers, {trained:,} weights, {share:.1f} % of the base; guess: {my_guess}")
 print(f"float32, its gradient and two Adam states: {16 * trained / 1e6:.1f} MB")
 
 # %% [markdown]

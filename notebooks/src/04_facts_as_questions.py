@@ -9,7 +9,7 @@
 # 2. rebuild the paper's split, to the last question;
 # 3. name the errors of exact match, and the score of a model that knows nothing but the most common answer.
 #
-# **Time and memory.** About 35 minutes to read; the code runs in under half a minute and needs 1.5 GB of RAM with the
+# **Time and memory.** About 35 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
 # pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2
@@ -251,8 +251,8 @@ assert model_score > overall, "a model that knows something should beat the majo
 
 # %% [markdown]
 # In EntityQuestions the baseline is 11.2 % over the twelve relations, and very uneven: "United States of America"
-# answers 72 % of P495 (country of origin); in half of the relations the majority answer reaches 2.1 % at most. So part
-# of what looks known may be a good guess. (Counted by us from the public files; not in the paper.)
+# answers 72 % of P495 (country of origin); in half of the relations the majority answer reaches 2.1 % at most. So
+# part of what looks known may be a good guess. (Counted by us from the public files; not in the paper.)
 
 # %%
 import matplotlib.pyplot as plt

@@ -33,7 +33,7 @@ print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
 from course_lib.sweep import sweep
 
 spec = study.spec(50)
-one = sweep(study, [spec], progress=False)
+one = sweep(study, [spec])
 folder = spec.folder(study.folder / "runs")
 print(spec.tune)
 print("folder:", folder.name, "holds", sorted(path.name for path in folder.iterdir()))
@@ -112,7 +112,7 @@ print(f"CONVERGENCE: epoch {last['epoch']:g}, dev {last['dev']:.1f} %, test {las
 # %%
 from course_lib.analysis import stops
 
-epochs = sweep(study, progress=False)
+epochs = sweep(study)
 early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
 fitted = early.groupby("unknown_percent")[["epoch", "known_fitted", "unknown_fitted"]].mean()
 assert set(fitted.index) == set(study.settings.percents), "every mix is there"

@@ -33,7 +33,7 @@ print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
 # %%
 from course_lib.sweep import sweep
 
-epochs = sweep(study, progress=False)
+epochs = sweep(study)
 runs = epochs.groupby(["variant", "unknown_percent", "seed"]).ngroups
 assert runs == len(study.plan()), "every planned run is there"
 print(f"{runs} runs, {len(epochs)} epochs; seeds {sorted(epochs['seed'].unique().tolist())}")
@@ -268,4 +268,5 @@ else:
 #    fitted? The paper measured 38.8. What follows?
 # 3. Why do the intervals come from seeds, and not from the number of test questions alone?
 #
-# **Next:** notebook 09 asks which *kind* of Known fact helps most.
+# **Next:** notebook 09, which *kind* of Known fact helps most, is still to be written. Section 5 of the paper has the
+# answer.
