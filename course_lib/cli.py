@@ -37,6 +37,10 @@ class _Group(TyperGroup):
         except CourseError as error:
             typer.echo(f"course: {error}", err=True)
             raise typer.Exit(1) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"course: {where}{error.strerror or error}; make room there, or choose another folder", err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("\ncourse: stopped; run the same command again to continue", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -110,7 +114,7 @@ def lab(
     if util.find_spec("jupyterlab") is None:
         raise CourseError("JupyterLab is not installed; run `pip install 'known-unknowns[lab]'`, or `make lab`")
     root = notebooks.find_root()
-    folder = (build or Path(os.environ.get("COURSE_BUILD") or root / "build")).resolve()
+    folder = notebooks.build_folder(root, build)
     # A kernel that is registered for the user under the same name must not win over this interpreter's.
     env = {**os.environ, "COURSE_BUILD": str(folder), "JUPYTER_PREFER_ENV_PATH": "1"}
     process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(root / "notebooks")], env=env)
@@ -123,13 +127,13 @@ def lab(
 @app.command()
 def facts(
     summary: Annotated[bool, typer.Option("--summary", help="Count per relation, not only per split.")] = False,
-    data: Annotated[str | None, typer.Option(help="A folder or .zip of EntityQuestions; else it is fetched.")] = None,
+    data: Annotated[str | None, typer.Option(help="A folder or .zip; else COURSE_DATA, else it is fetched.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with all counts.")] = False,
 ) -> None:
     """Count the facts of EntityQuestions in the paper's split."""
     from course_lib.facts import load_entityquestions
 
-    loaded = load_entityquestions(data)
+    loaded = load_entityquestions(data or os.environ.get("COURSE_DATA"))
     table = loaded.summary()
     total = {split: int(table[split].sum()) for split in SPLITS}
     if as_json:

@@ -81,7 +81,7 @@ SOURCE_URL = "https://raw.githubusercontent.com/princeton-nlp/EntityQuestions/09
 DOWNLOAD_RETRIES = 2
 _SUMS = Path(__file__).parent / "data" / "entityquestions.sha256"
 _SPLITS = ("train", "dev", "test", "ood")
-_OWN_COPY = "or give a folder or a .zip of the data: load_entityquestions('dataset.zip')"
+_OWN_COPY = "or give a folder or a .zip of the data with --data, COURSE_DATA or load_entityquestions('dataset.zip')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def load_entityquestions(
 ) -> FactSet:
     """The paper's split of EntityQuestions: 81,700 train, 10,461 dev, 10,481 test and 5,848 OOD facts (App. A).
 
-    Only the 48 files that the split needs are read: train and dev of the 12 relations, test of all 24.
+    Only the 55 files that the split needs are read: train of the 12 relations, dev of the 19, test of all 24.
 
     Args:
         source: a folder that holds ``dataset/``, ``train/ dev/ test/`` or ``dataset.zip``; or a .zip file; or None,

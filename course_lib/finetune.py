@@ -224,7 +224,9 @@ class _Stepper:
         loss = self.loss(batch)
         self.steps += 1
         if not torch.isfinite(loss):
-            raise CourseError(f"step {self.steps}: the loss is {loss.item()}; lower lr (now {self.config.lr:g})")
+            cure = ("float16 overflows in this model: take another preset, or a GPU with bfloat16"
+                    if self.model.dtype == torch.float16 else f"lower lr (now {self.config.lr:g})")
+            raise CourseError(f"step {self.steps}: the loss is {loss.item()}; {cure}")
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.trainable, self.config.clip)

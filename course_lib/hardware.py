@@ -26,7 +26,7 @@ __all__ = ["Check", "Machine", "checks", "compute_dtype", "doctor", "inspect", "
 DISTRIBUTION = "known-unknowns"
 GIB = 2**30
 # The pocket preset fits into this with room for JupyterLab and a browser; its runs and caches need little disk.
-NEEDED_RAM_BYTES = 4 * GIB
+NEEDED_RAM_BYTES = int(3.5 * GIB)
 NEEDED_DISK_BYTES = 2 * GIB
 # Below this version PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
 FIRST_GOOD_TORCHAO = "0.16"
@@ -143,7 +143,7 @@ def _check_cores(machine: Machine) -> Check:
 def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
     ok = found >= needed
     detail = f"{found / GIB:.1f} GiB"
-    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed // GIB} GiB needed; {cure}")
+    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed / GIB:g} GiB needed; {cure}")
 
 
 def _check_gpu(machine: Machine) -> Check:

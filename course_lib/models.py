@@ -2,7 +2,7 @@
 
 The base is stored in NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv 2305.14314): 4 bits a
 weight in blocks of 64, one scale a block, the scales themselves in 8 bits. Embeddings, norms and the output layer
-stay as they are. Adapters are float32 on every device.
+are not quantised; they are held in the dtype that the device computes in. Adapters are float32 on every device.
 
 bitsandbytes 0.50 on a CPU with AVX512-BF16 repacks a layer's weights in its first evaluation pass. From then on
 the gradient through the frozen base is silently dropped, evaluation computes in bfloat16 whatever was asked for,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "keep_exact_on_cpu", "load",
-           "merged_for_evaluation"]
+__all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "device_dtype", "keep_exact_on_cpu",
+           "load", "merged_for_evaluation"]
 
 POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
 
@@ -70,6 +70,14 @@ def default_preset() -> str:
     return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
 
 
+def device_dtype(device: str | None = None) -> str:
+    """The dtype, by name, that a model computes in on this device (default: the GPU if there is one)."""
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return compute_dtype(torch.cuda.get_device_capability() if device.startswith("cuda") else None)
+
+
 def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: bool = True) -> Loaded:
     """Load a base model in NF4, ready for LoRA; ``four_bit=False`` keeps the stored weights instead.
 
@@ -85,7 +93,7 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
 
     name, source = _source(str(preset_or_path))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, compute_dtype(torch.cuda.get_device_capability() if device == "cuda" else None))
+    dtype = getattr(torch, device_dtype(device))
     quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
     try:
         with _quiet(source):
@@ -171,13 +179,14 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """
     layers = [] if model.device.type != "cpu" else list(_four_bit_layers(model))
     before = [vars(layer).get("forward") for layer in layers]
-    for layer in layers:
-        layer.forward = functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None))
+    whole = [functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None)) for layer in layers]
     try:
+        for layer, forward in zip(layers, whole, strict=True):
+            layer.forward = forward
         yield model
     finally:
         for layer, forward in zip(layers, before, strict=True):
-            del layer.forward  # the class's own again
+            vars(layer).pop("forward", None)  # the class's own again
             if forward is not None:
                 layer.forward = forward
 

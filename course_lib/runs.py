@@ -86,7 +86,7 @@ class RunWriter:
             file.write(json.dumps(asdict(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        if record.epoch and record.dev > self.best:
+        if record.epoch and record.dev is not None and record.dev > self.best:
             self.best = record.dev
             model.save_pretrained(self.folder / "adapter_best")
 
@@ -159,8 +159,8 @@ def read_runs(root: str | Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
             raise DataError(f"{spec.folder(root)}: not completed; run the sweep again, it goes on from there")
         about = {name: getattr(spec, name) for name in ("preset", "variant", "unknown_percent", "seed")}
         history = read_history(spec.folder(root))
-        if history.convergence.epoch != spec.tune.epochs:
-            raise DataError(f"{spec.folder(root)}: {history.convergence.epoch} epochs of {spec.tune.epochs}; delete "
+        if [record.epoch for record in history.records] != list(range(spec.tune.epochs + 1)):
+            raise DataError(f"{spec.folder(root)}: not one record for each of epochs 0 to {spec.tune.epochs}; delete "
                             f"this folder and run the sweep again")
         frames.append(history.to_frame().assign(**about))
     frame = pd.concat(frames, ignore_index=True)
@@ -187,7 +187,9 @@ def _peak_bytes() -> int | None:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / "pyproject.toml").is_file():  # installed: the repository around it would be somebody else's
+        return ""
     try:
         found = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True,
                                text=True, check=False)

@@ -22,7 +22,7 @@ from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
 from course_lib.files import CourseError, read_json, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
 from course_lib.mixing import Mix, known_only, mix, relation_sizes
-from course_lib.models import PRESETS, Loaded, default_preset, load
+from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
 from course_lib.runs import RunSpec
 from course_lib.slick import CATEGORIES, categorize
 
@@ -92,10 +92,12 @@ class Study:
 
     @functools.cached_property
     def base(self) -> str:
-        """A digest of the base model's weights, or the Hub id where they are not local."""
-        source = Path(PRESETS[self.preset].source if self.preset in PRESETS else self.preset).expanduser()
-        weights = sorted(source.glob("*.safetensors")) if source.is_dir() else []
-        return hashlib.sha256("".join(map(sha256, weights)).encode()).hexdigest()[:16] if weights else str(source)
+        """What was measured: a digest of the model's files, or its Hub id, and the dtype that it computes in here."""
+        source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
+        folder = Path(source).expanduser()
+        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
+        digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()[:16] if files else source
+        return f"{digest}-{device_dtype()}"
 
     def labels(self, *, progress: bool = True) -> pd.DataFrame:
         """SliCK of train, test and ood facts, with a column ``split``; measured once and kept in the folder."""
@@ -107,9 +109,11 @@ class Study:
         if not (path.is_file() and note.is_file() and read_json(note) == expected):
             loaded = self.load()
             splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
-            frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], self.facts.exemplars,
-                               progress=progress)
+            with merged_for_evaluation(loaded.model):
+                frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], self.facts.exemplars,
+                                   progress=progress)
             frame.insert(0, "split", [split for split, _ in splits])
+            note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
             write_text(path, frame.to_csv(index=False))
             write_json(note, expected)
         frame = pd.read_csv(path, keep_default_na=False)
@@ -135,7 +139,8 @@ class Study:
         tune = TuneConfig(**asdict(self.settings.tune) | {"seed": int(seed)})
         # the categories alone: the last digits of a probability differ between processors
         decided = self.labels()[["relation", "subject", "object", "split", "category"]]
-        labels = hashlib.sha256(decided.to_csv().encode()).hexdigest()[:16]
+        drawn_from = f"{self.settings.rule} {_digest(self.facts)} {decided.to_csv()}"
+        labels = hashlib.sha256(drawn_from.encode()).hexdigest()[:16]
         return RunSpec(self.name, variant, unknown_percent, seed, self.settings.size, tune, self.base, labels)
 
     @property
@@ -155,8 +160,9 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
     """Open the study of a preset, a Hub id or a model folder.
 
     Without an argument the preset comes from the environment variable COURSE_PRESET, else it is "pocket" without a
-    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build``. COURSE_QUICK=1
-    takes the "quick" settings: a tiny study to try the machinery.
+    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build`` in the repository
+    that the working directory is in (in the working directory itself, outside of one). COURSE_QUICK=1 takes the
+    "quick" settings: a tiny study to try the machinery.
 
     Raises:
         CourseError: a preset that looks like a slip of the pen.
@@ -164,9 +170,16 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
     preset = preset or os.environ.get("COURSE_PRESET") or default_preset()
     if preset not in PRESETS and "/" not in preset and not Path(preset).is_dir():
         raise CourseError(f"preset {preset!r}: give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder")
+    if preset not in PRESETS and Path(preset).expanduser().is_dir():
+        preset = str(Path(preset).expanduser().resolve())  # notebooks run in another folder
     name = "quick" if os.environ.get("COURSE_QUICK") else preset
     chosen = settings or SETTINGS.get(name, SETTINGS["default"])
-    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or "build"), chosen)
+    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or _repository() / "build"), chosen)
+
+
+def _repository() -> Path:
+    here = Path.cwd()
+    return next((path for path in (here, *here.parents) if (path / "notebooks" / "src").is_dir()), here)
 
 
 def _check(variant: str) -> None:

@@ -209,5 +209,5 @@ def test_the_summary_is_strict_json() -> None:
 
 def test_the_summary_carries_the_claims_with_their_verdicts() -> None:
     found = summary(LIKE_THE_PAPER, {}, None, preset="pocket")
-    assert list(found) == ["preset", "shares", "never_read_unknown", "runs", "claims"]
+    assert list(found) == ["preset", "shares", "never_read_unknown", "curve", "runs", "claims"]
     assert set(found["claims"][0]) == {"claim", "published", "measured", "holds"}

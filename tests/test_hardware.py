@@ -89,7 +89,7 @@ def test_a_local_build_of_a_package_counts_as_its_version():
 
 
 def test_little_memory_is_told_how_much_is_needed():
-    assert "4 GiB needed" in failed(replace(GOOD, ram_bytes=2 * GIB))["memory"]
+    assert "3.5 GiB needed" in failed(replace(GOOD, ram_bytes=2 * GIB))["memory"]
 
 
 def test_an_old_python_fails():

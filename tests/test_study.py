@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from course_lib.study import SETTINGS, Settings, Study, open_study
 
 SMALL = Settings(TuneConfig(epochs=1), size=24, percents=(0, 50, 100), seeds=(0, 1),
                  per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
+
+FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
 
 
 def fake_labels(facts: Sequence[Fact]) -> pd.DataFrame:
@@ -45,7 +48,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return fake_labels(facts)
 
     monkeypatch.setattr(study, "categorize", categorize)
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, None, None))
+    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
     return calls
 
 
@@ -161,12 +164,30 @@ def test_labels_are_measured_again_after_a_change(change: Callable, small: Study
 def test_the_base_is_a_digest_of_the_weights(model_folder: Path) -> None:
     before = open_study(str(model_folder)).base
     (model_folder / "model.safetensors").write_bytes(b"other")
-    assert len(before) == 16
+    assert len(before.split("-")[0]) == 16
     assert open_study(str(model_folder)).base != before
 
 
-def test_the_base_of_a_hub_model_is_its_id() -> None:
-    assert open_study("owner/name").base == "owner/name"
+def test_another_tokenizer_or_configuration_is_another_base(model_folder: Path) -> None:
+    before = open_study(str(model_folder)).base
+    (model_folder / "tokenizer.json").write_text("{}")
+    assert open_study(str(model_folder)).base != before
+
+
+def test_the_base_of_a_hub_model_is_its_id_and_the_dtype_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "device_dtype", lambda: "float16")
+    assert open_study("owner/name").base == "owner/name-float16"
+
+
+def test_another_rule_for_the_size_makes_other_runs(small: Study) -> None:
+    assert replace(small, settings=replace(small.settings, rule="category")).spec(50).name != small.spec(50).name
+
+
+def test_results_go_to_the_repository_from_any_folder_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notebooks" / "src").mkdir(parents=True)
+    monkeypatch.delenv("COURSE_BUILD", raising=False)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert open_study("pocket").folder == tmp_path / "build"
 
 
 def test_results_on_a_model_folder_stay_in_the_studys_folder(model_folder: Path, measured: list[int], tmp_path: Path,

@@ -29,6 +29,8 @@ SETTINGS = Settings(TuneConfig(epochs=1, warmup=0), size=24, percents=(0, 50), s
 DECIDING = ["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test", "ood", "known_fitted",
             "unknown_fitted"]
 
+FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
+
 
 class FakeAdapter:
     def save_pretrained(self, folder: Path) -> None:
@@ -41,7 +43,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     from test_study import fake_labels
 
     monkeypatch.setattr(study, "categorize", lambda _m, _t, facts, _e, **_: fake_labels(facts))
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, None, None))
+    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
     opened = open_study("pocket", folder=tmp_path, settings=SETTINGS)
     opened.labels(progress=False)
     monkeypatch.undo()
@@ -61,7 +63,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(finetune, "tune", tune)
     monkeypatch.setattr(finetune, "remove_lora", lambda _: None)
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, None, None))
+    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
     return names
 
 
@@ -91,7 +93,7 @@ def test_a_part_of_the_plan_can_be_run(small: Study, tuned: list[str]) -> None:
 
 def test_one_base_model_serves_all_runs_of_a_process(small: Study, tuned: list[str], monkeypatch) -> None:
     loads: list[str] = []
-    monkeypatch.setattr(study, "load", lambda preset: loads.append(preset) or Loaded(preset, None, None))
+    monkeypatch.setattr(study, "load", lambda preset: loads.append(preset) or Loaded(preset, FAKE_MODEL, None))
     sweep.sweep(small, workers=1, progress=False)
     assert loads == ["pocket"]
 

@@ -251,6 +251,17 @@ else:
 # world; the paper fine-tuned all weights of PaLM 2 on real facts. LoRA replaces full fine-tuning here. The paper
 # itself reports one model and no seeds.
 
+# %%
+last = stopped[(stopped["variant"] == "D") & (stopped["stop"] == "CONVERGENCE")]
+fitted = last.groupby("unknown_percent")["unknown_fitted"].mean().dropna()
+print(f"preset {study.preset}, Unknown rows fitted at CONVERGENCE: "
+      + ", ".join(f"{value:.0f} % at {percent:g} %" for percent, value in fitted.items()))
+print("In the paper all of them are fitted by then, so a value below 100 says that this run is shorter than theirs.")
+for measure in ("test", "ood"):
+    ends = stopped.query("variant == 'D' and unknown_percent == unknown_percent.max()").groupby("stop")[measure].mean()
+    lost = ends["EARLY_STOP"] - ends["CONVERGENCE"]
+    print(f"{measure}: {lost:.1f} points lost at most Unknown, {lost / ends['EARLY_STOP']:.0%} of what was right")
+
 # %% [markdown]
 # ## What to remember
 #
