@@ -326,7 +326,8 @@ if read is not None:
 # %% [markdown]
 # HighlyKnown rises steeply with the readings and then levels off: in relations with a fine and a coarse answer even a
 # fact that was read 200 times stays MaybeKnown.
-#
+
+# %% [markdown]
 # Were all facts that it never read labelled Unknown? If not: how can a model "know" what it has never seen? The next
 # table counts such facts for the four relations with the most and the four with the fewest, and the number of different
 # answers that each relation has.

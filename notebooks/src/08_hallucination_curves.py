@@ -254,6 +254,7 @@ else:
 # %%
 last = stopped[(stopped["variant"] == "D") & (stopped["stop"] == "CONVERGENCE")]
 fitted = last.groupby("unknown_percent")["unknown_fitted"].mean().dropna()
+assert fitted.between(0, 100).all(), "a share of fitted rows is a percentage"
 print(f"preset {study.preset}, Unknown rows fitted at CONVERGENCE: "
       + ", ".join(f"{value:.0f} % at {percent:g} %" for percent, value in fitted.items()))
 print("In the paper all of them are fitted by then, so a value below 100 says that this run is shorter than theirs.")
