@@ -88,6 +88,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[i
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows share from their start."""
     length = min(len(first), len(second))
     return next((i for i in range(length) if first[i] != second[i]), length)
 

@@ -166,9 +166,10 @@ def pocket_build(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("build/pocket"),
 ) -> None:
     """Make the synthetic world, pre-train the pocket model on it, measure it, and store everything with its record."""
+    from course_lib.course import measure_pocket
     from course_lib.pocket.build import build, matches_shipped
 
-    built = build(seed=seed, out=out)
+    built = build(seed=seed, out=out, measure=measure_pocket)
     measured = built.provenance["measured"]
     typer.echo(f"{built.folder}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
                + f"; of the facts never read {measured['never_read_unknown']:.1%} are Unknown")

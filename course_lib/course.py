@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import analysis, notebooks
 from course_lib.files import write_json
-from course_lib.slick import shares
+from course_lib.models import load
+from course_lib.slick import categorize, shares
 from course_lib.study import Study, open_study
 from course_lib.sweep import sweep
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["draw_curve", "run_course", "summarise"]
+__all__ = ["draw_curve", "measure_pocket", "run_course", "summarise"]
 
 
 def run_course(names: Sequence[str] | None = None, *, preset: str | None = None, build_dir: str | Path | None = None,
@@ -67,6 +68,22 @@ def never_read_unknown(study: Study, labelled: pd.DataFrame) -> float | None:
     keys = ["relation", "subject", "object"]
     joined = labelled.merge(pocket.readings()[[*keys, "total"]], on=keys)
     return shares(joined[joined["total"] == 0])["Unknown"]
+
+
+def measure_pocket(folder: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """What our own SliCK says of the 4-bit model in a folder that ``course pocket build`` wrote.
+
+    Category shares of the training facts, and the share of Unknown among those that were never read, with their n.
+    """
+    from course_lib import pocket
+
+    world = pocket.read_world(Path(folder) / "facts.json")
+    facts, loaded = pocket.fact_set(world), load(Path(folder) / "model")
+    labelled = categorize(loaded.model, loaded.tokenizer, facts.train, facts.exemplars, progress=progress)
+    total = {item.fact: item.readings.total for item in world}
+    never = labelled[[total[fact] == 0 for fact in facts.train]]
+    return {"n": len(labelled), "shares": {name: round(share, 4) for name, share in shares(labelled).items()},
+            "never_read": len(never), "never_read_unknown": round(shares(never)["Unknown"], 4)}
 
 
 def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:

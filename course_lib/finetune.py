@@ -212,6 +212,7 @@ class _Stepper:
         return total / tokens
 
     def batches(self) -> Iterator[list[Encoded]]:
+        """The rows in a new order; the last batch may be smaller."""
         import torch
 
         order = torch.randperm(len(self.rows), generator=self.order).tolist()
@@ -219,6 +220,7 @@ class _Stepper:
             yield [self.rows[i] for i in order[start:start + self.config.batch]]
 
     def step(self, batch: list[Encoded]) -> float:
+        """One step of the optimizer; returns the batch's loss."""
         import torch
 
         loss = self.loss(batch)

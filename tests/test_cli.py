@@ -101,7 +101,7 @@ def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipp
     from course_lib.pocket import FOLDER, build
 
     made = build.read_json(FOLDER / "provenance.json")
-    monkeypatch.setattr(build, "build", lambda *, seed, out: build.Built(out, made | {"seed": seed}))
+    monkeypatch.setattr(build, "build", lambda *, seed, out, measure: build.Built(out, made | {"seed": seed}))
     lines = course("pocket", "build", "--seed", "7", "--out", str(tmp_path)).stdout.splitlines()
     assert lines[0].startswith(f"{tmp_path}: HighlyKnown ") and "never read" in lines[0]
     assert lines[1:] == [f"{name}: the same as the shipped {name}, byte for byte" for name in ("facts", "corpus")]

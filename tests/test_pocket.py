@@ -8,6 +8,7 @@ import re
 import pytest
 
 from course_lib import pocket
+from course_lib.course import measure_pocket
 from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from course_lib.files import DataError, sha256
 from course_lib.pocket import build
@@ -133,7 +134,7 @@ def test_the_shipped_model_loads_through_plain_transformers_in_float32() -> None
 
 @pytest.mark.slow
 def test_a_small_build_makes_a_loadable_model_with_its_provenance(tmp_path) -> None:
-    built = build.build(out=tmp_path, progress=False, world_config=SMALL,
+    built = build.build(out=tmp_path, progress=False, world_config=SMALL, measure=measure_pocket,
                         pretrain_config=PretrainConfig(hidden=64, heads=1, layers=1, intermediate=64, length=64))
     assert set(built.provenance["measured"]["shares"]) == {"HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"}
     assert built.provenance["sha256"]["facts.json"] == sha256(tmp_path / "facts.json")

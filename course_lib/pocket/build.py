@@ -11,12 +11,13 @@ import importlib.metadata
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.files import read_json, sha256, write_bytes, write_json, write_text
-from course_lib.pocket import FOLDER, fact_set
+from course_lib.pocket import FOLDER
 from course_lib.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
 from course_lib.pocket.world import PocketFact, WorldConfig, make_world
@@ -24,7 +25,7 @@ from course_lib.pocket.world import PocketFact, WorldConfig, make_world
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Built", "build", "matches_shipped", "measure", "write_facts"]
+__all__ = ["Built", "build", "matches_shipped", "write_facts"]
 
 FIELDS = ["relation", "subject", "object", "split", "other", "fine",
           ["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]]
@@ -39,10 +40,12 @@ class Built:
 
 
 def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = True,
-          world_config: WorldConfig | None = None, pretrain_config: PretrainConfig | None = None) -> Built:
-    """Generate the world, write its corpus, train the tokenizer and the model, measure it, and save it all to ``out``.
+          measure: Callable[[Path], dict[str, Any]] | None = None, world_config: WorldConfig | None = None,
+          pretrain_config: PretrainConfig | None = None) -> Built:
+    """Generate the world, write its corpus, train the tokenizer and the model, and save it all to ``out``.
 
-    ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights.
+    ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights. What ``measure`` says of the finished folder
+    goes into the provenance; :func:`course_lib.course.measure_pocket` asks SliCK.
     """
     start, out = time.perf_counter(), Path(out)
     configs = (world_config or WorldConfig(seed=seed), CorpusConfig(seed=seed + 1),
@@ -60,27 +63,12 @@ def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = T
     provenance = {
         "command": f"course pocket build --seed {seed}", "seed": seed,
         **{type(config).__name__: asdict(config) for config in configs}, "corpus": corpus,
-        "measured": measure(out, progress=progress), "versions": _versions(),
+        "measured": measure(out) if measure else None, "versions": _versions(),
         "minutes": {"until trained": round(trained / 60, 1), "in all": round((time.perf_counter() - start) / 60, 1)},
         "sha256": {str(path.relative_to(out)): sha256(path) for path in _files(out)}}
     write_json(out / "provenance.json", provenance)
     write_text(out / "pocket.sha256", "".join(f"{digest}  {name}\n" for name, digest in provenance["sha256"].items()))
     return Built(out, provenance)
-
-
-def measure(folder: str | Path, *, progress: bool = False) -> dict[str, Any]:
-    """What our own SliCK says of the 4-bit model: category shares of the training facts, and of those never read."""
-    from course_lib.models import load
-    from course_lib.pocket import read_world
-    from course_lib.slick import CATEGORIES, categorize, shares
-
-    world = read_world(Path(folder) / "facts.json")
-    facts, loaded = fact_set(world), load(Path(folder) / "model")
-    labelled = categorize(loaded.model, loaded.tokenizer, facts.train, facts.exemplars, progress=progress)
-    total = {item.fact: item.readings.total for item in world}
-    never = labelled[[total[fact] == 0 for fact in facts.train]]
-    return {"n": len(labelled), "shares": {name: round(shares(labelled)[name], 4) for name in CATEGORIES},
-            "never_read": len(never), "never_read_unknown": round(shares(never)["Unknown"], 4)}
 
 
 def matches_shipped(built: Built) -> dict[str, bool]:
