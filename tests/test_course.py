@@ -54,7 +54,6 @@ def test_every_notebook_has_its_line_in_the_readme() -> None:
     assert listed == sorted(path.stem for path in (ROOT / "notebooks" / "src").glob("*.py"))
 
 
-@pytest.mark.slow
 def test_the_whole_course_runs_at_a_small_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_QUICK", "1")
     lines: list[str] = []
