@@ -45,11 +45,12 @@ epochs.drop(columns=["preset", "seconds"]).head(3).round(2)
 # Where are they furthest apart?
 
 # %%
-from course_lib import plots
+from course_lib import paper, plots
 
 plots.hallucination_curve(epochs, published=True)
 print(f"Preset {study.preset}. {plots.describe_curve(epochs)}")
-print("Grey and hollow are the points that the paper prints (PaLM 2): 43.0 and 38.8 at 50 %, 37.5 and 25.8 at 100 %.")
+points = [f"{mix['ES']:g} and {mix['CONV']:g} at {percent} %" for percent, mix in paper.UNKNOWN_MIX.items()]
+print(f"Grey and hollow are the points that the paper prints (PaLM 2): {', '.join(points)}.")
 
 # %% [markdown]
 # This is the **hallucination curve** (paper, Fig. 3a). The bars are 95 % intervals over the seeds: with few seeds
@@ -193,7 +194,6 @@ def least_squares(epochs, measure):
 # %%
 import pandas as pd
 
-from course_lib import paper
 from course_lib.analysis import linear_model
 
 rows = {}
