@@ -31,7 +31,7 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     Writes ``summary.json``, ``curve.png``, ``report.html``, ``notebooks/``, ``labels/`` and ``runs/`` into the build
     folder.
     """
-    folder = Path(build_dir).resolve() if build_dir else notebooks.build_folder()
+    folder = notebooks.build_folder(folder=build_dir)
     if data := os.environ.get("COURSE_DATA"):
         os.environ["COURSE_DATA"] = str(Path(data).expanduser().resolve())  # the notebooks run in another folder
     study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder)

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CourseError", "DataError", "read_json", "sha256", "write_bytes", "write_json", "write_text"]
+__all__ = ["CourseError", "DataError", "read_json", "repository", "sha256", "write_bytes", "write_json", "write_text"]
 
 
 class CourseError(Exception):
@@ -25,6 +25,12 @@ class CourseError(Exception):
 
 class DataError(CourseError):
     """A file of facts, runs or weights that is missing, cut, malformed or not the one that was expected."""
+
+
+def repository(start: str | Path) -> Path | None:
+    """The folder that holds ``notebooks/src``: ``start`` or one above it; None outside of a clone."""
+    here = Path(start).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "notebooks" / "src").is_dir()), None)
 
 
 def sha256(path: str | Path) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from course_lib import report
 from course_lib.execution import NotebookError, OnCell, execute
-from course_lib.files import write_text
+from course_lib.files import repository, write_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -39,9 +39,8 @@ def _say(line: str) -> None:
 def find_root(start: str | Path | None = None) -> Path:
     """The folder that holds ``notebooks/src``: ``start`` (default: here), one above it, or this package's clone."""
     here = Path(start or Path.cwd()).resolve()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "notebooks" / "src").is_dir():
-            return folder
+    if found := repository(here) or repository(Path(__file__).parents[1]):
+        return found
     raise NotebookError(f"{here}: no notebooks/src here or above; change into a clone of the repository and try again")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "readings_bars", "run_curve"]
+           "new_axes", "readings_bars", "run_curve"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
@@ -26,7 +26,8 @@ MARKERS = {"EARLY_STOP": "o", "CONVERGENCE": "s"}
 LINES = {"D": "-", "D_Known": ":"}
 
 
-def _axes(ax: Axes | None) -> Axes:
+def new_axes(ax: Axes | None = None) -> Axes:
+    """The given axes, or those of a new figure, in the course's style."""
     if ax is None:
         import matplotlib.pyplot as plt
 
@@ -50,7 +51,7 @@ def run_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         CourseError: the epochs of several runs, or of none.
     """
     _one_run(epochs)
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for column, name, colour, style in (("known_fitted", "Known rows fitted", "known", "o-"),
                                         ("unknown_fitted", "Unknown rows fitted", "unknown", "s--"),
                                         ("dev", "dev accuracy", "dev", "^-")):
@@ -69,7 +70,7 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
 
     ``published`` adds the points that the paper prints (PaLM 2, its own scale).
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     table = over_seeds(stops(epochs), measure)
     for variant in variants:
         for stop in ("EARLY_STOP", "CONVERGENCE"):
@@ -98,7 +99,7 @@ def _published_points(ax: Axes) -> None:
 
 def category_bars(shares: dict[str, dict[str, float]], *, ax: Axes | None = None) -> Axes:
     """Stacked bars of the four categories, in percent; ``shares`` maps a bar's name to category fractions."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     left = dict.fromkeys(shares, 0.0)
     for category in ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"):
         for name, parts in shares.items():

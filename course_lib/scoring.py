@@ -91,7 +91,7 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
         with torch.inference_mode():
             for column, prompt in enumerate(prompts):
                 paths = spellings(tokenizer, model, prompt, facts, column)
-                _scorespellings(model, tokenizer, paths, scores, temperature, top_k, batch_tokens)
+                _score_paths(model, tokenizer, paths, scores, temperature, top_k, batch_tokens)
     finally:
         model.train(training)
     return scores
@@ -121,7 +121,7 @@ def refuse_changed_distribution(model: PreTrainedModel) -> None:
                               f"model.generation_config.{name} = {value} before scoring, and say so in your report")
 
 
-def _scorespellings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[Spelling], scores: Scores,
+def _score_paths(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[Spelling], scores: Scores,
                  temperature: float | None, top_k: int, batch_tokens: int) -> None:
     """Score all paths of one prompt and add them to ``scores``."""
     if not paths:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
-from course_lib.files import CourseError, read_json, sha256, write_json, write_text
+from course_lib.files import CourseError, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
 from course_lib.mixing import Mix, known_only, mix, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
@@ -136,12 +136,18 @@ class Study:
     def spec(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> RunSpec:
         """The run of one mix and seed."""
         _check(variant)
+        return self._spec(unknown_percent, variant, seed, self._drawn_from())
+
+    def _spec(self, unknown_percent: float, variant: str, seed: int, drawn_from: str) -> RunSpec:
         tune = TuneConfig(**asdict(self.settings.tune) | {"seed": int(seed)})
+        return RunSpec(self.name, variant, unknown_percent, seed, self.settings.size, tune, self.base, drawn_from)
+
+    def _drawn_from(self) -> str:
+        """A digest of what decides a mix besides its share and seed: the rule, the facts and their categories."""
         # the categories alone: the last digits of a probability differ between processors
         decided = self.labels()[["relation", "subject", "object", "split", "category"]]
-        drawn_from = f"{self.settings.rule} {_digest(self.facts)} {decided.to_csv()}"
-        labels = hashlib.sha256(drawn_from.encode()).hexdigest()[:16]
-        return RunSpec(self.name, variant, unknown_percent, seed, self.settings.size, tune, self.base, labels)
+        text = f"{self.settings.rule} {_digest(self.facts)} {decided.to_csv()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def variants(self) -> list[tuple[str, float]]:
@@ -151,7 +157,8 @@ class Study:
 
     def plan(self) -> list[RunSpec]:
         """All runs of the sweep: every mix with every seed."""
-        return [self.spec(percent, variant=variant, seed=seed) for seed in self.settings.seeds
+        drawn_from = self._drawn_from()  # the same for all
+        return [self._spec(percent, variant, seed, drawn_from) for seed in self.settings.seeds
                 for variant, percent in self.variants]
 
 
@@ -174,12 +181,8 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
         preset = str(Path(preset).expanduser().resolve())  # notebooks run in another folder
     name = "quick" if os.environ.get("COURSE_QUICK") else preset
     chosen = settings or SETTINGS.get(name, SETTINGS["default"])
-    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or _repository() / "build"), chosen)
-
-
-def _repository() -> Path:
-    here = Path.cwd()
-    return next((path for path in (here, *here.parents) if (path / "notebooks" / "src").is_dir()), here)
+    default = (repository(Path.cwd()) or Path.cwd()) / "build"
+    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or default), chosen)
 
 
 def _check(variant: str) -> None:

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError
-from course_lib.plots import COLOURS, _axes
+from course_lib.plots import COLOURS, new_axes
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -21,7 +21,7 @@ __all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch"]
 
 def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, ax: Axes | None = None) -> Axes:
     """Test and ood accuracy against % Unknown after ``epoch`` epochs, one mix marked; mean over the seeds."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     rows = epochs[(epochs["variant"] == "D") & (epochs["epoch"] == epoch)]
     means = rows.groupby("unknown_percent")[["test", "ood"]].mean()
     for measure, style in (("test", "o-"), ("ood", "s--")):

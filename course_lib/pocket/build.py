@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import read_json, sha256, write_bytes, write_json, write_text
+from course_lib.files import read_json, sha256, write_json, write_text
 from course_lib.pocket import FOLDER
 from course_lib.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
@@ -93,7 +93,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
 
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     config = read_json(folder / "config.json") | {"dtype": "float32"}
-    write_bytes(folder / "config.json", json.dumps(config, indent=2).encode() + b"\n")
+    write_json(folder / "config.json", config)
 
 
 def _digest(documents: list[str]) -> str:
