@@ -146,6 +146,43 @@ def facts(
 
 
 @app.command()
+def slick(
+    out: Annotated[Path, typer.Option(help="Folder to write; a stopped run goes on there.")] = Path("build/slick"),
+    preset: Annotated[str, typer.Option(help="A preset, a model folder or a Hub id.")] = "pocket",
+    data: Annotated[str | None, typer.Option(
+        help="pocket, EntityQuestions as a folder or .zip, or your own .jsonl, .json or .csv file.")] = None,
+    split: Annotated[str, typer.Option(help="train, dev, test or ood.")] = "test",
+    relations: Annotated[str, typer.Option(help="paper, or all 24 of EntityQuestions.")] = "paper",
+    limit: Annotated[int | None, typer.Option(help="At most so many questions of each relation.")] = None,
+    prompts: Annotated[int, typer.Option(help="Few-shot prompts for each question.")] = 10,
+    samples: Annotated[int, typer.Option(help="Samples a prompt that the labels stand for.")] = 16,
+    shots: Annotated[int, typer.Option(help="Solved examples in a prompt.")] = 4,
+    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")] = 0.5,
+    top_k: Annotated[int, typer.Option(help="Tokens that a sample may take; 0 for all.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts, the draws and the limit.")] = 0,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens in one pass; else from the free memory.")] = None,
+    four_bit: Annotated[bool, typer.Option(help="Measure the 4-bit model, or the weights as stored.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; words go to stderr.")] = False,
+) -> None:
+    """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
+    from course_lib.models import PRESETS
+    from course_lib.questions import load_questions
+    from course_lib.survey import Settings, survey
+
+    settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
+                        batch_tokens=batch_tokens, four_bit=four_bit)
+    pocket = preset in PRESETS and PRESETS[preset].facts == "pocket"
+    asked = load_questions(data, pocket=pocket, split=split, relations=relations).limited(limit, seed=seed)
+    summary = survey(asked, out, preset=preset, settings=settings)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    found = ", ".join(f"{name} {share:.1%}" for name, share in summary["shares"].items())
+    typer.echo(f"{summary['data']}: {found} of {summary['labelled']:,} questions; rows with problems: "
+               f"{len(summary['problems'])}\n{summary['labels']}")
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same findings as JSON.")] = False,
 ) -> None:

@@ -37,16 +37,18 @@ __all__ = [
     "RELATION_NAMES",
     "Fact",
     "FactSet",
+    "Record",
     "by_relation",
     "load_entityquestions",
+    "read_entityquestions",
 ]
 
 # In the order of the paper's tables (App. A), so that every table of ours can be laid beside them.
 IN_DISTRIBUTION = ("P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800")
 OUT_OF_DISTRIBUTION = ("P127", "P50", "P407", "P176", "P170", "P175", "P112")
 
-# Wikidata property -> (short name, question); [E] stands for the subject. The last five relations are never asked:
-# the paper dropped them as too near to one of the twelve, but their test subjects still filter the training set.
+# Wikidata property -> (short name, question); [E] stands for the subject. The last five relations are in no split of
+# the paper, which dropped them as too near to one of the twelve; their test subjects still filter the training set.
 _RELATIONS = {
     "P131": ("administrative location", "Where is [E] located?"),
     "P136": ("genre", "What type of music does [E] play?"),
@@ -170,15 +172,45 @@ def load_entityquestions(
     Raises:
         DataError: a file is missing, cut, renamed, malformed or not the published one, or the download failed.
     """
-    path = _find(Path(source).expanduser()) if source is not None else _download(cache, progress=progress)
+    return _build_split(_read(source, _needed(), cache=cache, verify=verify, progress=progress))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One question of EntityQuestions; each of its answers is right."""
+
+    subject: str
+    answers: tuple[str, ...]
+
+
+def read_entityquestions(
+    source: str | Path | None = None,
+    *,
+    splits: Iterable[str] = ("dev", "test"),
+    cache: str | Path | None = None,
+    verify: bool = True,
+    progress: bool = True,
+) -> dict[tuple[str, str], list[Record]]:
+    """Every question of all 24 relations, those with several answers included: (split, relation) -> records.
+
+    ``splits`` are of train, dev and test; each has 24 files. The other arguments, and what is raised, are those of
+    :func:`load_entityquestions`.
+    """
+    names = [f"dataset/{split}/{relation}.{split}.json" for split in dict.fromkeys(splits) for relation in QUESTIONS]
+    return _read(source, names, cache=cache, verify=verify, progress=progress)
+
+
+def _read(source: str | Path | None, names: list[str], *, cache: str | Path | None, verify: bool,
+          progress: bool) -> dict[tuple[str, str], list[Record]]:
+    path = _find(Path(source).expanduser()) if source is not None else _download(names, cache, progress=progress)
     sums = _published_sums() if verify else {}
     records = {}
-    for file in _read_zip(path) if path.is_file() else _read_folder(path):
+    for file in _read_zip(path, names) if path.is_file() else _read_folder(path, names):
         if verify and hashlib.sha256(file.data).hexdigest() != sums[file.name]:
             cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
             raise DataError(f"{file.place}: not the published file (SHA-256 differs); {cure}")
         records[file.split, file.relation] = _parse(file)
-    return _build_split(records)
+    return records
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +228,6 @@ class _File:
     @property
     def relation(self) -> str:
         return Path(self.name).name.split(".")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    subject: str
-    answers: tuple[str, ...]
 
 
 def _needed() -> list[str]:
@@ -230,8 +256,8 @@ def _find(path: Path) -> Path:
     raise DataError(f"{path}: holds no dataset/, no train/ dev/ test/ and no dataset.zip; give the folder that does")
 
 
-def _read_folder(root: Path) -> Iterator[_File]:
-    for name in _needed():
+def _read_folder(root: Path, names: list[str]) -> Iterator[_File]:
+    for name in names:
         path = root / name.removeprefix("dataset/")
         try:
             data = path.read_bytes()
@@ -242,13 +268,13 @@ def _read_folder(root: Path) -> Iterator[_File]:
         yield _File(name, str(path), data)
 
 
-def _read_zip(path: Path) -> Iterator[_File]:
+def _read_zip(path: Path, names: list[str]) -> Iterator[_File]:
     member = ""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             top = "dataset/" if any(m.startswith("dataset/") for m in members) else ""
-            for name in _needed():
+            for name in names:
                 member = top + name.removeprefix("dataset/")
                 if members.count(member) != 1:
                     found = "more than one" if member in members else "no"
@@ -260,7 +286,7 @@ def _read_zip(path: Path) -> Iterator[_File]:
         raise DataError(f"{place}: not a whole .zip ({error}); it may be cut, fetch it again") from None
 
 
-def _parse(file: _File) -> list[_Record]:
+def _parse(file: _File) -> list[Record]:
     try:
         records = json.loads(file.data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -276,7 +302,7 @@ def _parse(file: _File) -> list[_Record]:
     return [_check(record, template, f"{file.place} record {number}") for number, record in enumerate(records, 1)]
 
 
-def _check(record: Any, template: str, place: str) -> _Record:
+def _check(record: Any, template: str, place: str) -> Record:
     """One {question, answers} entry; what is wrong with it is said with its place, counted from 1."""
     if not isinstance(record, dict):
         raise DataError(f'{place}: not an object; write {{"question": ..., "answers": [...]}}')
@@ -294,10 +320,10 @@ def _check(record: Any, template: str, place: str) -> _Record:
             raise DataError(f"{place}: the answer {answer!r} is not text; put it in quotes")
         if not answer.strip():
             raise DataError(f"{place}: empty answer; every fact needs one")
-    return _Record(subject, tuple(answers))
+    return Record(subject, tuple(answers))
 
 
-def _build_split(records: dict[tuple[str, str], list[_Record]]) -> FactSet:
+def _build_split(records: dict[tuple[str, str], list[Record]]) -> FactSet:
     def single(split: str, relations: Iterable[str]) -> Iterator[Fact]:
         for relation in relations:
             rows = records[split, relation]
@@ -314,7 +340,7 @@ def _build_split(records: dict[tuple[str, str], list[_Record]]) -> FactSet:
     )
 
 
-def _download(cache: str | Path | None, *, progress: bool) -> Path:
+def _download(names: list[str], cache: str | Path | None, *, progress: bool) -> Path:
     """Fetch what the cache lacks; files already there with the right sum stay. Returns the dataset folder."""
     import pooch
     from tqdm.auto import tqdm
@@ -322,7 +348,7 @@ def _download(cache: str | Path | None, *, progress: bool) -> Path:
     home = cache or os.environ.get("COURSE_HOME") or pooch.os_cache("known-unknowns")
     root = Path(home).expanduser() / "entityquestions"
     sums = _published_sums()
-    missing = [name for name in _needed() if not ((root / name).is_file() and sha256(root / name) == sums[name])]
+    missing = [name for name in names if not ((root / name).is_file() and sha256(root / name) == sums[name])]
     fetcher = pooch.create(root, SOURCE_URL, registry=sums, retry_if_failed=DOWNLOAD_RETRIES)
     pooch.get_logger().setLevel("WARNING")  # else two lines of log for each of 55 files tear the bar apart
     for name in tqdm(missing, desc="EntityQuestions", unit="file", disable=not progress or not missing):

@@ -135,7 +135,7 @@ def remove_lora(model: PeftModel) -> PreTrainedModel:
 
 
 def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: dict[str, Sequence[Fact]], *,
-             batch_tokens: int = 4096) -> dict[str, float | None]:
+             batch_tokens: int | None = None) -> dict[str, float | None]:
     """Exact match of the greedy answers in percent for each named group of facts; None for an empty group."""
     everything = [fact for facts in groups.values() for fact in facts]
     with merged_for_evaluation(model):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-__all__ = ["Check", "Machine", "checks", "compute_dtype", "doctor", "inspect", "usable_cores"]
+__all__ = ["Check", "Machine", "checks", "compute_dtype", "doctor", "free_memory", "inspect", "usable_cores"]
 
 DISTRIBUTION = "known-unknowns"
 GIB = 2**30
@@ -80,6 +80,18 @@ def usable_cores() -> int:
         allowed = os.cpu_count() or 1
     quota = _cpu_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that a new allocation may take now: of the first CUDA GPU, or of this machine's (container's) memory."""
+    import psutil
+
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    available, total = psutil.virtual_memory().available, _ram_bytes()
+    return max(0, min(available, total - psutil.Process().memory_info().rss))
 
 
 def inspect(path: str | Path = ".") -> Machine:

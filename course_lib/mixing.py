@@ -71,6 +71,7 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
     """
     if rule not in ("category", "known"):
         raise CourseError(f"rule {rule!r}: use 'category' (the paper's) or 'known'")
+    labelled = labelled[_was_asked(labelled)]
     group = labelled["category"].astype(str)
     if rule == "known":
         group = group.where(group == "Unknown", "Known")
@@ -127,10 +128,18 @@ def _pools(facts: Sequence[Fact], labelled: pd.DataFrame) -> dict[tuple[str, boo
     if len(facts) != len(labelled):
         raise CourseError(f"{len(facts)} facts and {len(labelled)} labelled rows: give the rows of these facts alone, "
                           f"for example those of split 'train'")
+    asked = _was_asked(labelled)
     for number, (fact, category) in enumerate(zip(facts, labelled["category"].astype(str), strict=True)):
+        if not asked.iloc[number]:
+            continue
         if category not in CATEGORIES:
             raise CourseError(f"labelled row {number}: category {category!r} is none of {', '.join(CATEGORIES)}; label "
                               f"the facts again")
         row = Row(fact, category)
         pools.setdefault((fact.relation, row.unknown), []).append(row)
     return pools
+
+
+def _was_asked(labelled: pd.DataFrame) -> pd.Series:
+    """False for the rows whose ``problem`` says why they have no category; such facts are not drawn."""
+    return labelled["problem"].eq("") if "problem" in labelled else labelled["category"].astype(str).ne("")

@@ -14,248 +14,226 @@ other tokens, so the value is a lower bound; for common tokenizers the gap is sm
 where greedy decoding leaves the canonical tokens but not the text, it is followed to its end. They are what
 ``generate(do_sample=False)`` writes after the prompt, special tokens skipped.
 
-Shapes: Q questions, P prompts, B rows of a batch, T tokens, V vocabulary.
+Shapes: Q questions, P prompts, R rows of a block, N steps of a block, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import functools
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_lib.answers import (
-    INSTRUCTION,
-    Encoded,
-    Prompt,
-    Spelling,
-    common_length,
-    encode_answers,
-    few_shot_prompt,
-    is_match,
-    spellings,
-)
+from course_lib.answers import INSTRUCTION, Encoded, Prompt, encode_answers, few_shot_prompt, is_match
+from course_lib.batches import block_size, default_batch_tokens, out_of_memory
+from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.facts import Fact
 from course_lib.files import CourseError
+from course_lib.greedy import Greedy
+from course_lib.prefix import Prompts
+from course_lib.scores import Scores
+from course_lib.spellings import Layout, Spelling, lay_out, unspeakable
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# the first names are those of course_lib.answers, which belong to the use of this module
-__all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "encode_answers", "exact_match", "few_shot_prompt", "is_match",
-           "score"]
+# some names are those of earlier modules, which belong to the use of this one
+__all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "default_batch_tokens", "encode_answers", "exact_match",
+           "few_shot_prompt", "is_match", "refuse_changed_distribution", "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
-SLACK = 32  # tokens beyond the bytes of an answer after which greedy decoding is taken to write spaces for ever
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What one pass found, each of shape (Q, P).
-
-    ``greedy``: whether the greedy answer is exactly right. ``log_probability``: natural logarithm of the exact
-    probability of the answer at the temperature and top-k asked for; -inf where a token is cut off. ``margin``: the
-    smallest difference between the two best logits along the answer, so that near ties can be seen.
-    """
-
-    greedy: np.ndarray
-    log_probability: np.ndarray
-    margin: np.ndarray
+CHUNK = 2048  # questions whose tokens are held at once: memory does not grow with the number of questions
 
 
 def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], prompts: Sequence[Prompt],
-          *, temperature: float | None = TEMPERATURE, top_k: int = TOP_K, batch_tokens: int = 4096) -> Scores:
+          *, temperature: float | None = TEMPERATURE, top_k: int = TOP_K, top_p: float | None = None,
+          accepted: Callable[[Fact], Sequence[str]] | None = None, ended: bool = True,
+          batch_tokens: int | None = None) -> Scores:
     """Score the gold answer of every fact after every prompt.
 
-    The shared prefix of a prompt is computed once; rows of similar length go together, at most ``batch_tokens``
-    tokens a batch. ``top_k=0`` keeps the whole vocabulary; ``temperature=None`` finds the greedy bits alone. The
-    model is put in evaluation mode for the pass. Sampling settings stored with the model, such as Qwen's
-    ``top_p=0.8``, play no part: the distribution is the one asked for here.
+    Args:
+        temperature, top_k, top_p: the sampling distribution, applied in this order as transformers does, ties kept.
+            ``temperature=None`` finds the greedy bits alone; ``top_k=0`` keeps the whole vocabulary. ``top_p=None``
+            means that none is wanted, and refuses a model that brings one along; a number decides.
+        accepted: further texts that count as right for a fact, such as ``surface_forms``; a closed list, summed.
+        ended: False asks for the probability that the text only begins with the answer; greedy bits then look at the
+            canonical tokens alone.
+        batch_tokens: most tokens in one pass; None finds it from the free memory. Out of memory, blocks are halved
+            and nothing that is finished is lost.
+
+    The model is put in evaluation mode for the pass. A question that cannot be scored is named in ``problems``; the
+    others are not touched by it.
 
     Raises:
-        CourseError: the model's own generation settings would change the distribution, or the temperature is not
-            above 0.
+        CourseError: the model's own generation settings would change the distribution, it is no causal language
+            model, or a temperature or top-p makes no sense.
     """
     import torch
 
-    refuse_changed_distribution(model)
-    if temperature is not None and not temperature > 0:
-        raise CourseError(f"temperature {temperature}: it must be above 0; None finds the greedy answers alone")
-    shape = (len(facts), len(prompts))
-    scores = Scores(np.zeros(shape, bool), np.full(shape, -np.inf), np.full(shape, np.inf))
-    training = model.training
+    refuse_changed_distribution(model, top_p=top_p, sampling=temperature is not None)
+    distribution = None if temperature is None else Distribution(temperature, top_k, 1.0 if top_p is None else top_p)
+    scores, training = Scores.empty(len(facts), len(prompts)), model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for column, prompt in enumerate(prompts):
-                paths = spellings(tokenizer, model, prompt, facts, column)
-                _score_paths(model, tokenizer, paths, scores, temperature, top_k, batch_tokens)
+            for first in range(0, len(facts) if prompts else 0, CHUNK):
+                rows = range(first, min(first + CHUNK, len(facts)))
+                part = _Pass(model, tokenizer, [facts[row] for row in rows], prompts, distribution, accepted, ended)
+                scores.put(list(rows), part.run(batch_tokens))
     finally:
         model.train(training)
     return scores
 
 
 def exact_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
-                prompt: Prompt = INSTRUCTION, *, batch_tokens: int = 4096) -> np.ndarray:
+                prompt: Prompt = INSTRUCTION, *, accepted: Callable[[Fact], Sequence[str]] | None = None,
+                batch_tokens: int | None = None) -> np.ndarray:
     """Whether greedy decoding answers each fact exactly right after ``prompt``; shape (Q,), bool."""
-    return score(model, tokenizer, facts, [prompt], temperature=None, batch_tokens=batch_tokens).greedy[:, 0]
+    return score(model, tokenizer, facts, [prompt], temperature=None, accepted=accepted,
+                 batch_tokens=batch_tokens).greedy[:, 0]
 
 
-def refuse_changed_distribution(model: PreTrainedModel) -> None:
-    """Stop where ``generate`` would not sample from the model's own distribution.
+class _Pass:
+    """One chunk of questions after all prompts."""
 
-    Raises:
-        CourseError: for example a repetition penalty in the model's generation_config; the message names it.
-    """
-    config = model.generation_config
-    neutral = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-               "bad_words_ids": None, "suppress_tokens": None, "begin_suppress_tokens": None, "sequence_bias": None,
-               "min_length": 0, "min_new_tokens": 0, "forced_eos_token_id": None, "forced_bos_token_id": None,
-               "exponential_decay_length_penalty": None, "guidance_scale": 1.0, "num_beams": 1, "stop_strings": None}
-    for name, value in neutral.items():
-        found = getattr(config, name, None)
-        if found not in (None, value, []):
-            raise CourseError(f"generation_config.{name} = {found} changes what the model answers; set "
-                              f"model.generation_config.{name} = {value} before scoring, and say so in your report")
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
+                 prompts: Sequence[Prompt], distribution: Distribution | None,
+                 accepted: Callable[[Fact], Sequence[str]] | None, ended: bool) -> None:
+        self.model, self.tokenizer, self.facts, self.prompts = model, tokenizer, facts, prompts
+        self.distribution, self.accepted, self.ended = distribution, accepted, ended
+        self.scores = Scores.empty(len(facts), len(prompts))
 
+    def run(self, batch_tokens: int | None) -> Scores:
+        layouts = lay_out(self.tokenizer, self.model, self.prompts, self.facts, accepted=self.accepted)
+        self._reject(layouts)
+        limit = batch_tokens or default_batch_tokens(self.model)
+        for layout in layouts:
+            # a second spelling only adds probability
+            rows = [row for row in layout.rows if row.row not in self.scores.problems
+                    and (self.distribution or row.asked is not None)]
+            if rows:
+                self._score_layout(layout, sorted(rows, key=lambda row: -len(row.tokens)), limit)
+        return self.scores
 
-def _score_paths(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[Spelling], scores: Scores,
-                 temperature: float | None, top_k: int, batch_tokens: int) -> None:
-    """Score all paths of one prompt and add them to ``scores``."""
-    if not paths:
-        return
-    shared = min(min(path.start for path in paths) - 1,
-                 min(common_length(paths[0].tokens, path.tokens) for path in paths))
-    cache = _prefill(model, paths[0].tokens[:shared]) if shared > 0 else None
-    for batch in _batches(paths, max(shared, 0), batch_tokens):
-        steps = _steps(model, tokenizer, batch, max(shared, 0), cache)
-        _add_greedy(model, tokenizer, scores, batch, steps)
-        if temperature is not None:
-            _add_probability(scores, batch, steps, temperature, top_k)
+    def _reject(self, layouts: Sequence[Layout]) -> None:
+        """Take out the questions that cannot be scored, with the reason."""
+        found = unspeakable(self.tokenizer, layouts[0].rows, self.facts)
+        longest = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
+        for layout in layouts:
+            before = max(map(len, layout.prefixes), default=0)
+            for row in layout.rows if longest else ():
+                if before + len(row.tokens) > longest:
+                    found.setdefault(row.row, f"prompt and answer take {before + len(row.tokens):,} tokens and the "
+                                              f"model reads {longest:,}; shorten the answer or take fewer shots")
+            missing = set(range(len(self.facts))) - {row.row for row in layout.rows}
+            found |= {row: "no token of the prompt stands before the answer; put some text in front" for row in missing}
+        for row, why in found.items():
+            self.scores.reject(row, why)
 
+    def _score_layout(self, layout: Layout, rows: list[Spelling], limit: int) -> None:
+        """Score ``rows``, longest first, in blocks; out of memory, go on with smaller ones."""
+        filler = self.tokenizer.pad_token_id
+        prompts = Prompts(self.model, layout.prefixes, filler=0 if filler is None else filler)
+        prompts.choose_way([row.tokens for row in rows], [row.steps for row in rows])
+        greedy = Greedy(self.model, self.tokenizer, functools.partial(self._tell, layout))
+        groups = max(1, min(prompts.together, limit // len(rows[0].tokens)))
+        tasks = deque((slice(first, first + groups), rows) for first in range(0, len(layout.prefixes), groups))
+        while tasks:
+            columns, left = tasks.popleft()
+            many = len(layout.prefixes[columns])
+            block = left[:block_size([len(row.tokens) for row in left], limit // many)]
+            try:
+                self._score_block(prompts, layout, columns, block, greedy)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                limit = self._smaller(limit, len(block[0].tokens) * len(block) * many, many)
+                if len(block) == 1 and many > 1:  # then fewer prompts at once
+                    middle = columns.start + many // 2
+                    tasks.extendleft([(slice(middle, columns.stop), left), (slice(columns.start, middle), left)])
+                else:
+                    tasks.appendleft((columns, left))
+                continue
+            if left[len(block):]:
+                tasks.appendleft((columns, left[len(block):]))
+        greedy.finish(prompts)
 
-def _batches(paths: list[Spelling], shared: int, batch_tokens: int) -> Iterator[list[Spelling]]:
-    """Rows of similar length together, longest first, at most ``batch_tokens`` tokens with their padding."""
-    ordered = sorted(paths, key=lambda path: -len(path.tokens))
-    while ordered:
-        size = max(1, batch_tokens // max(1, len(ordered[0].tokens) - shared))
-        yield ordered[:size]
-        ordered = ordered[size:]
+    def _tell(self, layout: Layout, row: Spelling, column: int, right: bool) -> None:
+        if row.row not in self.scores.problems:
+            self.scores.greedy[row.row, layout.columns[column]] = right
 
+    def _smaller(self, limit: int, tokens: int, prompts: int) -> int:
+        """Half of what did not fit."""
+        import torch
 
-def _prefill(model: PreTrainedModel, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of the shared prefix: one (1, heads, T, head size) pair a layer."""
-    import torch
-    from transformers import DynamicCache
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if prompts == 1 and limit < 2:
+            raise CourseError("not enough memory for one row; free some, or take a smaller model")
+        return max(1, min(limit, tokens) // 2)
 
-    # the model's own cache may keep only a sliding window, which is not enough to go on from
-    out = model(input_ids=torch.tensor([list(tokens)], device=model.device), past_key_values=DynamicCache(),
-                use_cache=True, logits_to_keep=1)
-    return [(layer.keys, layer.values) for layer in out.past_key_values.layers]
+    def _score_block(self, prompts: Prompts, layout: Layout, columns: slice, rows: list[Spelling],
+                     greedy: Greedy) -> None:
+        """One pass: ``rows`` after the prompts ``columns`` of ``layout``; all of it is written, or nothing."""
+        import torch
 
+        logits = prompts.logits([row.tokens for row in rows], [row.steps for row in rows], columns)
+        many, steps = logits.shape[:2]
+        flat = logits.flatten(0, 1)
+        top = flat.topk(2, dim=-1).values
+        best = flat.argmax(-1).view(many, steps).tolist()  # generate breaks ties by argmax
+        margin = (top[:, 0] - top[:, 1]).view(many, steps).cpu().numpy()
+        finite = torch.isfinite(top[:, 0]).view(many, steps).cpu().numpy()
+        starts = np.cumsum([0, *(len(row.steps) for row in rows)])
+        total = self._log_probability(flat, rows, starts[:-1], many) if self.distribution else None
+        closest = np.minimum.reduceat(margin, starts[:-1], axis=1)
+        whole = np.logical_and.reduceat(finite, starts[:-1], axis=1).all(0)
+        which = range(*columns.indices(len(layout.columns)))
+        at = [layout.columns[column] for column in which]
+        for number, row in enumerate(rows):
+            if not whole[number]:
+                self.scores.reject(row.row, "the model gave no number (NaN) here; load it in float32 or bfloat16")
+            if row.row in self.scores.problems:
+                continue
+            if total is not None:
+                self.scores.log_probability[row.row, at] = np.logaddexp(
+                    self.scores.log_probability[row.row, at], total[:, number])
+            if row.asked is not None:
+                self.scores.margin[row.row, at] = closest[:, number]
+                for column, tokens in zip(which, best, strict=True):
+                    self._judge(greedy, column, row, tokens[starts[number]:starts[number + 1]])
 
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    """The steps of a batch one after another, N = sum of (n + 1): logits (N, V), the row of each, its forced token.
+    def _judge(self, greedy: Greedy, column: int, row: Spelling, best: list[int]) -> None:
+        """Settle the greedy bit of one cell; ``best`` are the most likely tokens at the steps of ``row``."""
+        if not self.ended:
+            greedy.tell(row, column, best[:-1] == list(row.tokens[row.start:]))
+            return
+        fact = self.facts[row.row]
+        greedy.judge(column, row, best, (fact.object, *(self.accepted(fact) if self.accepted else ())))
 
-    The forced token is -1 at the last step of a row, where any of the row's ends will do.
-    """
+    def _log_probability(self, logits: torch.Tensor, rows: list[Spelling], starts: np.ndarray,
+                         many: int) -> np.ndarray:
+        """Natural logarithms (P, rows) of the paths' probabilities, from logits (P * N, V)."""
+        import torch
 
-    logits: torch.Tensor
-    row: torch.Tensor
-    forced: torch.Tensor
+        forced = np.array([token for row in rows for token in (*row.tokens[row.start:], -1)])
+        device, steps, inner = logits.device, len(forced), forced >= 0
+        table = self.distribution.next_token(logits)
+        values = np.zeros((many, steps))
+        columns = torch.arange(many, device=device)[:, None] * steps
 
+        def look_up(at: np.ndarray, tokens: torch.Tensor) -> np.ndarray:
+            where = (columns + torch.from_numpy(at).to(device)).flatten()
+            found = table.log_probability(where, tokens.to(device).repeat(many, 1))
+            return found.logsumexp(-1).view(many, len(at)).cpu().numpy()
 
-def _steps(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: list[Spelling], shared: int,
-           prefix: list[tuple[torch.Tensor, torch.Tensor]] | None) -> _Steps:
-    """One forward pass over the rows; padding is on the right, where the causal mask hides it from every real token."""
-    import torch
-    from transformers import DynamicCache
-
-    longest, first = max(len(path.tokens) for path in batch), min(path.start for path in batch) - 1
-    filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    ids = torch.tensor([[*path.tokens[shared:], *[filler] * (longest - len(path.tokens))] for path in batch])
-    cache = None
-    if prefix is not None:
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(prefix):
-            cache.update(keys.expand(len(batch), -1, -1, -1), values.expand(len(batch), -1, -1, -1), layer)
-    keep = torch.arange(first - shared, longest - shared, device=model.device)
-    out = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep)
-    row = [r for r, path in enumerate(batch) for _ in range(path.start - 1, len(path.tokens))]
-    at = [position - first for path in batch for position in range(path.start - 1, len(path.tokens))]
-    forced = [token for path in batch for token in (*path.tokens[path.start:], -1)]
-    to = {"device": model.device}
-    return _Steps(out.logits[torch.tensor(row, **to), torch.tensor(at, **to)].float(), torch.tensor(row, **to),
-                  torch.tensor(forced, **to))
-
-
-def _add_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scores: Scores, batch: list[Spelling],
-                steps: _Steps) -> None:
-    """Compare the most likely token of every step with the forced one, and keep the smallest margin of each row."""
-    top = steps.logits.topk(2, dim=-1).values
-    best, margin = steps.logits.argmax(-1).tolist(), (top[:, 0] - top[:, 1]).tolist()  # generate breaks ties by argmax
-    position = 0
-    for path in batch:
-        span = slice(position, position + len(path.tokens) - path.start + 1)
-        position = span.stop
-        if path.prompt is None:
-            continue
-        scores.margin[path.cell] = min(margin[span])
-        tokens = list(path.prompt)
-        if path.start == len(path.prompt):
-            same = common_length(best[span], path.tokens[path.start:])
-            tokens = [*path.tokens[:path.start + same], best[span][same]]
-        scores.greedy[path.cell] = _follow_greedy(model, tokenizer, tokens, path)
-
-
-def _add_probability(scores: Scores, batch: list[Spelling], steps: _Steps, temperature: float, top_k: int) -> None:
-    """Add the probability of every path of the batch to its cell."""
-    import torch
-
-    log_p = _sampling_log_softmax(steps.logits, temperature, top_k)
-    inner = steps.forced >= 0
-    total = torch.zeros(len(batch), dtype=torch.float64, device=log_p.device)
-    total.index_add_(0, steps.row[inner], log_p[inner].gather(1, steps.forced[inner, None])[:, 0].double())
-    last = log_p[~inner]  # one a row, in the order of the rows
-    for ends in {path.ends for path in batch}:
-        rows = torch.tensor([row for row, path in enumerate(batch) if path.ends == ends], device=log_p.device)
-        known = torch.tensor([end for end in ends if end < log_p.shape[1]], dtype=torch.long, device=log_p.device)
-        total[rows] += last[rows][:, known].logsumexp(-1)
-    for path, value in zip(batch, total.tolist(), strict=True):
-        scores.log_probability[path.cell] = np.logaddexp(scores.log_probability[path.cell], value)
-
-
-def _sampling_log_softmax(logits: torch.Tensor, temperature: float, top_k: int) -> torch.Tensor:
-    """Log-probabilities as transformers samples: temperature first, then top-k with ties kept."""
-    logits = logits / temperature
-    if 0 < top_k < logits.shape[-1]:
-        weakest = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < weakest, float("-inf"))
-    return logits.log_softmax(-1)
-
-
-def _follow_greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[int],
-                   path: Spelling) -> bool:
-    """Go on decoding greedily as long as the text can still become the answer: other tokens may spell it too."""
-    import torch
-
-    first = len(path.prompt)
-    longest = first + len(path.answer.encode()) + SLACK
-    while True:
-        ended = len(tokens) > first and tokens[-1] in path.ends
-        text = tokenizer.decode(tokens[first:len(tokens) - ended], skip_special_tokens=True)
-        if ended or "\n" in text or len(tokens) > longest:
-            return is_match(text, path.answer)
-        if not _can_become(text.strip(), path.answer):
-            return False
-        logits = model(input_ids=torch.tensor([tokens], device=model.device), use_cache=False, logits_to_keep=1).logits
-        tokens = [*tokens, int(logits[0, -1].argmax())]
-
-
-def _can_become(text: str, answer: str) -> bool:
-    """Whether a text may go on to be the answer; bytes that are no letter yet ("\ufffd") may still become any."""
-    sure, wanted = text.split("\ufffd")[0], answer.split("\ufffd")[0]
-    return answer.startswith(sure) or (wanted != answer and sure.startswith(wanted))
+        values[:, inner] = look_up(np.flatnonzero(inner), torch.from_numpy(forced[inner])[:, None])
+        last = np.flatnonzero(~inner)
+        for ends in {row.ends for row in rows} if self.ended else ():
+            mine = last[[row.ends == ends for row in rows]]
+            known = torch.tensor([end for end in ends if end < logits.shape[1]], dtype=torch.long)
+            values[:, mine] = look_up(mine, known.expand(len(mine), -1))
+        return np.add.reduceat(values, starts, axis=1)

@@ -116,7 +116,8 @@ class Study:
             note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
             write_text(path, frame.to_csv(index=False))
             write_json(note, expected)
-        frame = pd.read_csv(path, keep_default_na=False)
+        numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
+        frame = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
         for column in ("category", "drawn"):
             frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
         return frame

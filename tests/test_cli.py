@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, facts, hardware, notebooks
+from course_lib import __version__, cli, facts, hardware, notebooks, survey
 from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
@@ -85,6 +85,75 @@ def test_facts_summary_has_a_line_per_relation_and_the_totals(course, two_facts)
 def test_facts_of_a_missing_folder_is_one_line(course, tmp_path):
     result = course("facts", "--data", str(tmp_path / "nowhere"))
     assert result.exit_code == 1 and result.stderr.startswith("course: ") and result.stderr.count("\n") == 1
+
+
+SUMMARY = {"data": "tiny", "shares": {"HighlyKnown": 0.25, "Unknown": 0.75}, "labelled": 4, "problems": [{}],
+           "labels": "out/labels.parquet"}
+
+
+@pytest.fixture
+def surveyed(monkeypatch):
+    """The arguments of each survey, in place of a real one; words are said on stderr."""
+    calls = []
+
+    def fake(data, out, *, preset, settings):
+        calls.append({"data": data, "out": out, "preset": preset, "settings": settings})
+        survey._say("Plan: tiny")
+        return SUMMARY
+
+    monkeypatch.setattr(survey, "survey", fake)
+    return calls
+
+
+def test_slick_measures_the_pocket_world_with_the_papers_settings(course, surveyed, tmp_path):
+    assert course("slick", "--out", str(tmp_path)).exit_code == 0
+    assert surveyed[0]["data"].name == "pocket test" and surveyed[0]["preset"] == "pocket"
+    assert (surveyed[0]["out"], surveyed[0]["settings"]) == (tmp_path, survey.Settings())
+
+
+def test_slick_passes_its_settings_on(course, surveyed, tmp_path):
+    options = {"prompts": 3, "samples": 4, "shots": 2, "temperature": 0.7, "top_k": 0, "seed": 5, "batch_tokens": 99}
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    course("slick", "--out", str(tmp_path), *words, "--no-four-bit")
+    assert surveyed[0]["settings"] == survey.Settings(**options, four_bit=False)
+
+
+def test_slick_limits_the_questions_of_each_relation(course, surveyed, tmp_path):
+    course("slick", "--split", "ood", "--limit", "2", "--out", str(tmp_path))
+    groups = facts.by_relation(surveyed[0]["data"].questions)
+    assert {len(group) for group in groups.values()} == {2}
+
+
+def test_slick_reads_a_file_of_the_users_own(course, surveyed, tmp_path):
+    (tmp_path / "facts.jsonl").write_text('{"question": "Q?", "answer": "A"}')
+    course("slick", "--preset", "olmo2-1b", "--data", str(tmp_path / "facts.jsonl"))
+    assert surveyed[0]["data"].name == "facts.jsonl" and surveyed[0]["preset"] == "olmo2-1b"
+
+
+def test_slick_as_json_prints_the_summary_alone_on_stdout(course, surveyed, tmp_path):
+    result = course("slick", "--json", "--out", str(tmp_path))
+    assert json.loads(result.stdout) == SUMMARY and result.stderr == "Plan: tiny\n"
+
+
+def test_slick_says_the_shares_and_where_the_labels_are(course, surveyed, tmp_path):
+    assert course("slick", "--out", str(tmp_path)).stdout == (
+        "tiny: HighlyKnown 25.0%, Unknown 75.0% of 4 questions; rows with problems: 1\nout/labels.parquet\n")
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--temperature", "0"], "temperature = 0.0: it must be above 0"), (["--prompts", "0"], "prompts = 0: it must"),
+    (["--limit", "0"], "limit = 0: at least one question"), (["--split", "valid"], "split 'valid' of 'paper'"),
+    (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file")])
+def test_slick_refuses_what_makes_no_sense_in_one_line(course, surveyed, words, message):
+    result = course("slick", *words)
+    assert result.exit_code == 1 and result.stderr.startswith(f"course: {message}") and not surveyed
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_stopped_slick_says_how_to_go_on(course, monkeypatch, tmp_path):
+    monkeypatch.setattr(survey, "survey", raising(KeyboardInterrupt()))
+    result = course("slick", "--out", str(tmp_path))
+    assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
 
 
 def test_doctor_prints_the_report(course, monkeypatch):

@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 
 from course_lib import facts, paper
-from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION, QUESTIONS, Fact, FactSet, load_entityquestions
+from course_lib.facts import (
+    IN_DISTRIBUTION,
+    OUT_OF_DISTRIBUTION,
+    QUESTIONS,
+    Fact,
+    FactSet,
+    Record,
+    load_entityquestions,
+)
 from course_lib.files import DataError, sha256
 
 
@@ -159,6 +167,49 @@ def test_dev_is_not_filtered_against_train(folder: Path):
 def test_a_possessive_template_gives_the_subject_alone(folder: Path):
     put(folder, "dev", "P40", [{"question": "Who is Anne's sister's child?", "answers": ["Eve"]}])
     assert facts.by_relation(load(folder).dev)["P40"] == [Fact("Anne's sister", "P40", "Eve")]
+
+
+# Every question of all 24 relations
+
+
+@pytest.fixture
+def whole(folder: Path) -> Path:
+    """The fake folder with the five dev files that the paper's split does not need."""
+    for relation in set(QUESTIONS) - set(IN_DISTRIBUTION + OUT_OF_DISTRIBUTION):
+        put(folder, "dev", relation, [record(relation, f"dev {relation}", "A")])
+    return folder
+
+
+def test_all_24_relations_have_dev_and_test_records(whole: Path):
+    found = facts.read_entityquestions(whole, verify=False)
+    assert set(found) == {(split, relation) for split in ("dev", "test") for relation in QUESTIONS}
+    assert found["dev", "P413"] == [Record("dev P413", ("A",))]
+
+
+def test_a_question_with_several_answers_keeps_them_all(whole: Path):
+    put(whole, "test", "P19", [record("P19", "two", "A", "B")])
+    assert facts.read_entityquestions(whole, verify=False)["test", "P19"] == [Record("two", ("A", "B"))]
+
+
+def test_one_split_is_read_alone_and_a_zip_does_as_well(whole: Path):
+    archive = Path(shutil.make_archive(str(whole.parent / "all"), "zip", whole))
+    found = facts.read_entityquestions(archive, splits=("test", "test"), verify=False)
+    assert len(found) == 24
+
+
+def test_a_missing_dev_file_of_the_five_other_relations_is_named_when_it_is_needed(folder: Path):
+    with pytest.raises(DataError, match=r"P106\.dev\.json: no such file"):
+        facts.read_entityquestions(folder, verify=False)
+
+
+def test_the_package_carries_the_sum_of_every_file_of_all_24_relations():
+    names = {f"dataset/{split}/{relation}.{split}.json" for split in ("train", "dev", "test") for relation in QUESTIONS}
+    assert names == facts._published_sums().keys()
+
+
+def test_the_real_files_of_all_24_relations_are_the_published_ones(course_data: Path):
+    found = facts.read_entityquestions(course_data)
+    assert sum(len(records) for (split, _), records in found.items() if split == "test") == 22_075
 
 
 # Where the data may lie

@@ -145,3 +145,15 @@ def test_a_row_without_a_category_is_named_instead_of_counted_as_known() -> None
     labelled.loc[7, "category"] = float("nan")
     with pytest.raises(CourseError, match="labelled row 7: category .?nan.? is none of HighlyKnown"):
         mix(facts, labelled, unknown_percent=50, sizes=SIZES)
+
+
+def test_a_fact_that_could_not_be_asked_is_not_drawn() -> None:
+    facts, labelled = world()
+    labelled["problem"] = ""
+    labelled.loc[7, ["category", "problem"]] = [float("nan"), "empty answer; every fact needs one"]
+    relation = labelled.loc[7, "relation"]
+    before = relation_sizes(world()[1], rule="known")
+    sizes = relation_sizes(labelled, rule="known")
+    assert sizes[relation] in (before[relation], before[relation] - 1)
+    drawn = mix(facts, labelled, unknown_percent=50, sizes=sizes)
+    assert facts[7] not in [row.fact for row in drawn.rows]

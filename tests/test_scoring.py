@@ -537,12 +537,23 @@ def test_settings_that_change_nothing_are_accepted(name, value, tokenizers):
     assert score(model, tokenizers["gpt2"], FACTS[:1], [PLAIN]).greedy.shape == (1, 1)
 
 
-def test_sampling_settings_stored_with_a_model_play_no_part(tokenizers):
+def test_temperature_and_top_k_stored_with_a_model_play_no_part(tokenizers):
     model, tokenizer = tiny_model("qwen2", tokenizers["qwen"]), tokenizers["qwen"]
     before = score(model, tokenizer, FACTS, [PLAIN])
-    model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20)
+    model.generation_config.update(do_sample=True, temperature=0.7, top_k=20)
     after = score(model, tokenizer, FACTS, [PLAIN])
     np.testing.assert_array_equal(after.log_probability, before.log_probability)
+
+
+def test_a_top_p_stored_with_a_model_has_to_be_followed_or_left_out_in_so_many_words(tokenizers):
+    model, tokenizer = tiny_model("qwen2", tokenizers["qwen"]), tokenizers["qwen"]
+    before = score(model, tokenizer, FACTS, [PLAIN])
+    model.generation_config.top_p = 0.8
+    with pytest.raises(CourseError, match=r"generation_config.top_p = 0.8 .* pass top_p=0.8 .* or top_p=1"):
+        score(model, tokenizer, FACTS, [PLAIN])
+    left_out = score(model, tokenizer, FACTS, [PLAIN], top_p=1)
+    np.testing.assert_array_equal(left_out.log_probability, before.log_probability)
+    assert exact_match(model, tokenizer, FACTS[:1], PLAIN).shape == (1,)  # greedy decoding knows no top-p
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])

@@ -1,0 +1,127 @@
+"""The distribution that a sampler draws the next token from, as transformers makes it.
+
+    logits / T, then the k best (all that tie with the k-th stay), then the smallest set that holds the mass p
+
+``generate`` also obeys settings that are stored with a model. Those that would change the distribution are refused by
+name, never ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from course_lib.files import CourseError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["Distribution", "NextToken", "refuse_changed_distribution"]
+
+# settings of generate that change what is written, with the value that changes nothing
+_NEUTRAL = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+            "encoder_no_repeat_ngram_size": 0, "bad_words_ids": None, "suppress_tokens": None,
+            "begin_suppress_tokens": None, "sequence_bias": None, "min_length": 0, "min_new_tokens": 0,
+            "forced_eos_token_id": None, "forced_bos_token_id": None, "exponential_decay_length_penalty": None,
+            "guidance_scale": 1.0, "num_beams": 1, "stop_strings": None, "penalty_alpha": None, "dola_layers": None,
+            "watermarking_config": None, "token_healing": False, "constraints": None, "force_words_ids": None}
+_NEUTRAL_SAMPLING = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "top_h": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Temperature above 0; ``top_k`` tokens, 0 for all; ``top_p`` in (0, 1], 1 for all.
+
+    Raises:
+        CourseError: a value outside these ranges.
+    """
+
+    temperature: float
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise CourseError(f"temperature {self.temperature}: it must be above 0; None finds the "
+                              f"greedy answers alone")
+        if self.top_k < 0:
+            raise CourseError(f"top_k {self.top_k}: it must be 0 (all tokens) or more")
+        if not 0 < self.top_p <= 1:
+            raise CourseError(f"top_p {self.top_p}: it must be above 0 and at most 1 (all tokens)")
+
+    def next_token(self, logits: torch.Tensor) -> NextToken:
+        """The distribution at N steps, from logits (N, V)."""
+        if self.top_p < 1:
+            kept = self._nucleus(logits)
+        else:
+            kept = logits / self.temperature
+            if 0 < self.top_k < logits.shape[-1]:  # transformers keeps all that tie with the k-th
+                kept = kept.masked_fill_(kept < _kth_largest(kept, self.top_k), float("-inf"))
+        best = kept.amax(-1, keepdim=True)
+        return NextToken(kept, best[:, 0], (kept - best).exp_().sum(-1).log_())
+
+    def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
+        """With top-p, by transformers' own warpers."""
+        from transformers import generation as hf
+
+        kept = hf.TemperatureLogitsWarper(self.temperature)(None, logits)
+        if self.top_k:
+            kept = hf.TopKLogitsWarper(self.top_k)(None, kept)
+        return hf.TopPLogitsWarper(self.top_p)(None, kept)
+
+
+def _kth_largest(values: torch.Tensor, k: int) -> torch.Tensor:
+    """The k-th largest of each row of ``values`` (N, V); shape (N, 1)."""
+    import torch
+
+    if values.device.type != "cpu":
+        return values.topk(k, dim=-1).values[:, -1:]
+    place = values.shape[1] - k  # numpy's selection is some three times as fast as topk on a CPU
+    return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place:place + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """N distributions: scaled logits (N, V), -inf where cut off, the best of each (N,), log of their total (N,).
+
+    The total is relative to the best, so that float32 loses nothing on large logits.
+    """
+
+    kept: torch.Tensor
+    best: torch.Tensor
+    log_total: torch.Tensor
+
+    def log_probability(self, steps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Natural logarithms (n, m) in float64 of ``tokens`` (n, m) at ``steps`` (n,); -inf where cut off."""
+        total = self.best.double() + self.log_total.double()
+        return self.kept[steps[:, None], tokens].double() - total[steps, None]
+
+
+def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None = None, sampling: bool = True) -> None:
+    """Stop where ``generate`` would not draw from the model's own distribution.
+
+    ``top_p`` is what the caller asked for; without it, a top-p stored with the model is refused too. Only greedy
+    decoding (``sampling=False``) does not care about top-p and the like. Temperature and top-k are always the caller's.
+
+    Raises:
+        CourseError: for example a repetition penalty in the model's generation_config; the message names it. Or the
+            model has an encoder.
+    """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise CourseError(f"{type(model).__name__} has an encoder; give a causal language model, one that goes on from "
+                          f"a text")
+    config = model.generation_config
+    neutral = _NEUTRAL | (_NEUTRAL_SAMPLING if sampling else {})
+    for name, value in neutral.items():
+        found = getattr(config, name, None)
+        if found not in (None, value, []):
+            raise CourseError(f"generation_config.{name} = {found} changes what the model answers; set "
+                              f"model.generation_config.{name} = {value} before scoring, and say so in your report")
+    found = getattr(config, "top_p", None)
+    if sampling and top_p is None and found not in (None, 1.0):
+        raise CourseError(f"generation_config.top_p = {found} changes what the model samples; pass top_p={found} to "
+                          f"follow it, or top_p=1 to leave it out")
