@@ -76,11 +76,12 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
            prompts: Mapping[str, Sequence[Prompt]], *, n_samples: int = 16, temperature: float = TEMPERATURE,
            top_k: int = TOP_K, top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None,
-           seed: int = 0, progress: bool = False) -> Samples:
+           batch_questions: int = 8, seed: int = 0, progress: bool = False) -> Samples:
     """The paper's protocol: what :func:`measure` computes, estimated by ``n_samples`` draws a prompt."""
     def ask(some: Sequence[Fact], after: Sequence[Prompt]) -> Samples:
         return sampling.sample(model, tokenizer, some, after, n_samples=n_samples, temperature=temperature,
-                               top_k=top_k, top_p=top_p, accepted=accepted, seed=seed)
+                               top_k=top_k, top_p=top_p, accepted=accepted, batch_questions=batch_questions,
+                               seed=seed)
 
     samples = Samples.empty(len(facts), _width(prompts), n_samples)
     _ask_all(ask, facts, prompts, samples, progress=progress)
