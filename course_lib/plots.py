@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "new_axes", "readings_bars", "run_curve"]
+           "new_axes", "reading_groups", "readings_bars", "run_curve"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
@@ -115,12 +115,17 @@ def category_bars(shares: dict[str, dict[str, float]], *, ax: Axes | None = None
     return ax
 
 
-def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
+def reading_groups(readings: pd.Series) -> pd.Series:
+    """Numbers of readings sorted into never, 1-8, 9-32, 33-128, and 129 or more."""
     import pandas as pd
 
-    bins, names = [-1, 0, 8, 32, 128, float("inf")], ["never", "1-8", "9-32", "33-128", "129 or more"]
-    groups = labelled.groupby(pd.cut(labelled["readings"], bins, labels=names), observed=True)["category"]
+    names = ["never", "1-8", "9-32", "33-128", "129 or more"]
+    return pd.cut(readings, [-1, 0, 8, 32, 128, float("inf")], labels=names)
+
+
+def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
+    groups = labelled.groupby(reading_groups(labelled["readings"]), observed=True)["category"]
     shares = {f"{name} (n = {len(group)})": {category: float((group == category).mean()) for category in
               ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")} for name, group in groups}
     ax = category_bars(shares, ax=ax)

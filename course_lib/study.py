@@ -13,18 +13,19 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib.answers import Prompt
 from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
 from course_lib.files import CourseError, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
 from course_lib.mixing import Mix, known_only, mix, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
 from course_lib.runs import RunSpec
-from course_lib.slick import CATEGORIES, categorize
+from course_lib.slick import CATEGORIES, categorize, draw_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,13 +105,14 @@ class Study:
         import pandas as pd
 
         path = self.folder / "labels" / f"{self.name}.csv"
-        expected = {"base": self.base, "facts": _digest(self.facts)}
+        prompts = draw_prompts(self.facts.exemplars)
+        expected = {"base": self.base, "facts": _digest(self.facts), "prompts": _digest_prompts(prompts)}
         note = path.with_suffix(".json")
         if not (path.is_file() and note.is_file() and read_json(note) == expected):
             loaded = self.load()
             splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
             with merged_for_evaluation(loaded.model):
-                frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], self.facts.exemplars,
+                frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], prompts,
                                    progress=progress)
             frame.insert(0, "split", [split for split, _ in splits])
             note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
@@ -201,3 +203,8 @@ def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:
 def _digest(facts: FactSet) -> str:
     used = [asdict(fact) for fact in (*facts.train, *facts.test, *facts.ood, *facts.exemplars)]
     return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+
+
+def _digest_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
+    texts = {relation: [prompt.text("") for prompt in group] for relation, group in prompts.items()}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Sliders over stored runs: thin ipywidgets over :mod:`course_lib.plots`; nothing is computed by moving a slider.
+"""Controls over what is already computed: thin ipywidgets over plots; moving a slider runs no model.
 
 Only what ipywidgets 7.7 and 8.1 share is used, and figures are drawn inline into one output.
 """
@@ -6,9 +6,12 @@ Only what ipywidgets 7.7 and 8.1 share is used, and figures are drawn inline int
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from course_lib.closeup import Closeup
 from course_lib.files import CourseError
+from course_lib.knowledge_plots import closeup_bars, describe_closeup
 from course_lib.plots import COLOURS, new_axes
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch"]
+__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer"]
 
 
 def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, ax: Axes | None = None) -> Axes:
@@ -52,28 +55,81 @@ def curve_explorer(epochs: pd.DataFrame) -> ipywidgets.VBox:
         CourseError: there is no run of D.
     """
     import ipywidgets
-    import matplotlib.pyplot as plt
-    from IPython.display import display
 
-    wide = {"layout": {"width": "420px"}, "style": {"description_width": "110px"}, "continuous_update": False}
     percents = sorted(float(percent) for percent in epochs.query("variant == 'D'")["unknown_percent"].unique())
     if not percents:
         raise CourseError("no run of D to explore; run the sweep, or give all of its epochs")
     percent = ipywidgets.SelectionSlider(options=[(f"{p:g}", p) for p in percents], value=percents[len(percents) // 2],
-                                         description="% Unknown", **wide)
+                                         description="% Unknown", **_slider())
     epoch = ipywidgets.IntSlider(min=int(epochs["epoch"].min()), max=int(epochs["epoch"].max()),
-                                 value=int(epochs["epoch"].max()), description="epoch", **wide)
+                                 value=int(epochs["epoch"].max()), description="epoch", **_slider())
+
+    def figure() -> Axes:
+        return curve_at_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value)
+
+    def sentence() -> str:
+        return describe_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value)
+
+    return _explorer([percent, epoch], figure, sentence)
+
+
+def knowledge_explorer(closeups: Sequence[Closeup]) -> ipywidgets.VBox:
+    """A choice of questions, and two sliders: temperature, and samples a prompt (1 to 64).
+
+    It starts at the paper's values, 0.5 (or the computed temperature next to it) and 16.
+
+    Raises:
+        CourseError: no question to explore, or questions that were computed at different temperatures.
+    """
+    import ipywidgets
+
+    grids = {closeup.temperatures for closeup in closeups}
+    if len(grids) != 1:
+        raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give closeup() the same "
+                          f"temperatures for each question, and at least one question")
+    grid = grids.pop()
+    questions = [(f"{number}. {closeup.fact.question}", number - 1) for number, closeup in enumerate(closeups, 1)]
+    chosen = ipywidgets.Dropdown(options=questions, value=0, description="question", **_wide())
+    temperature = ipywidgets.SelectionSlider(options=[(f"{value:g}", value) for value in grid],
+                                             value=min(grid, key=lambda value: abs(value - 0.5)),
+                                             description="temperature", **_slider())
+    samples = ipywidgets.IntSlider(min=1, max=64, value=16, description="samples", **_slider())
+
+    def figure() -> Axes:
+        return closeup_bars(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
+
+    def sentence() -> str:
+        return describe_closeup(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
+
+    return _explorer([chosen, temperature, samples], figure, sentence)
+
+
+def _wide() -> dict[str, object]:
+    return {"layout": {"width": "420px"}, "style": {"description_width": "110px"}}
+
+
+def _slider() -> dict[str, object]:
+    return _wide() | {"continuous_update": False}
+
+
+def _explorer(controls: list[ipywidgets.Widget], figure: Callable[[], Axes],
+              sentence: Callable[[], str]) -> ipywidgets.VBox:
+    """The controls, and under them the figure and its sentence, drawn anew whenever one of them moves."""
+    import ipywidgets
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
     output = ipywidgets.Output()
 
     def draw(_: object = None) -> None:
         with output:
             output.clear_output(wait=True)
-            ax = curve_at_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value)
+            ax = figure()
             display(ax.figure)
             plt.close(ax.figure)
-            print(describe_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value))
+            print(sentence())
 
-    for slider in (percent, epoch):
-        slider.observe(draw, names="value")
+    for control in controls:
+        control.observe(draw, names="value")
     draw()
-    return ipywidgets.VBox([percent, epoch, output])
+    return ipywidgets.VBox([*controls, output])

@@ -1,4 +1,4 @@
-"""Widgets: both sliders moved to both ends, in plain Python and in a real kernel, and what they say."""
+"""Widgets: every control moved to both ends, in plain Python and in a real kernel, and what they say."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ matplotlib.use("Agg")
 
 import IPython.display
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 from course_lib import widgets
+from course_lib.closeup import Closeup
+from course_lib.facts import Fact
 from course_lib.files import CourseError
 
 NAN = float("nan")
@@ -120,6 +123,59 @@ def test_no_run_of_d_is_refused_in_words() -> None:
         widgets.curve_explorer(run(25, variant="D_Known"))
 
 
+
+def near(subject: str, right: list[bool], p: list[list[float]], temperatures: tuple[float, ...] = (0.1, 0.5, 1.5)
+         ) -> Closeup:
+    return Closeup(Fact(subject, "P19", "Oslo"), ("Oslo",) * len(right), np.array(right), temperatures, np.array(p))
+
+
+NEAR = [near("Ana", [False, False], [[0, 0], [0, 0.5], [0.5, 0.5]]), near("Bo", [True, False], [[1, 0]] * 3)]
+
+
+def test_the_explorer_offers_questions_temperatures_and_1_to_64_samples(shown: list) -> None:
+    question, temperature, samples, _ = widgets.knowledge_explorer(NEAR).children
+    assert question.options == (("1. Where was Ana born?", 0), ("2. Where was Bo born?", 1))
+    assert temperature.options == (("0.1", 0.1), ("0.5", 0.5), ("1.5", 1.5))
+    assert (samples.min, samples.max) == (1, 64)
+
+
+def test_the_explorer_starts_at_the_papers_protocol(shown: list) -> None:
+    question, temperature, samples, _ = widgets.knowledge_explorer(NEAR).children
+    assert (question.value, temperature.value, samples.value) == (0, 0.5, 16)
+    assert [figure.axes[0].get_title() for figure in shown] == ["temperature 0.5, 16 samples a prompt"]
+
+
+def test_without_the_papers_temperature_the_explorer_starts_next_to_it(shown: list) -> None:
+    one = near("Ana", [False], [[0.5], [0.5]], temperatures=(0.2, 0.9))
+    assert widgets.knowledge_explorer([one]).children[1].value == 0.2
+
+
+@pytest.mark.parametrize(("control", "value", "said"), [
+    (0, 1, "Where was Bo born? (Oslo): 1 of 2 greedy answers are right."),
+    (1, 0.1, "At temperature 0.1 a sample is right with probability 0, by prompt"),
+    (1, 1.5, "At temperature 1.5 a sample is right with probability 0.5, by prompt"),
+    (2, 1, "with 1 samples a prompt the label is WeaklyKnown 50.0 %, Unknown 50.0 %."),
+    (2, 64, "with 64 samples a prompt the label is WeaklyKnown 100.0 %.")])
+def test_every_control_changes_what_is_said_at_both_of_its_ends(shown: list, capsys: pytest.CaptureFixture[str],
+                                                                control: int, value: float, said: str) -> None:
+    widgets.knowledge_explorer(NEAR).children[control].value = value
+    assert said in capsys.readouterr().out.splitlines()[-1]
+    assert len(shown) == 2 and plt.get_fignums() == []
+
+
+def test_moving_back_to_the_first_question_draws_it_again(shown: list, capsys: pytest.CaptureFixture[str]) -> None:
+    question = widgets.knowledge_explorer(NEAR).children[0]
+    question.value, question.value = 1, 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Where" in line]  # clear_output prints as well
+    assert [line[:len("Where was An")] for line in lines] == ["Where was An", "Where was Bo", "Where was An"]
+
+
+@pytest.mark.parametrize("closeups", [[], [NEAR[0], near("Bo", [True], [[1.0]], temperatures=(0.5,))]],
+                         ids=["none", "two grids"])
+def test_questions_without_one_set_of_temperatures_are_refused(closeups: list) -> None:
+    with pytest.raises(CourseError, match="the same temperatures for each question, and at least one question"):
+        widgets.knowledge_explorer(closeups)
+
 CELL = """
 %matplotlib inline
 import sys
@@ -135,19 +191,45 @@ explorer
 """
 
 
-@pytest.mark.slow
-def test_in_a_kernel_the_output_holds_the_last_figure_and_no_error(tmp_path: Path) -> None:
+def last_output(source: str) -> list[dict]:
+    """What a cell that shows an explorer holds in its output widget after a run without an error."""
     import nbformat
     from nbclient import NotebookClient
 
     here = Path(__file__).parent
-    cell = nbformat.v4.new_code_cell(CELL.format(tests=str(here)))
+    cell = nbformat.v4.new_code_cell(source.format(tests=str(here)))
     notebook = nbformat.v4.new_notebook(cells=[cell])
     where = {"metadata": {"path": here.parent}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
-    assert cell.outputs[0]["text"] == "[]\n"
+    assert cell.outputs[0]["text"] == "[]\n" and '"error"' not in json.dumps(cell.outputs)
     states = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
-    figure, sentence = next(s["state"]["outputs"] for s in states if s["model_name"] == "OutputModel")
+    return next(s["state"]["outputs"] for s in states if s["model_name"] == "OutputModel")
+
+
+@pytest.mark.slow
+def test_in_a_kernel_the_output_holds_the_last_figure_and_no_error() -> None:
+    figure, sentence = last_output(CELL)
     assert "image/png" in figure["data"]
     assert sentence["text"].startswith("100 % Unknown, epoch 1:")
-    assert '"error"' not in json.dumps(cell.outputs)
+
+
+KNOWLEDGE_CELL = """
+%matplotlib inline
+import sys
+sys.path.insert(0, {tests!r})
+from test_widgets import NEAR
+from course_lib.widgets import knowledge_explorer
+import matplotlib.pyplot as plt
+explorer = knowledge_explorer(NEAR)
+for control, value in ((1, 1.5), (1, 0.1), (2, 64), (2, 1), (0, 1), (0, 0), (1, 0.5)):
+    explorer.children[control].value = value
+print(plt.get_fignums())
+explorer
+"""
+
+
+@pytest.mark.slow
+def test_in_a_kernel_the_explorer_of_questions_holds_the_last_figure_and_no_error() -> None:
+    figure, sentence = last_output(KNOWLEDGE_CELL)
+    assert "image/png" in figure["data"]
+    assert sentence["text"].endswith("with 1 samples a prompt the label is WeaklyKnown 50.0 %, Unknown 50.0 %.\n")

@@ -6,13 +6,13 @@
 # Afterwards you can
 #
 # * measure P_Correct for a question, by sampling and exactly;
-# * sort facts into the four SliCK categories, and say where that sorting is a coin flip;
-# * check the categories against what the model has really read.
+# * sort facts into the four SliCK categories, and say where that sorting is a coin flip and what it costs;
+# * check the categories, and a rival of theirs, against what the model has really read.
 
 # %% [markdown]
 # | track | minutes | memory |
 # |---|---|---|
-# | pocket, on a CPU | under 1 when the labels exist; about 2 more on two cores to measure them | about 1 GB |
+# | pocket, on a CPU | 1 to 2 when the labels exist; 1 to 2 more to measure them | about 1 GB |
 # | a real model, on a GPU | not measured yet | not measured yet |
 #
 # **Needed before:** notebook 04 (facts as closed-book questions, exact match).
@@ -50,18 +50,22 @@ prompts = draw_prompts(study.facts.exemplars)
 print(len(prompts), "relations with", {len(group) for group in prompts.values()}, "prompts each")
 
 # %% [markdown]
-# Now we need questions that are worth a look. `study.labels()` holds the result of this lesson for all facts. We peek
-# at it to choose one clear test fact of each category; the rest of the lesson explains how it was made.
+# Now we need questions that are worth a look. `study.labels()` holds the result of this lesson for all facts; the rest
+# of the lesson explains how it was made. We peek at it, to choose one clear test question of each category and one on
+# a border.
 
 # %%
 labelled = study.labels()
 test = labelled[labelled["split"] == "test"].reset_index(drop=True)
-clearest = {"HighlyKnown": test["p_sampled"], "MaybeKnown": -(test["p_greedy"] - 0.5).abs(),
-            "WeaklyKnown": test["prob_WeaklyKnown"], "Unknown": test["prob_Unknown"]}
-chosen = {name: study.facts.test[value.where(test["category"] == name).idxmax()] for name, value in clearest.items()}
+clear = {"HighlyKnown": test["p_sampled"], "MaybeKnown": -(test["p_greedy"] - 0.5).abs(),
+         "WeaklyKnown": test["prob_WeaklyKnown"], "Unknown": test["prob_Unknown"]}
+rows = {name: value.where(test["category"] == name).idxmax() for name, value in clear.items()
+        if (test["category"] == name).any()}
+rows["border"] = (test["prob_Unknown"] - 0.5).abs().idxmin()
+chosen = {name: study.facts.test[row] for name, row in rows.items()}
 for name, fact in chosen.items():
     print(f"{name:12} {fact.question} {fact.object}")
-assert len(chosen) == 4, "one question of each category"
+assert all(test["question"][row] == chosen[name].question for name, row in rows.items()), "each row is its fact's"
 
 # %% [markdown]
 # **Greedy** decoding always takes the most likely next token; this is temperature T = 0. **Sampling** draws the token
@@ -83,19 +87,20 @@ def answers(prompt, question, samples=0):
     return [text.split("\n")[0].strip() for text in texts]
 
 # %% [markdown]
-# First the MaybeKnown question, greedy, once after each of its ten prompts. The question is always the same; only the
-# four solved examples change. In the pocket world, as in Wikidata, some relations name a place finely or coarsely, and
-# the examples suggest which is wanted.
+# First the question whose greedy answers waver most, once after each of its ten prompts. The question is always the
+# same; only the four solved examples change. In the pocket world, as in Wikidata, some relations name a place finely or
+# coarsely, and the examples suggest which is wanted.
 
 # %%
-fact = chosen["MaybeKnown"]
+wavering = (test["p_greedy"] - 0.5).abs().idxmin()
+fact = study.facts.test[wavering]
 greedy = [answers(prompt, fact.question)[0] for prompt in prompts[fact.relation]]
 print(fact.question, "The recorded answer:", fact.object)
 for number, answer in enumerate(greedy, 1):
     print(f"  prompt {number:2}: {answer:28} {'right' if answer == fact.object else 'wrong'}")
 full_precision = loaded.model.dtype == torch.float32  # in float16 and bfloat16 a near tie may fall either way
-right = sum(answer == fact.object for answer in greedy)
-assert not full_precision or 0 < right < 10, "MaybeKnown: right after some prompts only"
+right = greedy.count(fact.object)
+assert not full_precision or right == round(10 * test["p_greedy"][wavering]), "right as often as the library found"
 
 # %% [markdown]
 # ## P_Correct
@@ -112,13 +117,16 @@ def p_correct(given, gold):
     return sum(answer == gold for answer in given) / len(given)
 
 
+def sample_160(fact):
+    return [answer for prompt in prompts[fact.relation] for answer in answers(prompt, fact.question, samples=16)]
+
+
 torch.manual_seed(0)
 measured = {}
 for name, fact in chosen.items():
     greedy = [answers(prompt, fact.question)[0] for prompt in prompts[fact.relation]]
-    sampled = [answer for prompt in prompts[fact.relation] for answer in answers(prompt, fact.question, samples=16)]
-    measured[name] = p_correct(greedy, fact.object), p_correct(sampled, fact.object)
-    print(f"{name:12} P(T=0) = {measured[name][0]:.2f}   P(T=0.5) = {measured[name][1]:.3f}   ({len(sampled)} samples)")
+    measured[name] = p_correct(greedy, fact.object), p_correct(sample_160(fact), fact.object)
+    print(f"{name:12} P(T=0) = {measured[name][0]:.2f}   P(T=0.5) = {measured[name][1]:.3f}")
 
 # %% [markdown]
 # ## The four categories
@@ -136,8 +144,9 @@ def category(p_greedy, p_sampled):
 
 
 for name, (p_greedy, p_sampled) in measured.items():
-    print(f"{p_greedy:.2f}  {p_sampled:.3f}  ->  {category(p_greedy, p_sampled)}")
-    assert not full_precision or category(p_greedy, p_sampled) == name, f"chosen as a clear case of {name}"
+    print(f"{name:12} {p_greedy:.2f}  {p_sampled:.3f}  ->  {category(p_greedy, p_sampled)}")
+    agrees = name in ("border", category(p_greedy, p_sampled))
+    assert agrees or not full_precision, f"chosen as a clear case of {name}"
 
 # %% [markdown]
 # The library applies the same rules to tables of scores. Four invented questions show that both agree: every row is a
@@ -158,11 +167,39 @@ assert ours == list(invented["drawn"]) == list(invented["category"]), "the rules
 print(ours)
 
 # %% [markdown]
+# ## Ask again
+#
+# **Predict.** We take the border question and follow the paper's protocol again and again: the same model, question
+# and prompts, 160 samples each time. Only the random seed differs. Six seeds: how many different labels will you see?
+# Count the answers that the model must write for that, too.
+
+# %%
+import time
+
+fact, started = chosen["border"], time.perf_counter()
+greedy = [answers(prompt, fact.question)[0] for prompt in prompts[fact.relation]]
+said = []
+print(fact.question, fact.object)
+for seed in range(6):
+    torch.manual_seed(seed)
+    sampled = sample_160(fact)
+    said.append(category(p_correct(greedy, fact.object), p_correct(sampled, fact.object)))
+    print(f"  seed {seed}: {sampled.count(fact.object)} of {len(sampled)} samples right -> {said[-1]}")
+by_sampling = time.perf_counter() - started
+print(f"{len(greedy) + 6 * 160} answers in {by_sampling:.0f} s; labels seen: {', '.join(sorted(set(said)))}")
+assert len(set(said)) <= 2, "the greedy answers are fixed, so only one border can be crossed"
+
+# %% [markdown]
+# Nothing was wrong in any of the six runs: all of them are honest results of the paper's protocol. A right answer that
+# turns up about once in 200 samples turns up in some sets of 160 and not in others. To label all its facts the paper
+# needed more than 15 million answers (section 11).
+
+# %% [markdown]
 # ## The same number, without sampling
 #
-# The paper needed more than 15 million answers (section 11). There is a shorter way: feed prompt *and* answer through
-# the model once, and read off the probability of each answer token. This is **teacher forcing**. Its product is the
-# exact chance that a sample is this answer (Hayes et al. 2024, arXiv 2410.19482).
+# There is a shorter way: feed prompt *and* answer through the model once, and read off the probability of each answer
+# token. This is **teacher forcing**. The product is the chance that a sample is this answer (Hayes et al. 2024, arXiv
+# 2410.19482).
 
 # %%
 from course_lib.scoring import encode_answers
@@ -183,18 +220,20 @@ def log_probability(prompt, fact, temperature=0.5, top_k=40):
 
 # %% [markdown]
 # The last factor counts: after the answer the model must *stop*. Any end will do, a new line or the end of the text.
-# Without it, "Paris" would also count the samples that say "Paris Hilton".
+# Without it, "Paris" would also count the samples that say "Paris Hilton". Is our function the library's?
 
 # %%
 from course_lib.scoring import score
 
-fact = chosen["MaybeKnown"]
-by_hand = np.exp([log_probability(prompt, fact) for prompt in prompts[fact.relation]])
+fact, started = study.facts.test[wavering], time.perf_counter()
 scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
-exact = np.exp(scores.log_probability[0])
+exact, by_passes = np.exp(scores.log_probability[0]), time.perf_counter() - started
+by_hand = np.exp([log_probability(prompt, fact) for prompt in prompts[fact.relation]])
 print("by hand:", by_hand.round(3))
 print("library:", exact.round(3))
-assert np.allclose(by_hand, exact, atol=0.02), "our twelve lines must give the library's probabilities"
+print(f"ten prompts at once: {by_passes:.1f} s; one set of 160 samples took {by_sampling / 6:.1f} s, which makes "
+      f"{by_sampling / 6 * len(labelled) / 3600:.1f} hours for the {len(labelled):,} facts of this study")
+assert not full_precision or np.allclose(by_hand, exact, atol=0.02), "our twelve lines give the library's numbers"
 
 # %% [markdown]
 # Does sampling agree? The hardest case is a probability near one half. We look for one among the questions of this
@@ -204,7 +243,7 @@ assert np.allclose(by_hand, exact, atol=0.02), "our twelve lines must give the l
 # %%
 similar = [other for other in study.facts.test if other.relation == fact.relation]
 exact = np.exp(score(loaded.model, loaded.tokenizer, similar, prompts[fact.relation]).log_probability)
-row, column = np.unravel_index(np.abs(exact - 0.5).argmin(), exact.shape)
+row, column = np.unravel_index(np.nanargmin(np.abs(exact - 0.5)), exact.shape)
 p, other, prompt = exact[row, column], similar[row], prompts[fact.relation][column]
 torch.manual_seed(1)
 share = p_correct(answers(prompt, other.question, samples=200), other.object)
@@ -215,20 +254,99 @@ assert abs(share - p) <= 4 * error + 0.005, "the sampled share is too far from t
 # %% [markdown]
 # ## Unknown has a probability
 #
-# Take a question without a right greedy answer. With chance $p_i$ of a right sample after prompt i, all 160 samples
-# miss with probability $\prod_i (1-p_i)^{16}$. That is the chance that the paper's protocol says Unknown. Otherwise
-# it says WeaklyKnown.
+# Back to the border question. With chance $p_i$ of a right sample after prompt i, all 160 samples miss with
+# probability $\prod_i (1-p_i)^{16}$. No greedy answer is right, so this is the chance that the protocol says Unknown.
+# Otherwise it says WeaklyKnown.
 
 # %%
 def prob_unknown(p, samples=16):
     return float(np.prod((1 - np.asarray(p)) ** samples))
 
 
-fact = chosen["WeaklyKnown"]
+fact = chosen["border"]
 scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
 p = np.exp(scores.log_probability[0])
-print(f"{fact.question} expected P(T=0.5) = {p.mean():.4f}, P(labelled Unknown) = {prob_unknown(p):.2g}")
-assert np.isclose(prob_unknown(p), label(scores)["prob_Unknown"][0]), "the library multiplies the same factors"
+print(f"{fact.question} right sample after each prompt: {p.round(4)}")
+print(f"mean {p.mean():.4f}; P(labelled Unknown) = {prob_unknown(p):.3f}")
+by_library = label(scores)["prob_Unknown"][0]
+assert scores.greedy.any() or np.isclose(prob_unknown(p), by_library), "the library multiplies the same factors"
+
+# %% [markdown]
+# Does this explain what the six seeds said? Each seed is one toss of a coin that shows Unknown with this probability.
+
+# %%
+chance, seen = prob_unknown(p), said.count("Unknown")
+spread = np.sqrt(6 * chance * (1 - chance))
+print(f"Unknown was said by {seen} of 6 seeds: {', '.join(said)}")
+print(f"expected 6 x {chance:.3f} = {6 * chance:.1f}, give or take {spread:.1f} (one standard deviation)")
+print(f"all six seeds alike would have happened with probability {chance**6 + (1 - chance)**6:.3f}")
+assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to the computed probability"
+
+# %% [markdown]
+# What is exact here? The probability of the answer's **canonical** tokens: those that the tokenizer itself makes of the
+# text. A sampler may spell the same text with other tokens (`Par` `is`), and the protocol counts that as right. So p
+# is a *lower bound* for the text, and P(Unknown) an upper bound. Greedy answers are compared as text and have no gap.
+
+# %% [markdown]
+# ## Move the dials
+#
+# A close look at the five questions: the greedy answer after each of ten prompts, and the chance of a right sample at
+# several temperatures. The model runs now, once; the controls below only do arithmetic.
+
+# %%
+from course_lib.closeup import closeup
+from course_lib.knowledge_plots import closeup_bars, describe_closeup
+
+grid, protocol = [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5], {"temperature": 0.5, "n_samples": 16}
+near = {name: closeup(loaded.model, loaded.tokenizer, fact, prompts[fact.relation], temperatures=grid)
+        for name, fact in chosen.items()}
+for one in near.values():
+    print(describe_closeup(one, **protocol))
+assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), "the same numbers as above"
+
+# %% [markdown]
+# **Predict.** You can choose a question and move temperature and number of samples. Which of the five questions can
+# change their label at all? Does a higher temperature make Unknown more or less likely? Decide first, then move. In a
+# stored notebook the next output is only a note; run the cell to use it.
+
+# %%
+from course_lib import widgets
+
+widgets.knowledge_explorer(list(near.values()))
+
+# %% [markdown]
+# The same without controls: the border question at two temperatures. A blue bar is a prompt whose greedy answer is
+# right (tick), a grey one a prompt whose greedy answer is wrong (cross). Where a bar says 0, top-k has cut a token of
+# the right answer off, and no temperature brings it back.
+
+# %%
+import matplotlib.pyplot as plt
+
+fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
+for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
+    setting = protocol | {"temperature": temperature}
+    closeup_bars(near["border"], **setting, ax=ax)
+    print(describe_closeup(near["border"], **setting))
+assert len(axes[0].patches) >= 10, "a bar for each prompt"
+
+# %% [markdown]
+# Now the answer to the prediction: the most likely labels of each question, at all eight temperatures and with 1, 4, 16
+# and 64 samples a prompt.
+
+# %%
+from course_lib.closeup import label_probabilities
+
+for one in near.values():
+    parts = [label_probabilities(one, temperature=t, n_samples=n) for t in grid for n in (1, 4, 16, 64)]
+    likely = sorted({max(part, key=part.get) for part in parts})
+    unknown = [part["Unknown"] for part in parts]
+    print(f"{one.fact.question} {' or '.join(likely)}; P(Unknown) from {min(unknown):.3f} to {max(unknown):.3f}")
+    assert not one.right.any() or len(likely) == 1, "greedy answers depend on neither slider"
+
+# %% [markdown]
+# One right greedy answer decides: HighlyKnown and MaybeKnown depend on neither slider. Without one, more samples make
+# Unknown *less* likely. A higher temperature usually does as well: it gives unlikely answers a chance. Not so for a
+# right answer that was already likely, which loses some, nor for one that top-k cuts off: its question stays Unknown.
 
 # %% [markdown]
 # ## All facts
@@ -242,7 +360,7 @@ from course_lib import paper, plots
 from course_lib.slick import shares
 
 total = paper.TRAIN_TOTAL
-bars = {f"{study.preset}, {split}": shares(rows) for split, rows in labelled.groupby("split", sort=False)}
+bars = {f"{study.preset}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
 bars["paper, train"] = {name: count / total.total for name, count in total.by_category.items()}
 plots.category_bars(bars)
 for name, parts in bars.items():
@@ -259,20 +377,21 @@ import pandas as pd
 train = labelled[labelled["split"] == "train"]
 table = pd.crosstab(train["relation"], train["category"], normalize="index").mul(100).round(0).astype(int)
 table.insert(0, "facts", train["relation"].value_counts())
+assert table["facts"].sum() == len(train), "every training fact is counted"
 print(f"training facts of preset {study.preset}, % of each relation:")
 table
 
 # %% [markdown]
 # ## The border is a coin flip
 #
-# **Predict.** Two honest teams label these same facts with this same model. Both follow the paper: 160 samples, only
+# **Predict.** Two honest teams label all these facts with this same model. Both follow the paper: 160 samples, only
 # the random seed differs. How many labels in 1,000 will differ: none, about 3, about 40, about 200? Write it down,
 # then run the next cell.
 
 # %%
 undecided = labelled[labelled["p_greedy"] == 0]
-p_unknown = undecided["prob_Unknown"].to_numpy()
-expected = (2 * p_unknown * (1 - p_unknown)).sum()
+p_unknown, expected = undecided["prob_Unknown"].to_numpy(), labelled["disagreement"].sum()
+assert np.allclose(undecided["disagreement"], 2 * p_unknown * (1 - p_unknown), atol=1e-6), "one says Unknown, one not"
 rng = np.random.default_rng(0)
 teams = rng.random((2, len(p_unknown))) < p_unknown
 differ = int((teams[0] != teams[1]).sum())
@@ -282,11 +401,10 @@ assert abs(differ - expected) <= 4 * np.sqrt(expected) + 1, "the trial is far fr
 
 # %% [markdown]
 # A team calls a fact Unknown with probability P. The two differ if one says Unknown and the other does not:
-# $2P(1-P)$. Only facts with P between the extremes cause trouble. The figure shows how many there are.
+# $2P(1-P)$, the column `disagreement`. Only facts with P between the extremes cause trouble. The figure shows how many
+# there are.
 
 # %%
-import matplotlib.pyplot as plt
-
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 counts, edges, _ = ax.hist(p_unknown, bins=20, range=(0, 1), color=plots.COLOURS["Unknown"], edgecolor="white")
 ax.set(xlabel="probability of the label Unknown", ylabel="facts", title="facts without a right greedy answer")
@@ -296,10 +414,59 @@ print(f"{middle} of {len(p_unknown)} facts ({middle / len(p_unknown):.0%}) lie b
 assert counts.sum() == len(undecided), "every such fact stands in one bar"
 
 # %% [markdown]
-# ## What it really read
+# ## What a budget buys
 #
-# A real model's reading list is secret or too long, so the paper could not check its labels. We wrote the pocket world,
-# and we counted every reading. For real facts the next cell only says so.
+# Ten prompts and 16 samples are a choice: a **budget**. What if somebody takes fewer prompts, or more samples? From
+# the exact probabilities this, too, is arithmetic: the expected shares of the labels, over all ways to pick m of the
+# ten prompts. We take 150 test facts.
+
+# %%
+import random
+
+from course_lib.slick import measure, shares_by_budget
+
+numbers = random.Random(0).sample(range(len(test)), min(150, len(test)))
+scores = measure(loaded.model, loaded.tokenizer, [study.facts.test[number] for number in numbers], prompts)
+budget = shares_by_budget(scores).set_index(["prompts", "samples"])
+at_paper, from_labels = budget.loc[(10, 16), "Unknown"], test["prob_Unknown"][numbers].mean()
+assert not full_precision or abs(at_paper - from_labels) < 0.005, "ten prompts and 16 samples are the paper's budget"
+print(f"preset {study.preset}, {len(numbers)} test facts; % of each label by number of prompts and samples a prompt")
+budget.mul(100).round(1)
+
+# %%
+unknown = budget["Unknown"].unstack("samples").mul(100)
+low, high = unknown.iloc[-1, -1], unknown.iloc[0, 0]
+print(f"% Unknown, {len(numbers)} facts; rows: prompts, columns: samples a prompt")
+print(unknown.round(1).to_string())
+print(f"The same model and facts: from {high:.0f} % Unknown (1 answer) to {low:.0f} % (640 answers a question).")
+assert (unknown.diff().iloc[1:] < 1e-9).all(axis=None), "more prompts never make more facts Unknown"
+assert (unknown.diff(axis=1).iloc[:, 1:] < 1e-9).all(axis=None), "nor do more samples"
+
+# %% [markdown]
+# Every step to the right or down moves facts out of Unknown. More prompts move HighlyKnown facts to MaybeKnown as
+# well: one miss is enough. So **"Unknown" means nothing without its budget.** Two papers with different budgets count
+# different things, even on the same model.
+
+# %% [markdown]
+# ## A rival: just ask the model
+#
+# **P(True)** (Kadavath et al. 2022, arXiv 2207.05221) shows the model a question with a proposed answer and asks
+# whether it is true: $P(A) / (P(A) + P(B))$. The paper uses it as a baseline for Unknown (section 5.4). One pass a
+# fact, no samples.
+
+# %%
+from course_lib.p_true import p_true, proposal
+
+print(proposal(chosen["border"].question, chosen["border"].object))
+trust = p_true(loaded.model, loaded.tokenizer, study.facts.test)
+low, middle, high = np.nanquantile(trust, [0.05, 0.5, 0.95])
+print(f"\nP(True) of {len(trust)} right answers: median {middle:.3f}; nine in ten between {low:.3f} and {high:.3f}")
+assert ((trust >= 0) & (trust <= 1) | np.isnan(trust)).all(), "P(True) is a probability"
+
+# %% [markdown]
+# Every proposed answer was the right one, so a model that knows all would say "True" each time. To compare P(True) with
+# SliCK we need a judge. A real model's reading list is secret or too long. We wrote the pocket world, and we counted
+# every reading.
 
 # %%
 def with_readings(study, labelled):
@@ -315,34 +482,103 @@ def with_readings(study, labelled):
 read = with_readings(study, labelled)
 assert read is None or read["readings"].notna().all(), "every fact has a count"
 
+# %% [markdown]
+# Take one fact that the model has read and one that it never read. The **separation** of a score is the chance that
+# the fact that was read has the higher one (the area under the ROC curve): 1 is perfect, 0.5 is a blind guess. Its
+# standard error comes from drawing both groups again, with repeats, 200 times (**bootstrap**).
+
+# %%
+from course_lib.p_true import separation
+
+
+def standard_error(value, judge, draws=200, seed=0):
+    rng, groups = np.random.default_rng(seed), (np.flatnonzero(judge), np.flatnonzero(~judge))
+    picks = [np.concatenate([rng.choice(group, len(group)) for group in groups]) for _ in range(draws)]
+    return np.std([separation(value[pick], judge[pick]) for pick in picks])
+
+
+yes, no = np.array([3.0, 2.0]), np.array([2.0, 1.0])  # four pairs: three are in order, one is a tie
+assert separation(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the chance that yes is higher; a tie counts half"
+
+# %% [markdown]
+# On the pocket model the judge is "was read at least once". Where no readings are known, it is SliCK's own label
+# "Known", and P(True) stands alone.
+
+# %%
+judge = (test["category"] != "Unknown" if read is None else read[read["split"] == "test"]["readings"] > 0).to_numpy()
+rivals = {"P(True)": trust} | ({} if read is None else {"SliCK, 1 - P(Unknown)": 1 - test["prob_Unknown"].to_numpy()})
+if not 0 < judge.sum() < len(judge):
+    rivals = {}  # a model that knows nothing, or everything, leaves nothing to tell apart
+print(f"preset {study.preset}; the judge says yes to {judge.sum()} of {len(judge)} test facts")
+for name, value in rivals.items():
+    print(f"{name:22} separation {separation(value, judge):.3f}, standard error {standard_error(value, judge):.3f}")
+assert all(0 <= separation(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
+
+# %%
+from course_lib.knowledge_plots import describe_groups, group_histograms
+
+names = ("Known", "Unknown") if read is None else ("read", "never read")
+fig = plt.figure(figsize=(9.6, 3.4), layout="constrained")
+for place, (name, value) in enumerate(rivals.items(), 1):
+    group_histograms(value, judge, names=names, xlabel=name, ax=fig.add_subplot(1, 2, place))
+    print(describe_groups(value, judge, names=names, xlabel=name))
+print(f"{len(rivals)} panel(s), each with both groups; the bars of a group sum to 100 %.")
+assert len(fig.axes) == len(rivals), "one panel for each score"
+
+# %% [markdown]
+# On the pocket model P(True) is no help: its separation is near one half, even a little below. Both groups overlap, all
+# far below 0.5: the model has never read a question of this form, and says "(B)" to all. SliCK asks in a form that it
+# *has* read. For large models see the paper: Fig. 5, SliCK clearly ahead.
+
+# %% [markdown]
+# ## What it really read
+#
+# Now the whole table: labels against readings. The paper could not make it, and for real facts the next cells show
+# nothing. Before you look: should all facts that were never read be Unknown, and all others Known?
+
+# %%
+if read is not None:
+    counts = pd.crosstab(plots.reading_groups(read["readings"]), read["category"])
+    percent = counts.div(counts.sum(axis=1), axis=0).mul(100).round().astype(int)
+    table = counts.astype(str) + " (" + percent.astype(str) + " %)"
+    table["all"] = counts.sum(axis=1)
+    print(f"preset {study.preset}: number of facts (% of the row) by times read in pre-training")
+    print(table.rename_axis(index="times read", columns=None).to_string())
+    assert counts.to_numpy().sum() == len(read), "every fact stands in one cell"
+
 # %%
 if read is not None:
     plots.readings_bars(read)
-    groups = {"never": read["readings"] == 0, "1-8 times": read["readings"].between(1, 8),
-              "33-128 times": read["readings"].between(33, 128), "129 times or more": read["readings"] > 128}
-    for name, rows in groups.items():
-        print(f"read {name} (n = {rows.sum()}): {plots.describe_shares(shares(read[rows]))}")
+    for name, part in read.groupby(plots.reading_groups(read["readings"]), observed=True):
+        print(f"read {name} (n = {len(part)}): {plots.describe_shares(shares(part))}")
 
 # %% [markdown]
 # HighlyKnown rises steeply with the readings and then levels off: in relations with a fine and a coarse answer even a
-# fact that was read 200 times stays MaybeKnown.
-
-# %% [markdown]
-# Were all facts that it never read labelled Unknown? If not: how can a model "know" what it has never seen? The next
-# table counts such facts for the four relations with the most and the four with the fewest, and the number of different
-# answers that each relation has.
+# fact that was read 200 times stays MaybeKnown. And the label Unknown is not the same as "never read". How far apart
+# are the two?
 
 # %%
 if read is not None:
-    never = read[read["readings"] == 0].assign(guessed=lambda rows: rows["category"] != "Unknown")
-    share, n = 1 - never["guessed"].mean(), len(never)
-    error = np.sqrt(share * (1 - share) / n)
-    print(f"{share:.1%} of {n} never-read facts are labelled Unknown (standard error {error:.1%})")
-    table = never.groupby("relation").agg(never_read=("guessed", "size"), guessed=("guessed", "sum"))
+    never, unknown = read["readings"] == 0, read["category"] == "Unknown"
+    both, seldom = (never & unknown).sum(), (unknown & read["readings"].between(1, 32)).sum()
+    print(f"{both} of {never.sum()} never-read facts are labelled Unknown ({both / never.sum():.1%})")
+    print(f"{both} of {unknown.sum()} facts labelled Unknown were never read ({both / unknown.sum():.1%}); "
+          f"{seldom} were read 1 to 32 times ({seldom / unknown.sum():.1%})")
+    assert both > never.sum() / 2, "most facts that were never read should be Unknown"
+
+# %% [markdown]
+# So Unknown gathers what was never read *and* what was read too seldom to stick. The other slip is stranger: how can a
+# model "know" what it has never seen? The next table counts such facts for the four relations with the most and the
+# four with the fewest, and the number of different answers that each relation has.
+
+# %%
+if read is not None:
+    guesses = read[never].assign(guessed=lambda part: part["category"] != "Unknown")
+    table = guesses.groupby("relation").agg(never_read=("guessed", "size"), guessed=("guessed", "sum"))
     table["different answers"] = read.groupby("relation")["object"].nunique()
     table = table.sort_values("guessed", ascending=False)
     print(pd.concat([table.head(4), table.tail(4)]).to_string())
-    assert share > 0.5, "most facts that were never read should be Unknown"
+    assert table["guessed"].sum() == never.sum() - both, "the rest of the first line above"
 
 # %% [markdown]
 # They are **lucky guesses**: where many facts share an answer, 160 samples hit it by chance. So WeaklyKnown holds
@@ -353,18 +589,18 @@ if read is not None:
 # ## What to remember
 #
 # * P_Correct is a share of exact matches over ten few-shot prompts. SliCK needs it at T = 0 and at T = 0.5.
-# * One teacher-forced pass gives the exact probability that sampling only estimates.
+# * One teacher-forced pass gives the probability that sampling only estimates, and with it the chance of each label.
 # * HighlyKnown and MaybeKnown do not depend on the seed. The border between WeaklyKnown and Unknown does.
-# * Unknown means "never right in 170 tries". In the pocket world these are nearly all facts that were never read, but
-#   also most of those that were read a few times only.
+# * Unknown means "never right in 170 tries": say the budget with the label.
+# * In the pocket world Unknown facts were never read, or too seldom to stick; some never-read facts are guessed.
 
 # %% [markdown]
 # ## Recall questions
 #
 # 1. A fact is right in 3 of 10 greedy answers and in 90 of 160 samples. Which category is it, and which of the two
 #    numbers did you not need?
-# 2. Why must the probability of an answer contain the probability of stopping?
-# 3. For one fact $p_i = 0.01$ after each of ten prompts, and no greedy answer is right. How likely is the label
-#    Unknown?
+# 2. For one fact $p_i = 0.01$ after each of ten prompts, and no greedy answer is right. How likely is the label
+#    Unknown with 16 samples a prompt? With 64?
+# 3. Why must the probability of an answer contain the probability of stopping, and why is it still a lower bound?
 #
 # **Next:** notebook 06 uses these labels to build training sets with a chosen share of Unknown facts.
