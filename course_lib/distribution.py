@@ -56,13 +56,15 @@ class Distribution:
     def next_token(self, logits: torch.Tensor) -> NextToken:
         """The distribution at N steps, from logits (N, V)."""
         if self.top_p < 1:
-            kept = self._nucleus(logits)
-        else:
-            kept = logits / self.temperature
-            if 0 < self.top_k < logits.shape[-1]:  # transformers keeps all that tie with the k-th
-                kept = kept.masked_fill_(kept < _kth_largest(kept, self.top_k), float("-inf"))
-        best = kept.amax(-1, keepdim=True)
-        return NextToken(kept, best[:, 0], (kept - best).exp_().sum(-1).log_())
+            return NextToken(kept := self._nucleus(logits), None, kept.logsumexp(-1))
+        scaled = logits / self.temperature
+        if not 0 < self.top_k < logits.shape[-1]:
+            return NextToken(scaled, None, scaled.logsumexp(-1))
+        best, following = _largest(scaled, self.top_k)
+        cut = best.amin(-1, keepdim=True)
+        if (following == cut).any():  # transformers keeps all that tie with the k-th
+            best = scaled.masked_fill(scaled < cut, float("-inf"))
+        return NextToken(scaled, cut, best.double().logsumexp(-1))
 
     def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
         """With top-p, by transformers' own warpers."""
@@ -74,31 +76,32 @@ class Distribution:
         return hf.TopPLogitsWarper(self.top_p)(None, kept)
 
 
-def _kth_largest(values: torch.Tensor, k: int) -> torch.Tensor:
-    """The k-th largest of each row of ``values`` (N, V); shape (N, 1)."""
+def _largest(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest of each row of ``values`` (N, V), in any order (N, k), and the one that follows them (N, 1)."""
     import torch
 
     if values.device.type != "cpu":
-        return values.topk(k, dim=-1).values[:, -1:]
+        best = values.topk(k + 1, dim=-1).values
+        return best[:, :k], best[:, k:]
     place = values.shape[1] - k  # numpy's selection is some three times as fast as topk on a CPU
-    return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place:place + 1])
+    parted = torch.from_numpy(np.partition(values.numpy(), (place - 1, place), axis=1))
+    return parted[:, place:], parted[:, place - 1:place]
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """N distributions: scaled logits (N, V), -inf where cut off, the best of each (N,), log of their total (N,).
+    """N distributions: scaled logits (N, V), the value below which tokens are cut off (N, 1), log of the total (N,)."""
 
-    The total is relative to the best, so that float32 loses nothing on large logits.
-    """
-
-    kept: torch.Tensor
-    best: torch.Tensor
+    scaled: torch.Tensor
+    cut: torch.Tensor | None
     log_total: torch.Tensor
 
     def log_probability(self, steps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Natural logarithms (n, m) in float64 of ``tokens`` (n, m) at ``steps`` (n,); -inf where cut off."""
-        total = self.best.double() + self.log_total.double()
-        return self.kept[steps[:, None], tokens].double() - total[steps, None]
+        found = self.scaled[steps[:, None], tokens]
+        if self.cut is not None:
+            found = found.masked_fill(found < self.cut[steps], float("-inf"))
+        return found.double() - self.log_total[steps, None].double()
 
 
 def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None = None, sampling: bool = True) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Greedy", "can_become"]
 
-SLACK = 32  # tokens beyond the bytes of an answer after which greedy decoding is taken to write spaces for ever
+SLACK = 8  # tokens beyond the bytes of an answer after which greedy decoding is taken to write spaces for ever
 
 
 @dataclass(frozen=True, slots=True)

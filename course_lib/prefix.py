@@ -7,9 +7,9 @@ A row's token attends to the T_p tokens of its prompt p and to the tokens before
 The keys and values of a prompt are held once and used by reference: q K_p' for all rows of the prompt is one matrix
 product (Juravsky et al. 2024, Hydragen, arXiv 2402.05099), and nothing is copied a row. All prompts go in one pass.
 
-Not every attention allows that (sliding windows, biases by position). So the first pass of every model is compared with
-a plain one that shares nothing. Where they differ, the keys and values are copied to every row ("copy"), and where that
-differs too, whole texts are read ("none"): slower, never wrong.
+Not every attention allows that (sliding windows, biases by position). So the first pass of every model, and the first
+over longer texts, is compared with a plain one that shares nothing. Where they differ, the keys and values are copied
+to every row ("copy"), and where that differs too, whole texts are read ("none"): slower, never wrong.
 
 Shapes: P prompts, R rows, S tokens a row, T tokens of a prompt, K key heads, G query heads a key head, D head size,
 V vocabulary.
@@ -18,10 +18,13 @@ V vocabulary.
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from course_lib.trim import last_mlp_at, output_layer_at
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +37,13 @@ WAYS = ("reference", "copy", "none")
 # what an architecture that cannot go this way raises: unknown arguments, caches of another kind, odd shapes
 _REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _shared: contextvars.ContextVar[_Kept] = contextvars.ContextVar("shared prompts")
+# model -> the way that was found right, and up to how many tokens: a window may hide the start of a longer text
+_settled: weakref.WeakKeyDictionary[Any, tuple[str, int]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Keys and values of each layer, (P, K, T, D), padded on the right; ``mask`` (P, 1, 1, T) hides the padding."""
+    """Keys and values of each layer, (P, K, T, D), padded on the right; ``mask`` (P, T) is True at the padding."""
 
     layers: list[tuple[torch.Tensor, torch.Tensor]]
     mask: torch.Tensor | None
@@ -68,12 +73,18 @@ class Prompts:
 
     def choose_way(self, rows: Sequence[Sequence[int]], steps: Sequence[range]) -> None:
         """Compare the ways on two of the rows after the first and the last prompt, unless the way is settled."""
+        longest = max(map(len, self.prompts)) + max(map(len, rows))
+        settled, checked = _settled.get(self.model, ("", 0))
+        if self.way is None and longest <= checked:
+            self.way = settled
+            self._kept = None if settled == "none" else self._read()
         if self.way is not None:
             return
         few, at = [rows[0], rows[-1]], [steps[0], steps[-1]]
         ends = sorted({0, len(self.prompts) - 1})
         truth = [self._logits("none", few, at, slice(p, p + 1)) for p in ends]
         self.way = next(way for way in WAYS if way == "none" or self._agrees(way, few, at, ends, truth))
+        _settled[self.model] = (self.way, longest)
 
     def logits(self, rows: Sequence[Sequence[int]], steps: Sequence[range], columns: slice) -> torch.Tensor:
         """Logits (P, N, V) in float32 after the prompts ``columns``, at ``steps`` of each row one after another."""
@@ -108,11 +119,11 @@ class Prompts:
         longest = max(lengths)
         ids = torch.tensor([prompt + [self.filler] * (longest - len(prompt)) for prompt in self.prompts], device=device)
         # the model's own cache may keep only a sliding window, which is not enough to go on from
-        with _output_layer_at(self.model, torch.zeros(1, dtype=torch.long, device=device)):
+        with output_layer_at(self.model, torch.zeros(1, dtype=torch.long, device=device)):
             cache = self.model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True).past_key_values
         padding = torch.arange(longest, device=device) >= torch.tensor(lengths, device=device)[:, None]
         return _Kept([(layer.keys, layer.values) for layer in cache.layers],
-                     padding[:, None, None] if min(lengths) < longest else None)
+                     padding if min(lengths) < longest else None)
 
     def _logits(self, way: str, rows: Sequence[Sequence[int]], steps: Sequence[range],
                 columns: slice) -> torch.Tensor:
@@ -136,58 +147,15 @@ class Prompts:
                    "position_ids": (first[:, None, None] + torch.arange(width, device=ids.device)).expand(
                        -1, len(rows), -1).reshape(-1, width), "use_cache": True}
         every = (torch.arange(len(prompts))[:, None] * ids.numel() + index).flatten()
-        with _attending_to(self.model, self._kept.take(columns)), _last_mlp_at(self.model, every):
+        with _attending_to(self.model, self._kept.take(columns)), last_mlp_at(self.model, every):
             return self._pass(inputs, every).view(len(prompts), len(index), -1)
 
     def _pass(self, inputs: dict[str, Any], index: torch.Tensor) -> torch.Tensor:
         """Logits (N, V) at ``index`` into the flattened (rows, tokens); the output layer sees only these."""
         index = index.to(self.model.device)
-        with _output_layer_at(self.model, index) as done:
+        with output_layer_at(self.model, index) as done:
             logits = self.model(**inputs).logits
         return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
-
-
-@contextmanager
-def _output_layer_at(model: PreTrainedModel, index: torch.Tensor) -> Iterator[list[bool]]:
-    """Give the output layer only the hidden states at ``index``; the list is filled where it was asked so."""
-    done: list[bool] = []
-
-    def choose(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not args or args[0].dim() != 3 or done:
-            return None
-        done.append(True)
-        return (args[0].flatten(0, 1)[index][None], *args[1:])
-
-    layer = getattr(model, "get_output_embeddings", lambda: None)()
-    handle = layer.register_forward_pre_hook(choose) if layer is not None else None
-    try:
-        yield done
-    finally:
-        if handle is not None:
-            handle.remove()
-
-
-@contextmanager
-def _last_mlp_at(model: PreTrainedModel, index: torch.Tensor) -> Iterator[None]:
-    """Run the last layer's MLP only at ``index``: its other outputs are read by nothing, and become zeros."""
-    last = getattr(getattr(model, "config", None), "num_hidden_layers", 0) - 1
-    found = [module for name, module in model.named_modules() if name.endswith(f".{last}.mlp")]
-    index, shape = index.to(model.device), []
-
-    def choose(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        shape[:] = args[0].shape
-        return (args[0].flatten(0, 1)[index][None], *args[1:])
-
-    def spread(_: Any, __: Any, out: torch.Tensor) -> torch.Tensor:
-        return out.new_zeros(shape).flatten(0, 1).index_copy_(0, index, out[0]).view(shape)
-
-    handles = [handle for mlp in found[:1] for handle in (mlp.register_forward_pre_hook(choose),
-                                                          mlp.register_forward_hook(spread))]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _copied(kept: _Kept, length: int, rows: int) -> Any:
@@ -250,14 +218,20 @@ def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Te
     query = (query * (size**-0.5 if scaling is None else scaling)).view(
         prompts, -1, groups, heads // groups, length, size).transpose(1, 2).reshape(prompts, groups, -1, size)
     key, value = (own.view(prompts, -1, groups, length, size).transpose(1, 2) for own in (key, value))
-    far = (query @ far_keys.transpose(-1, -2)).view(*shape, before)
-    if kept.mask is not None:
-        far = far.masked_fill(kept.mask[:, :, None, None], float("-inf"))
     rows = (prompts, groups, key.shape[2], -1)
-    near = (query.view(*rows, size) @ key.transpose(-1, -2)).view(*shape, length)
-    later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
-    weights = torch.cat([far, near.masked_fill(later, float("-inf"))], dim=-1).softmax(
-        dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = torch.cat([(query @ far_keys.transpose(-1, -2)).view(*shape, before),
+                         (query.view(*rows, size) @ key.transpose(-1, -2)).view(*shape, length)], dim=-1)
+    weights += _hidden(kept.mask, prompts, before, length, weights)
+    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     out = weights[..., :before].reshape(prompts, groups, -1, before) @ far_values
     out = out.view(*rows, size) + weights[..., before:].reshape(*rows, length) @ value
     return out.view(*shape, size).permute(0, 2, 4, 1, 3, 5).reshape(-1, length, heads, size), None
+
+
+def _hidden(padding: torch.Tensor | None, prompts: int, before: int, length: int, like: torch.Tensor) -> torch.Tensor:
+    """What to add to scores (P, K, R, G, S, T + S): -inf at padding of a prompt and at later tokens of a row."""
+    hidden = like.new_zeros(prompts, 1, 1, 1, length, before + length)
+    hidden[..., before:] = like.new_full((length, length), float("-inf")).triu(1)
+    if padding is not None:
+        hidden[..., :before].masked_fill_(padding[:, None, None, None, None], float("-inf"))
+    return hidden

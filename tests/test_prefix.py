@@ -83,6 +83,16 @@ def test_an_attention_that_gives_wrong_logits_is_found_out(monkeypatch: pytest.M
     assert prompts.way == "copy"
 
 
+def test_the_way_of_a_model_is_found_once_and_again_for_longer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tried = family("Llama"), []
+    agrees = Prompts._agrees
+    monkeypatch.setattr(Prompts, "_agrees", lambda self, way, *rest: tried.append(way) or agrees(self, way, *rest))
+    with torch.inference_mode():
+        for rows in (ROWS, ROWS, [[30] * 20]):
+            Prompts(model, PROMPTS).choose_way(rows, [range(2)] * len(rows))
+    assert tried == ["reference", "reference"]
+
+
 def test_an_empty_prompt_shares_nothing() -> None:
     assert Prompts(family("Llama"), [[], []]).way == "none"
 

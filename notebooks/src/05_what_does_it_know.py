@@ -286,6 +286,17 @@ assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to t
 # What is exact here? The probability of the answer's **canonical** tokens: those that the tokenizer itself makes of the
 # text. A sampler may spell the same text with other tokens (`Par` `is`), and the protocol counts that as right. So p
 # is a *lower bound* for the text, and P(Unknown) an upper bound. Greedy answers are compared as text and have no gap.
+#
+# How wide is the gap? The library can walk all other spellings of an answer. We try 20 pairs of question and prompt.
+
+# %%
+from course_lib.spelling_gap import spelling_gap, summary
+
+gap = spelling_gap(loaded.model, loaded.tokenizer, similar[:30], prompts, sample=20)
+found = summary(gap)
+print(f"{found.cells} pairs: canonical tokens hold {found.explained:.1%} of the probability of the text; "
+      f"largest gap {found.largest_gap:.4f}; chance of a right sample changed by over {found.by:g} in {found.changed}")
+assert not full_precision or (gap["canonical"] <= gap["upper"] + 1e-4).all(), "canonical is the lower bound"
 
 # %% [markdown]
 # ## Move the dials

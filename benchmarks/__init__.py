@@ -1,0 +1,1 @@
+"""Measurements that take minutes and compare this course's tools with what people use instead."""
