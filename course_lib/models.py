@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError
-from course_lib.hardware import compute_dtype
+from course_lib.hardware import compute_dtype, free_memory
 
 if TYPE_CHECKING:
     import torch
@@ -175,9 +175,14 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """Evaluate faster on a CPU: each 4-bit layer and its adapter as one matrix W + (alpha / r) B A for a while.
 
     The numbers are those of the separate layers but for rounding. Does nothing on a GPU, where a copy in full
-    precision might not fit, and nothing in training.
+    precision might not fit, nor where it would take over half of the free memory, and nothing in training. May be
+    entered again: what is merged stays so.
     """
-    layers = [] if model.device.type != "cpu" else list(_four_bit_layers(model))
+    layers = [] if model.device.type != "cpu" else [
+        layer for layer in _four_bit_layers(model) if not _is_merged(layer)]
+    if 4 * sum(getattr(layer, "base_layer", layer).out_features * getattr(layer, "base_layer", layer).in_features
+               for layer in layers) > free_memory() / 2:
+        layers = []
     before = [vars(layer).get("forward") for layer in layers]
     whole = [functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None)) for layer in layers]
     try:
@@ -189,6 +194,10 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
             vars(layer).pop("forward", None)  # the class's own again
             if forward is not None:
                 layer.forward = forward
+
+
+def _is_merged(layer: torch.nn.Module) -> bool:
+    return getattr(vars(layer).get("forward"), "func", None) is _plain_linear
 
 
 def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:

@@ -30,6 +30,7 @@ from course_lib.answers import Prompt, encode, end_tokens, is_match
 from course_lib.batches import out_of_memory
 from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.files import CourseError
+from course_lib.models import merged_for_evaluation
 from course_lib.scores import Cells
 from course_lib.spellings import lay_out, unspeakable
 
@@ -218,7 +219,8 @@ def _evaluation(model: PreTrainedModel) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        yield
+        with merged_for_evaluation(model):
+            yield
     finally:
         model.train(training)
 

@@ -32,6 +32,7 @@ from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.greedy import Greedy
+from course_lib.models import merged_for_evaluation
 from course_lib.prefix import Prompts
 from course_lib.scores import Scores
 from course_lib.spellings import Layout, Spelling, lay_out, unspeakable
@@ -78,7 +79,7 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
     scores, training = Scores.empty(len(facts), len(prompts)), model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), merged_for_evaluation(model):
             for first in range(0, len(facts) if prompts else 0, CHUNK):
                 rows = range(first, min(first + CHUNK, len(facts)))
                 part = _Pass(model, tokenizer, [facts[row] for row in rows], prompts, distribution, accepted, ended)

@@ -65,6 +65,7 @@ def by_tree(*given, **how):
 SAMPLERS = {"paper": rivals.paper_protocol, "rows": by_rows, "tree": by_tree}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_hit_shares_of_a_sampler_lie_in_binomial_bands_around_the_exact_probability(small, part, name) -> None:
     found = SAMPLERS[name](*small, part.facts, part.prompts, batch=5, protocol=protocol(n_samples=SAMPLES, seed=1))
@@ -110,6 +111,7 @@ def test_a_sampler_with_one_likely_token_repeats_the_greedy_answer(small, part, 
     assert found.hits.tolist() == (5 * found.greedy).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_one_seed_gives_a_sampler_the_same_hits(small, part, name) -> None:
     runs = [SAMPLERS[name](*small, part.facts, part.prompts, batch=4, protocol=protocol(seed=seed)).hits

@@ -17,6 +17,7 @@ from course_lib import analysis, mixing, notebooks, scoring, slick
 from course_lib.facts import Fact
 from course_lib.finetune import EpochRecord, History
 from course_lib.mixing import Mix, Row
+from course_lib.models import merged_for_evaluation
 
 SOURCES = sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("0[5-8]_*.py"))
 NAMES = [path.stem for path in SOURCES]
@@ -102,7 +103,7 @@ def test_the_log_probability_by_hand_is_the_librarys(pocket):
 def test_greedy_answers_of_the_lesson_are_what_the_library_calls_right(pocket):
     from course_lib.pocket import load
 
-    answers = taught("05", "answers", loaded=pocket, torch=torch)
+    answers = taught("05", "answers", loaded=pocket, torch=torch, merged_for_evaluation=merged_for_evaluation)
     prompt, facts = scoring.INSTRUCTION, load().test[:6]
     right = scoring.exact_match(pocket.model, pocket.tokenizer, facts, prompt)
     assert [answers(prompt, fact.question)[0] == fact.object for fact in facts] == right.tolist()

@@ -360,7 +360,8 @@ def test_the_batch_size_changes_no_probability(batch_tokens, asked):
     assert largest_error(asked, batch_tokens=batch_tokens) < 1e-5
 
 
-@pytest.mark.parametrize("together", [{"prompts_at_once": False}, {"facts_at_once": False}], ids=str)
+@pytest.mark.parametrize("together", [{"prompts_at_once": False}, {"facts_at_once": False},
+                                      {"prompts_at_once": False, "facts_at_once": False}], ids=str)
 def test_prompts_and_questions_scored_alone_have_the_same_probability(together, asked):
     assert largest_error(asked, **together) < 1e-5
 

@@ -75,14 +75,17 @@ assert all(test["question"][row] == chosen[name].question for name, row in rows.
 # %%
 import torch
 
+from course_lib.models import merged_for_evaluation
+
 loaded = study.load()
 
 
 def answers(prompt, question, samples=0):
     ids = loaded.tokenizer(prompt.text(question), return_tensors="pt")["input_ids"].to(loaded.model.device)
     how = {"do_sample": True, "temperature": 0.5, "top_k": 40, "top_p": 1.0, "num_return_sequences": samples}
-    out = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, stop_strings=["\n"],
-                                tokenizer=loaded.tokenizer, **(how if samples else {"do_sample": False}))
+    with merged_for_evaluation(loaded.model):  # on a CPU: restore the 4-bit weights once, not at every token
+        out = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, stop_strings=["\n"],
+                                    tokenizer=loaded.tokenizer, **(how if samples else {"do_sample": False}))
     texts = loaded.tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
     return [text.split("\n")[0].strip() for text in texts]
 
