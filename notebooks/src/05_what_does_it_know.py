@@ -12,7 +12,7 @@
 # %% [markdown]
 # | track | minutes | memory |
 # |---|---|---|
-# | pocket, on a CPU | 1 to 2 when the labels exist; 1 to 2 more to measure them | about 1 GB |
+# | pocket, on a CPU | under 1 when the labels exist; under 1 more on two cores to measure them | about 1 GB |
 # | a real model, on a GPU | not measured yet | not measured yet |
 #
 # **Needed before:** notebook 04 (facts as closed-book questions, exact match).
