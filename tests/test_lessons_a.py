@@ -218,7 +218,7 @@ def test_the_split_by_hand_is_the_librarys() -> None:
     train_file, test_file = some(60), some(20)
     records = defaultdict(list)
     for name, file in (("train", train_file), ("test", test_file)):
-        records[name, "P19"] = [facts._Record(row["subject"], tuple(row["answers"])) for row in file]
+        records[name, "P19"] = [facts.Record(row["subject"], tuple(row["answers"])) for row in file]
     library = facts._build_split(records)
     for ours, theirs in zip(split(train_file, test_file), (library.train, library.test), strict=True):
         assert [(row["subject"], row["answers"][0]) for row in ours] == [(fact.subject, fact.object) for fact in theirs]

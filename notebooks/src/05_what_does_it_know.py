@@ -289,7 +289,8 @@ assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to t
 # What is exact here? The probability of the answer's **canonical** tokens: those that the tokenizer itself makes of the
 # text. A sampler may spell the same text with other tokens (`Par` `is`), and the protocol counts that as right. So p
 # is a *lower bound* for the text, and P(Unknown) an upper bound. Greedy answers are compared as text and have no gap.
-#
+
+# %% [markdown]
 # How wide is the gap? The library can walk all other spellings of an answer. We try 20 pairs of question and prompt.
 
 # %%
