@@ -24,7 +24,8 @@ import numpy as np
 from course_lib.answers import Prompt, encode, end_tokens, is_match, token_texts
 from course_lib.facts import Fact
 from course_lib.files import CourseError
-from course_lib.slick import CATEGORIES
+from course_lib.sampling import Samples
+from course_lib.slick import label_samples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,23 +48,14 @@ class Protocol:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What was written, counted: ``greedy`` (Q, P) bool, and ``hits`` (Q, P), the right ones of ``n_samples``."""
+class Sampled(Samples):
+    """What was written, counted, with the labels that it gives."""
 
-    greedy: np.ndarray
-    hits: np.ndarray
-    n_samples: int
-
-    @classmethod
-    def empty(cls, questions: int, prompts: int, n_samples: int) -> Sampled:
-        shape = (questions, prompts)
-        return cls(np.zeros(shape, bool), np.zeros(shape, int), n_samples)
+    __slots__ = ()
 
     def labels(self) -> list[str]:
-        """The category of every question, by the inequalities of the paper's section 3."""
-        known = np.where(self.greedy.all(1), 0, np.where(self.greedy.any(1), 1, np.where(self.hits.any(1), 2, 3)))
-        return [CATEGORIES[code] for code in known]
+        """The category of every question."""
+        return label_samples(self)["category"].tolist()
 
 
 @dataclass(frozen=True, slots=True)

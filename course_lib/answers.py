@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["INSTRUCTION", "Encoded", "Prompt", "common_length", "encode", "encode_answers", "end_tokens",
-           "few_shot_prompt", "is_match", "surface_forms", "token_texts", "tokens_beginning"]
+           "few_shot_prompt", "is_match", "right_texts", "surface_forms", "token_texts", "tokens_beginning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ def surface_forms(answer: str, *, aliases: Sequence[str] = (), case: bool = Fals
         texts += [f"{text}." for text in texts if text and not text.endswith(".")]
     both = [form for text in texts for form in (text, normal(text))]
     return tuple(dict.fromkeys(both))
+
+
+def right_texts(fact: Fact, accepted: Callable[[Fact], Sequence[str]] | None) -> tuple[str, ...]:
+    """The fact's own answer, and the texts that ``accepted`` counts as right beside it."""
+    return (fact.object, *(accepted(fact) if accepted else ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ import typer
 from typer.core import TyperGroup
 
 from course_lib import __version__
+from course_lib.facts import SPLITS
 from course_lib.files import CourseError, DataError
 
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
-SPLITS = ("train", "dev", "test", "ood")
 
 
 class _Group(TyperGroup):

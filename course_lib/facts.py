@@ -35,6 +35,7 @@ __all__ = [
     "OUT_OF_DISTRIBUTION",
     "QUESTIONS",
     "RELATION_NAMES",
+    "SPLITS",
     "Fact",
     "FactSet",
     "Record",
@@ -82,7 +83,7 @@ QUESTIONS: dict[str, str] = {relation: question for relation, (_, question) in _
 SOURCE_URL = "https://raw.githubusercontent.com/princeton-nlp/EntityQuestions/096c261f327431b30af7ff718670f4bd13214908/"
 DOWNLOAD_RETRIES = 2
 _SUMS = Path(__file__).parent / "data" / "entityquestions.sha256"
-_SPLITS = ("train", "dev", "test", "ood")
+SPLITS = ("train", "dev", "test", "ood")
 _OWN_COPY = "or give a folder or a .zip of the data with --data, COURSE_DATA or load_entityquestions('dataset.zip')"
 
 
@@ -135,20 +136,20 @@ class FactSet:
 
     def totals(self) -> dict[str, int]:
         """Number of facts in each split: keys train, dev, test, ood."""
-        return {split: len(getattr(self, split)) for split in _SPLITS}
+        return {split: len(getattr(self, split)) for split in SPLITS}
 
     def summary(self) -> pd.DataFrame:
         """Number of facts, one row per relation; columns relation, question, train, dev, test, ood."""
         import pandas as pd
 
-        groups = {split: by_relation(getattr(self, split)) for split in _SPLITS}
+        groups = {split: by_relation(getattr(self, split)) for split in SPLITS}
         relations = dict.fromkeys(relation for group in groups.values() for relation in group)
         rows = [
             {"relation": relation, "question": QUESTIONS.get(relation, "")}
-            | {split: len(groups[split].get(relation, [])) for split in _SPLITS}
+            | {split: len(groups[split].get(relation, [])) for split in SPLITS}
             for relation in relations
         ]
-        return pd.DataFrame(rows, columns=["relation", "question", *_SPLITS])
+        return pd.DataFrame(rows, columns=["relation", "question", *SPLITS])
 
 
 def load_entityquestions(
@@ -249,7 +250,7 @@ def _find(path: Path) -> Path:
         return path
     if (path / "dataset").is_dir():
         return path / "dataset"
-    if any((path / split).is_dir() for split in _SPLITS):
+    if any((path / split).is_dir() for split in SPLITS):
         return path
     if (path / "dataset.zip").is_file():
         return path / "dataset.zip"

@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CourseError", "DataError", "read_json", "repository", "sha256", "write_bytes", "write_json", "write_text"]
+__all__ = ["CourseError", "DataError", "digest", "read_json", "repository", "sha256", "write_bytes", "write_json",
+           "write_text"]
 
 
 class CourseError(Exception):
@@ -37,6 +38,11 @@ def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(data: str | bytes) -> str:
+    """16 hex digits that stand for a text or bytes: the start of their SHA-256."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

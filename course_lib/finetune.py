@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError
 from course_lib.mixing import Mix
-from course_lib.models import merged_for_evaluation
 from course_lib.scoring import INSTRUCTION, Encoded, encode_answers, exact_match
 
 if TYPE_CHECKING:
@@ -138,8 +137,7 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups:
              batch_tokens: int | None = None) -> dict[str, float | None]:
     """Exact match of the greedy answers in percent for each named group of facts; None for an empty group."""
     everything = [fact for facts in groups.values() for fact in facts]
-    with merged_for_evaluation(model):
-        right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
+    right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
     result, start = {}, 0
     for name, facts in groups.items():
         result[name] = 100 * float(right[start:start + len(facts)].mean()) if len(facts) else None

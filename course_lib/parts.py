@@ -10,7 +10,6 @@ the next of OUT-2, OUT-3 ... is taken. So one command always finds its own folde
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from course_lib import files
 from course_lib.files import CourseError, read_json, write_bytes
 from course_lib.questions import Question
 from course_lib.scores import Scores
@@ -49,7 +49,7 @@ class Part:
 
 def digest(value: Any) -> str:
     """16 hex digits that stand for a value of JSON's kinds; the order of its keys does not count."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return files.digest(json.dumps(value, sort_keys=True))
 
 
 def cut(questions: Sequence[Question], folder: Path) -> list[Unit]:
@@ -126,5 +126,5 @@ def sweep_up(folder: Path) -> None:
 
 
 def _sums(arrays: dict[str, np.ndarray]) -> str:
-    return " ".join(f"{name} {array.dtype} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+    return " ".join(f"{name} {array.dtype} {files.digest(array.tobytes())}"
                     for name, array in arrays.items())

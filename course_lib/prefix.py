@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from course_lib.batches import out_of_memory
 from course_lib.trim import last_mlp_at, output_layer_at
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Prompts:
             found = (self._logits(way, rows, steps, both) if way == "reference"
                      else torch.cat([self._logits(way, rows, steps, slice(p, p + 1)) for p in ends]))
         except _REFUSALS as error:
-            if "memory" in str(error):
+            if out_of_memory(error):
                 raise
             return False
         wanted = torch.cat(truth)

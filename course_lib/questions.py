@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from course_lib.facts import QUESTIONS, Fact, FactSet, by_relation, load_entityquestions, read_entityquestions
+from course_lib.facts import QUESTIONS, SPLITS, Fact, FactSet, by_relation, load_entityquestions, read_entityquestions
 from course_lib.files import CourseError, DataError
 
 __all__ = ["Problem", "Question", "QuestionSet", "load_questions"]
 
-SPLITS = ("train", "dev", "test", "ood")
 FILES = (".jsonl", ".json", ".csv")
 
 

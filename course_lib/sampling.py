@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.answers import Prompt, encode, end_tokens, is_match
+from course_lib.answers import Prompt, encode, end_tokens, is_match, right_texts
 from course_lib.batches import out_of_memory
 from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.files import CourseError
@@ -83,7 +83,7 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
     from tqdm.auto import tqdm
 
     drawing = _drawing(model, n_samples, temperature, top_k, top_p, batch_questions, seed)
-    right = [(fact.object, *(accepted(fact) if accepted else ())) for fact in facts]
+    right = [right_texts(fact, accepted) for fact in facts]
     drawing = replace(drawing, max_tokens=_longest(tokenizer, right))
     found, problems = Samples.empty(len(facts), len(prompts), n_samples), {}
     if facts and prompts:  # the same questions are left out as by the exact engine

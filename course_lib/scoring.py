@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_lib.answers import INSTRUCTION, Encoded, Prompt, encode_answers, few_shot_prompt, is_match
+from course_lib.answers import INSTRUCTION, Encoded, Prompt, encode_answers, few_shot_prompt, is_match, right_texts
 from course_lib.batches import block_size, default_batch_tokens, out_of_memory
 from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.facts import Fact
@@ -204,16 +204,17 @@ class _Pass:
                     self.scores.log_probability[row.row, at], total[:, number])
             if row.asked is not None:
                 self.scores.margin[row.row, at] = closest[:, number]
-                for column, tokens in zip(which, best, strict=True):
-                    self._judge(greedy, column, row, tokens[starts[number]:starts[number + 1]])
+                span = slice(starts[number], starts[number + 1])
+                self._judge(greedy, row, {column: tokens[span] for column, tokens in zip(which, best, strict=True)})
 
-    def _judge(self, greedy: Greedy, column: int, row: Spelling, best: list[int]) -> None:
-        """Settle the greedy bit of one cell; ``best`` are the most likely tokens at the steps of ``row``."""
-        if not self.ended:
-            greedy.tell(row, column, best[:-1] == list(row.tokens[row.start:]))
-            return
-        fact = self.facts[row.row]
-        greedy.judge(column, row, best, (fact.object, *(self.accepted(fact) if self.accepted else ())))
+    def _judge(self, greedy: Greedy, row: Spelling, best: dict[int, list[int]]) -> None:
+        """Settle the greedy bits of one question; ``best``: column -> most likely tokens at the steps of ``row``."""
+        forms = right_texts(self.facts[row.row], self.accepted)
+        for column, tokens in best.items():
+            if self.ended:
+                greedy.judge(column, row, tokens, forms)
+            else:
+                greedy.tell(row, column, tokens[:-1] == list(row.tokens[row.start:]))
 
     def _log_probability(self, logits: torch.Tensor, rows: list[Spelling], starts: np.ndarray,
                          many: int) -> np.ndarray:

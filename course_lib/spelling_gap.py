@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_lib.answers import Prompt, encode_answers, end_tokens, is_match
+from course_lib.answers import Prompt, encode_answers, end_tokens, is_match, right_texts
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.scoring import TEMPERATURE, TOP_K, score
@@ -231,8 +231,8 @@ def _may_become(text: str, right: str) -> bool:
 def _roots(tokenizer: PreTrainedTokenizerBase, number: int, cell: _Cell,
            accepted: Callable[[Fact], Sequence[str]] | None) -> list[_Root]:
     """The trees of a cell: one, or more where the prompt melts with some of the right texts and not with others."""
-    right = (cell.fact.object, *(accepted(cell.fact) if accepted else ()))
-    texts = dict.fromkeys(text.strip() for text in right)  # spaces at its ends are no part of an answer
+    # spaces at its ends are no part of an answer
+    texts = dict.fromkeys(text.strip() for text in right_texts(cell.fact, accepted))
     encoded = encode_answers(tokenizer, cell.prompt, [
         SimpleNamespace(question=cell.fact.question, object=text) for text in texts])
     groups = defaultdict(list)

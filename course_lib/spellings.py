@@ -27,6 +27,7 @@ from course_lib.answers import (
     encode,
     end_tokens,
     is_match,
+    right_texts,
     surface_forms,
     token_texts,
     tokens_beginning,
@@ -141,8 +142,7 @@ class _Speller:
 
     def forms(self, fact: Fact) -> Sequence[str]:
         """The accepted texts, the answer itself first."""
-        more = self.accepted(fact) if self.accepted else ()
-        return surface_forms(fact.object, aliases=more)
+        return surface_forms(fact.object, aliases=right_texts(fact, self.accepted)[1:])
 
     def _ways(self, row: int, asked: list[int], gold: list[int], melted: list[int], *, first: bool) -> list[Spelling]:
         """The canonical path, and the one in which the answer melts with the newline after it."""

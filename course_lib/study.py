@@ -9,7 +9,6 @@ The notebooks open a study in their first cell and never ask again which track t
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import random
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.answers import Prompt
 from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
-from course_lib.files import CourseError, read_json, repository, sha256, write_json, write_text
+from course_lib.files import CourseError, digest, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
 from course_lib.mixing import Mix, known_only, mix, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
@@ -97,8 +96,8 @@ class Study:
         source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
         folder = Path(source).expanduser()
         files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
-        digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()[:16] if files else source
-        return f"{digest}-{device_dtype()}"
+        measured = digest("".join(map(sha256, files))) if files else source
+        return f"{measured}-{device_dtype()}"
 
     def labels(self, *, progress: bool = True) -> pd.DataFrame:
         """SliCK of train, test and ood facts, with a column ``split``; measured once and kept in the folder."""
@@ -150,7 +149,7 @@ class Study:
         # the categories alone: the last digits of a probability differ between processors
         decided = self.labels()[["relation", "subject", "object", "split", "category"]]
         text = f"{self.settings.rule} {_digest(self.facts)} {decided.to_csv()}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text)
 
     @property
     def variants(self) -> list[tuple[str, float]]:
@@ -202,9 +201,9 @@ def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:
 
 def _digest(facts: FactSet) -> str:
     used = [asdict(fact) for fact in (*facts.train, *facts.test, *facts.ood, *facts.exemplars)]
-    return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+    return digest(json.dumps(used))
 
 
 def _digest_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
     texts = {relation: [prompt.text("") for prompt in group] for relation, group in prompts.items()}
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+    return digest(json.dumps(texts))
