@@ -7,103 +7,68 @@ paper, after a linear warm-up.
 
 After every epoch five numbers are kept, all exact match of the greedy answer in percent: how much of the Known and
 of the Unknown training rows is fitted, and accuracy on dev, test and out-of-distribution questions. EARLY_STOP is the
-epoch of the best dev accuracy, CONVERGENCE is the last.
+epoch of the best dev accuracy, CONVERGENCE is the last. A run may go on from a snapshot of any epoch, and several runs
+may share the passes through their base (:func:`tune_together`).
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError
-from course_lib.mixing import Mix
-from course_lib.scoring import INSTRUCTION, Encoded, encode_answers, exact_match
+from course_lib.mixing import IDK_ANSWER, Mix
+from course_lib.records import EpochRecord, History, Snapshot, TuneConfig, pack_bits
+from course_lib.scoring import exact_match
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["EpochRecord", "History", "TuneConfig", "Tuned", "add_lora", "evaluate", "remove_lora", "tune"]
+    from course_lib.training import Loop
+
+__all__ = ["EpochRecord", "History", "Job", "Progress", "TuneConfig", "Tuned", "TunedTogether", "add_lora",
+           "evaluate", "remove_lora", "tune", "tune_together"]
 
 
 @dataclass(frozen=True, slots=True)
-class TuneConfig:
-    """One fine-tuning run; ``lr`` is constant after ``warmup`` epochs, ``batch`` is in rows.
+class Job:
+    """One run of several: its training set, its settings, and the snapshot that it goes on from."""
 
-    Raises:
-        CourseError: a value that cannot work, named with its range.
-    """
-
-    epochs: int = 12
-    lr: float = 7e-4
-    warmup: float = 3
-    rank: int = 16
-    alpha: int = 32
-    batch: int = 32
-    clip: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "lr", "rank", "alpha", "batch", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be above 0")
-        for name in ("epochs", "rank", "batch"):
-            if getattr(self, name) != int(getattr(self, name)):
-                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be a whole number")
-        if not 0 <= self.warmup < math.inf:
-            raise CourseError(f"TuneConfig.warmup = {self.warmup}: it must be 0 or above")
+    data: Mix
+    config: TuneConfig
+    resume: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """One epoch: mean training loss (nats a token) and five accuracies in percent; None where there are no rows.
-
-    Epoch 0 is the model before fine-tuning; it has no loss.
-    """
-
-    epoch: int
-    loss: float | None
-    dev: float | None
-    test: float | None
-    ood: float | None
-    known_fitted: float | None
-    unknown_fitted: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """All epochs of one run, epoch 0 first."""
+class Progress:
+    """A run after an epoch: its records so far and the adapted model, of which ``adapter`` is this run's part."""
 
     records: tuple[EpochRecord, ...]
+    model: PeftModel
+    adapter: str
+    _loop: Loop = field(repr=False)
 
     @property
-    def early_stop(self) -> EpochRecord:
-        """The first epoch with the best dev accuracy; the untuned model does not count.
-
-        Raises:
-            CourseError: there were no dev questions.
-        """
-        if self.records[-1].dev is None:
-            raise CourseError("no dev questions were asked, so no epoch is the best; give facts with a dev split")
-        return max(self.records[1:], key=lambda record: record.dev)
-
-    @property
-    def convergence(self) -> EpochRecord:
-        """The last epoch."""
+    def record(self) -> EpochRecord:
+        """The epoch that has just ended."""
         return self.records[-1]
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row an epoch, columns as in :class:`EpochRecord`."""
-        import pandas as pd
+    @property
+    def lora_config(self) -> PeftConfig:
+        """PEFT's description of the adapter."""
+        return self.model.peft_config[self.adapter]
 
-        return pd.DataFrame([asdict(record) for record in self.records])
+    def snapshot(self) -> Snapshot:
+        """A copy of all that the next epoch depends on."""
+        trainee = next(trainee for trainee in self._loop.trainees if trainee.name == self.adapter)
+        return trainee.snapshot(self.records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +79,30 @@ class Tuned:
     history: History
 
 
-def add_lora(model: PreTrainedModel, config: TuneConfig) -> PeftModel:
-    """Put a fresh float32 adapter on every linear layer but the output layer; seeded by ``config.seed``."""
-    import torch
-    from peft import LoraConfig, get_peft_model
+@dataclass(frozen=True, slots=True)
+class TunedTogether:
+    """What several runs give: one model with all ``adapters`` (``model.set_adapter`` chooses), and their histories."""
 
+    model: PeftModel
+    adapters: tuple[str, ...]
+    histories: tuple[History, ...]
+
+
+def add_lora(model: PreTrainedModel, config: TuneConfig, *, name: str = "default") -> PeftModel:
+    """Put a fresh float32 adapter on every linear layer but the output layer; seeded by ``config.seed``.
+
+    A model that has adapters already gets another one, called ``name``.
+    """
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return get_peft_model(model, LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules="all-linear",
-                                                task_type="CAUSAL_LM"))
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, lora)
+            return model
+        return get_peft_model(model, lora, adapter_name=name)
 
 
 def remove_lora(model: PeftModel) -> PreTrainedModel:
@@ -133,123 +113,164 @@ def remove_lora(model: PeftModel) -> PreTrainedModel:
     return base.requires_grad_(False)
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: dict[str, Sequence[Fact]], *,
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Sequence[Fact]], *,
              batch_tokens: int | None = None) -> dict[str, float | None]:
     """Exact match of the greedy answers in percent for each named group of facts; None for an empty group."""
-    everything = [fact for facts in groups.values() for fact in facts]
-    right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
-    result, start = {}, 0
-    for name, facts in groups.items():
-        result[name] = 100 * float(right[start:start + len(facts)].mean()) if len(facts) else None
-        start += len(facts)
-    return result
+    return {name: _percent(right) for name, right in
+            _ask(model, tokenizer, groups, batch_tokens=batch_tokens).items()}
 
 
 def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, facts: FactSet,
-         config: TuneConfig = TuneConfig(), *, progress: bool = True,
-         on_epoch: Callable[[EpochRecord, PeftModel], None] | None = None) -> Tuned:
+         config: TuneConfig = TuneConfig(), *, categories: Mapping[str, Sequence[str]] | None = None,
+         progress: bool = True, resume: Snapshot | None = None,
+         on_epoch: Callable[[Progress], None] | None = None) -> Tuned:
     """Fine-tune a 4-bit base on ``data`` and watch it on dev, test and ood of ``facts``.
 
-    ``on_epoch`` is called after each evaluation with the record and the adapted model, to draw or to save. The base
-    gets its adapter in place: take it off with :func:`remove_lora` before the next run.
+    ``categories`` may give what the base knew of each "test" and "ood" question, to split the accuracies by it.
+    ``on_epoch`` is called after each evaluation, to draw or to save. ``resume`` is a snapshot to go on from: the run
+    ends as if it had never stopped. The base gets its adapter in place: take it off with :func:`remove_lora` before
+    the next run.
 
     Raises:
-        CourseError: no rows, or a loss that is not finite (the message names the step and the cure).
+        CourseError: no rows, a snapshot of another model, or a loss that is not finite (the message names the step
+            and the cure).
+    """
+    told = (lambda _, done: on_epoch(done)) if on_epoch else None
+    together = tune_together(model, tokenizer, [Job(data, config, resume)], facts, categories=categories,
+                             progress=progress, on_epoch=told)
+    return Tuned(together.model, together.histories[0])
+
+
+def tune_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jobs: Sequence[Job], facts: FactSet, *,
+                  categories: Mapping[str, Sequence[str]] | None = None, progress: bool = True,
+                  on_epoch: Callable[[int, Progress], None] | None = None) -> TunedTogether:
+    """Fine-tune several adapters over one frozen base, their batches in the same passes (see :mod:`.stacked`).
+
+    Every run gives what :func:`tune` gives it alone, but for rounding. Rates, seeds and numbers of rows may differ.
+    ``on_epoch`` gets the number of the job too.
+
+    Raises:
+        CourseError: as in :func:`tune`; or ranks, alphas, numbers of epochs or epochs to go on from that differ.
     """
     from tqdm.auto import tqdm
 
-    if not data.rows:
-        raise CourseError(f"{data.variant} at {data.unknown_percent} % Unknown has no rows; D_Known is empty at 100 %")
-    adapted = add_lora(model, config)
-    groups = {"dev": facts.dev, "test": facts.test, "ood": facts.ood, "known_fitted": data.known,
-              "unknown_fitted": data.unknown}
-    records: list[EpochRecord] = []
-    title = f"{data.variant} {data.unknown_percent:g} % Unknown, seed {data.seed}"
+    _refuse(jobs)
+    names = ["default"] if len(jobs) == 1 else [f"run{number}" for number in range(len(jobs))]
+    adapted = model
+    for name, job in zip(names, jobs, strict=True):
+        adapted = add_lora(adapted, job.config, name=name)
     try:
-        stepper = _Stepper(adapted, tokenizer, data, config)
-        for epoch in tqdm(range(config.epochs + 1), desc=title, unit="epoch", disable=not progress):
-            start = time.perf_counter()
-            loss = stepper.epoch() if epoch else None
-            accuracies = evaluate(adapted, tokenizer, groups)
-            records.append(EpochRecord(epoch, loss, **accuracies, seconds=time.perf_counter() - start))
-            if on_epoch:
-                on_epoch(records[-1], adapted)
+        runs = _Runs(adapted.eval(), tokenizer, names, jobs, facts, categories or {})
+        last = jobs[0].config.epochs
+        for epoch in tqdm(range(runs.first, last + 1), desc=_title(jobs), unit="epoch", disable=not progress):
+            for number, done in enumerate(runs.epoch(epoch)):
+                if on_epoch:
+                    on_epoch(number, done)
     except BaseException:
         remove_lora(adapted)  # the caller's base must not carry an adapter into the next run
         raise
-    return Tuned(adapted.eval(), History(tuple(records)))
+    return TunedTogether(adapted, tuple(names), tuple(History(tuple(records)) for records in runs.records))
 
 
-class _Stepper:
-    """The training loop: rows, optimizer and the order of the rows."""
+class _Runs:
+    """Runs that go through their epochs together."""
 
-    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, data: Mix, config: TuneConfig) -> None:
-        import torch
+    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str],
+                 jobs: Sequence[Job], facts: FactSet, categories: Mapping[str, Sequence[str]]) -> None:
+        from course_lib.training import Loop
 
-        self.model, self.config, self.steps = model, config, 0
-        self.rows = encode_answers(tokenizer, INSTRUCTION, [row.fact for row in data.rows])
-        if tokenizer.eos_token_id is None:
-            raise CourseError("the tokenizer has no end of text to learn; set tokenizer.eos_token")
-        self.end, self.filler = tokenizer.eos_token_id, tokenizer.pad_token_id or 0
-        self.order = torch.Generator().manual_seed(config.seed)
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=0.0)
-        # float16 gradients underflow without a scaled loss; the scaler does nothing elsewhere
-        self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.dtype == torch.float16)
-        self.trainable = trainable
-        rising = 1 + config.warmup * math.ceil(len(self.rows) / config.batch)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(1, (step + 1) / rising))
+        self.model, self.tokenizer, self.names = model, tokenizer, names
+        self.loop = Loop(model, tokenizer, names, [job.data for job in jobs], [job.config for job in jobs])
+        self.watched = [_Watched(job.data, facts, categories) for job in jobs]
+        self.records = [list(job.resume.records) if job.resume else [] for job in jobs]
+        self.first = len(self.records[0])
+        for trainee, job in zip(self.loop.trainees, jobs, strict=True):
+            if job.resume:
+                trainee.restore(job.resume)
 
-    def epoch(self) -> float:
-        """One pass over the rows in a new order; returns the mean loss in nats a token."""
-        self.model.train()
-        total = tokens = 0
-        for batch in self.batches():
-            count = sum(len(row.tokens) - row.start + 1 for row in batch)
-            total, tokens = total + count * self.step(batch), tokens + count
-        return total / tokens
+    def epoch(self, number: int) -> Iterator[Progress]:
+        """Train (not in epoch 0) and evaluate every run."""
+        start = time.perf_counter()
+        losses = self.loop.epoch(number) if number else [None] * len(self.names)
+        training = (time.perf_counter() - start) / len(self.names)
+        for name, watched, records, loss in zip(self.names, self.watched, self.records, losses, strict=True):
+            start = time.perf_counter()
+            with _chosen(self.model, name):
+                numbers = watched.ask(self.model, self.tokenizer)
+            seconds = time.perf_counter() - start
+            records.append(EpochRecord(number, loss, **numbers, seconds=training + seconds,
+                                       evaluation_seconds=seconds))
+            yield Progress(tuple(records), self.model, name, self.loop)
 
-    def batches(self) -> Iterator[list[Encoded]]:
-        """The rows in a new order; the last batch may be smaller."""
-        import torch
 
-        order = torch.randperm(len(self.rows), generator=self.order).tolist()
-        for start in range(0, len(order), self.config.batch):
-            yield [self.rows[i] for i in order[start:start + self.config.batch]]
+@contextmanager
+def _chosen(model: PeftModel, name: str) -> Iterator[None]:
+    """Only this adapter is applied within; which weights are trained stays as it is."""
+    if list(model.active_adapters) == [name]:
+        yield
+        return
+    before = list(model.active_adapters)
+    model.base_model.set_adapter(name, inference_mode=True)
+    try:
+        yield
+    finally:
+        model.base_model.set_adapter(before, inference_mode=True)
 
-    def step(self, batch: list[Encoded]) -> float:
-        """One step of the optimizer; returns the batch's loss."""
-        import torch
 
-        loss = self.loss(batch)
-        self.steps += 1
-        if not torch.isfinite(loss):
-            cure = ("float16 overflows in this model: take another preset, or a GPU with bfloat16"
-                    if self.model.dtype == torch.float16 else f"lower lr (now {self.config.lr:g})")
-            raise CourseError(f"step {self.steps}: the loss is {loss.item()}; {cure}")
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.trainable, self.config.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        return loss.item()
+class _Watched:
+    """The questions that are asked after every epoch of one run, and what the base knew of them."""
 
-    def loss(self, batch: list[Encoded]) -> torch.Tensor:
-        """Mean cross-entropy of the answer tokens and the end of text; padding stands on the right."""
-        import torch
+    def __init__(self, data: Mix, facts: FactSet, categories: Mapping[str, Sequence[str]]) -> None:
+        self.groups = {"dev": facts.dev, "test": facts.test, "ood": facts.ood,
+                       "train": tuple(row.fact for row in data.rows)}
+        if data.relabelled:
+            self.groups["answered"] = tuple(replace(fact, object=IDK_ANSWER) for fact in facts.test)
+        self.categories = {"train": np.array([row.category for row in data.rows])} | {
+            split: np.asarray(names, str) for split, names in categories.items() if len(names)}
+        self.unknown = np.array([row.unknown for row in data.rows], bool)
 
-        longest = max(len(row.tokens) for row in batch) + 1
-        first = min(row.start for row in batch) - 1
-        ids = torch.full((len(batch), longest), self.filler)
-        labels = torch.full((len(batch), longest), -100)
-        for i, row in enumerate(batch):
-            tokens = torch.tensor([*row.tokens, self.end])
-            ids[i, :len(tokens)] = tokens
-            labels[i, row.start:len(tokens)] = tokens[row.start:]
-        # only positions that predict an answer token pass through the output layer
-        keep = torch.arange(first, longest - 1, device=self.model.device)
-        logits = self.model(input_ids=ids.to(self.model.device), use_cache=False, logits_to_keep=keep).logits.float()
-        wanted = labels[:, first + 1:].to(self.model.device)
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+    def ask(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """The fields of an :class:`EpochRecord` that come of asking."""
+        right = _ask(model, tokenizer, self.groups)
+        train, silent = right["train"], right.pop("answered", None)
+        kept = {"test": right["test"], "ood": right["ood"]} | ({} if silent is None else {"answered": ~silent})
+        return {"dev": _percent(right["dev"]), "test": _percent(right["test"]), "ood": _percent(right["ood"]),
+                "known_fitted": _percent(train[~self.unknown]), "unknown_fitted": _percent(train[self.unknown]),
+                "answered": None if silent is None else _percent(~silent), "by_category": self._by_category(right),
+                "right": {name: pack_bits(bits) for name, bits in kept.items()}}
+
+    def _by_category(self, right: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return {f"{split}_{category}": _percent(right[split][names == category])
+                for split, names in self.categories.items() for category in sorted(set(names))}
+
+
+def _ask(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Sequence[Fact]], *,
+         batch_tokens: int | None = None) -> dict[str, np.ndarray]:
+    """Whether each fact of each group is answered exactly right, in one go."""
+    everything = [fact for facts in groups.values() for fact in facts]
+    right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
+    ends = np.cumsum([len(facts) for facts in groups.values()])
+    return dict(zip(groups, np.split(right, ends[:-1]), strict=True))
+
+
+def _percent(right: np.ndarray) -> float | None:
+    return 100 * float(right.mean()) if len(right) else None
+
+
+def _refuse(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if not job.data.rows:
+            raise CourseError(f"{job.data.variant} at {job.data.unknown_percent} % Unknown has no rows; D_Known is "
+                              f"empty at 100 %")
+    for name in ("rank", "alpha", "epochs"):
+        if len({getattr(job.config, name) for job in jobs}) != 1:
+            raise CourseError(f"runs that go together need one {name}; run those of another {name} in a pass of "
+                              f"their own")
+    if len({len(job.resume.records) if job.resume else 0 for job in jobs}) != 1:
+        raise CourseError("runs that go together must start at one epoch; take those of each epoch by themselves")
+
+
+def _title(jobs: Sequence[Job]) -> str:
+    data = jobs[0].data
+    return (f"{data.variant} {data.unknown_percent:g} % Unknown, seed {data.seed}" if len(jobs) == 1
+            else f"{len(jobs)} runs in one pass")

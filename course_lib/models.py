@@ -17,7 +17,7 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "device_dtype", "keep_exact_on_cpu",
-           "load", "merged_for_evaluation"]
+           "dense_fits", "dequantised", "is_four_bit", "load", "merged_for_evaluation"]
 
 POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
 
@@ -155,10 +155,10 @@ def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
 def _linear_of_broken_rows(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What ``layer(x)`` should give where its rows are not made of whole blocks."""
     bias = None if layer.bias is None else layer.bias.to(layer.compute_dtype)
-    return _plain_linear(_dequantised(layer), bias, x.to(layer.compute_dtype)).to(x.dtype)
+    return _plain_linear(dequantised(layer), bias, x.to(layer.compute_dtype)).to(x.dtype)
 
 
-def _dequantised(layer: torch.nn.Module) -> torch.Tensor:
+def dequantised(layer: torch.nn.Module) -> torch.Tensor:
     """The weight (out, in) of a 4-bit layer in its compute dtype.
 
     It is restored as one long row: on a CPU bitsandbytes gives wrong numbers where a block goes on in the next row.
@@ -180,9 +180,7 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """
     layers = [] if model.device.type != "cpu" else [
         layer for layer in _four_bit_layers(model) if not _is_merged(layer)]
-    if 4 * sum(getattr(layer, "base_layer", layer).out_features * getattr(layer, "base_layer", layer).in_features
-               for layer in layers) > free_memory() / 2:
-        layers = []
+    layers = layers if layers and dense_fits(model, layers) else []
     before = [vars(layer).get("forward") for layer in layers]
     whole = [functools.partial(_plain_linear, _whole_weight(layer), getattr(layer, "bias", None)) for layer in layers]
     try:
@@ -196,25 +194,38 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
                 layer.forward = forward
 
 
+def dense_fits(model: torch.nn.Module, layers: Iterable[torch.nn.Module]) -> bool:
+    """Whether the weights of these layers, restored to the compute dtype, take at most half of the free memory."""
+    bases = [getattr(layer, "base_layer", layer) for layer in layers]
+    size = model.dtype.itemsize
+    return size * sum(base.out_features * base.in_features for base in bases) <= free_memory(model.device.type) / 2
+
+
+def is_four_bit(layer: torch.nn.Module) -> bool:
+    """Whether bitsandbytes holds this layer's weight in 4 bits."""
+    import bitsandbytes
+
+    return isinstance(layer, bitsandbytes.nn.Linear4bit)
+
+
 def _is_merged(layer: torch.nn.Module) -> bool:
     return getattr(vars(layer).get("forward"), "func", None) is _plain_linear
 
 
 def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The adapted layers, and the 4-bit layers that have no adapter."""
-    import bitsandbytes
     from peft.tuners.lora import LoraLayer
 
     adapted = [module for module in model.modules() if isinstance(module, LoraLayer)]
     inside = {id(module.base_layer) for module in adapted}
-    four_bit = (module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit))
-    yield from (module for module in adapted if isinstance(module.base_layer, bitsandbytes.nn.Linear4bit))
+    four_bit = (module for module in model.modules() if is_four_bit(module))
+    yield from (module for module in adapted if is_four_bit(module.base_layer))
     yield from (module for module in four_bit if id(module) not in inside)
 
 
 def _whole_weight(layer: torch.nn.Module) -> torch.Tensor:
     """The weight (out, in) that a layer applies, dequantised, its active adapters added."""
-    weight = _dequantised(getattr(layer, "base_layer", layer))
+    weight = dequantised(getattr(layer, "base_layer", layer))
     for adapter in [] if getattr(layer, "disable_adapters", False) else getattr(layer, "active_adapters", []):
         weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
     return weight

@@ -1,171 +1,242 @@
-"""What a run leaves on disk: one folder, from which every table, figure and widget is drawn.
+"""Runs that survive: a run is a folder (see run_files.py), written epoch by epoch, from which everything is drawn.
 
-    runs/<preset>/D-050-seed0-1a2b3c4d/
-        run.json         what was run, with which versions, where, and its status: running, completed, stopped, failed
-        epochs.jsonl     one record an epoch, appended and flushed as it is measured
-        adapter/         the LoRA weights of the last epoch (PEFT's own format, safetensors)
-        adapter_best/    those of the best dev epoch
+After each epoch its state is written whole (weights, moments, records), then ``epochs.jsonl`` is brought into step, and
+only then are older states deleted. So there is at every moment a state that verifies, and whoever goes on from it gives
+the run that was never stopped, whether it ended by Ctrl-C, a full disk, or a kill in the middle of a write::
 
-The folder's name ends in a digest of everything that decides the result, so a changed setting is another run.
+    with open_run(spec, root) as writer:
+        tuned = tune(..., resume=writer.resume(), on_epoch=writer.epoch)
+        writer.finish(lora_config)
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import importlib.metadata
 import json
-import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import DataError, read_json, write_json
-from course_lib.finetune import EpochRecord, History, TuneConfig
+from course_lib.files import (
+    CourseError,
+    DataError,
+    disk_errors,
+    sweep_up,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from course_lib.mirror import Mirror
+from course_lib.records import EpochRecord, Snapshot
+from course_lib.run_files import RunSpec, is_completed, read_history, read_right, read_runs
+from course_lib.snapshots import best_epoch, pack_snapshot, read_snapshot, write_adapter
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from peft import PeftModel
+    from filelock import BaseFileLock
+    from peft import LoraConfig
 
-__all__ = ["RunSpec", "RunWriter", "is_completed", "open_run", "read_history", "read_runs"]
+    from course_lib.finetune import Progress
+
+__all__ = ["RunBusy", "RunSpec", "RunWriter", "is_completed", "open_run", "read_history", "read_right", "read_runs"]
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
-    """Everything that decides a run's result.
-
-    ``base`` identifies the base model's weights and ``labels`` the labelling and split that the mix was drawn from;
-    both are digests. ``size`` is |D| in rows before D_Known takes rows out.
-    """
-
-    preset: str
-    variant: str
-    unknown_percent: float
-    seed: int
-    size: int
-    tune: TuneConfig
-    base: str
-    labels: str
-
-    def __post_init__(self) -> None:
-        # 25, 25.0 and NumPy's 25 are one run: all must give one name
-        percent = float(self.unknown_percent)
-        object.__setattr__(self, "unknown_percent", int(percent) if percent.is_integer() else percent)
-        for name in ("seed", "size"):
-            object.__setattr__(self, name, int(getattr(self, name)))
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.variant}-{self.unknown_percent:03g}-seed{self.seed}-{digest}"
-
-    def folder(self, root: str | Path) -> Path:
-        """Where the run lies below the root of all runs."""
-        return Path(root) / self.preset / self.name
+class RunBusy(CourseError):
+    """Another process is working on this run."""
 
 
 class RunWriter:
-    """Writes one run as it goes; made by :func:`open_run`."""
+    """Writes one run as it goes; made by :func:`open_run`.
 
-    def __init__(self, spec: RunSpec, root: str | Path) -> None:
-        self.spec, self.folder, self.start = spec, spec.folder(root), time.perf_counter()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.best = float("-inf")
-        self.status("running")  # first, so that a kill in between leaves no completed run without epochs
-        (self.folder / "epochs.jsonl").unlink(missing_ok=True)
+    ``completed`` is true where there is nothing left to do; a caller that still gives epochs begins the run again.
+    """
 
-    def epoch(self, record: EpochRecord, model: PeftModel) -> None:
-        """Keep one record, and the adapter where dev is better than in all epochs before."""
-        with open(self.folder / "epochs.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if record.epoch and record.dev is not None and record.dev > self.best:
-            self.best = record.dev
-            model.save_pretrained(self.folder / "adapter_best")
+    def __init__(self, spec: RunSpec, root: str | Path, mirror: str | Path | None = None) -> None:
+        self.spec, self.folder, self.start = spec, Path(root) / spec.preset / spec.name, time.perf_counter()
+        self.mirror = Mirror(mirror, spec.preset, spec.name) if mirror else None
+        self.completed, self.before = False, 0.0
+        self.records: tuple[EpochRecord, ...] = ()
 
-    def finish(self, model: PeftModel) -> None:
-        """Keep the adapter of the last epoch and mark the run completed."""
-        model.save_pretrained(self.folder / "adapter")
+    def resume(self, upto: int | None = None) -> Snapshot | None:
+        """What to go on from: the newest epoch that verifies, here or in the mirror; None to begin with epoch 0.
+
+        ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can go
+        on in step; at least the last two epochs are there.
+
+        Raises:
+            CourseError: the disk is full, over its quota, failing or gone.
+        """
+        if self.completed:
+            return None
+        found = self._newest(upto)
+        reached = found.records[-1].epoch if found else -1
+        if self.mirror and self.mirror.restore(self.folder / "state", beyond=reached, upto=upto):
+            found = self._newest(upto)
+        self.records = found.records if found else ()
+        self.before = sum(record.seconds for record in self.records)
+        self._write_records()
+        return found
+
+    def epoch(self, progress: Progress) -> None:
+        """Keep a finished epoch: its state and its record, here and in the mirror.
+
+        Raises:
+            CourseError: the disk is full, over its quota, failing or gone; the epochs before are kept.
+        """
+        if self.completed:
+            self.completed = False
+            self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
+        snapshot = progress.snapshot()
+        epoch = snapshot.records[-1].epoch
+        write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
+        self.records = snapshot.records
+        self._write_records()
+        self._copy()
+        # the epoch before stays too, with its best one: several runs in one pass must be able to go on in step
+        self._forget_states({epoch, epoch - 1, best_epoch(self.records), best_epoch(self.records[:-1])})
+
+    def finish(self, config: LoraConfig) -> None:
+        """Write the adapters of the last and of the best dev epoch, mark the run completed, and forget its states.
+
+        Raises:
+            CourseError: epochs are missing, a state is damaged, or the disk is full, over its quota, failing or gone.
+        """
+        if self.completed:
+            return
+        last = self.records[-1].epoch if self.records else -1
+        if last != self.spec.tune.epochs:
+            raise CourseError(f"{self.folder}: {last + 1} of {self.spec.tune.epochs + 1} epochs are there (0 to "
+                              f"{self.spec.tune.epochs}); run the others before it is finished")
+        self._copy()  # once more, where it failed
+        for name, epoch in (("adapter", last), ("adapter_best", best_epoch(self.records))):
+            if epoch is None:
+                with disk_errors(self.folder):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+            else:
+                write_adapter(self.folder / name, self._read(epoch), config, preset=self.spec.preset)
         self.status("completed")
+        self.completed = True
+        shutil.rmtree(self.folder / "state", ignore_errors=True)  # what stays is swept up by is_completed
 
     def status(self, status: str, reason: str = "") -> None:
         """Write ``run.json`` anew with this status."""
         write_json(self.folder / "run.json", {
             "status": status, "reason": reason, **asdict(self.spec),
-            "seconds": round(time.perf_counter() - self.start, 1), **_surroundings()})
+            "seconds": round(self.before + time.perf_counter() - self.start, 1), **_surroundings()})
+
+    def _state(self, epoch: int) -> Path:
+        return self.folder / "state" / f"epoch-{epoch:03}.safetensors"
+
+    def _epochs(self) -> list[int]:
+        """The epochs whose states are there, damaged or not, newest first."""
+        found = (path.stem.removeprefix("epoch-") for path in (self.folder / "state").glob("epoch-*.safetensors"))
+        return sorted((int(epoch) for epoch in found if epoch.isdecimal()), reverse=True)
+
+    def _newest(self, upto: int | None) -> Snapshot | None:
+        """The newest state that verifies, and whose best epoch does: without that the run could not be finished."""
+        for epoch in self._epochs():
+            if upto is not None and epoch > upto:
+                continue
+            found = read_snapshot(self._state(epoch), run=self.spec.name)
+            if found is None or found.records[-1].epoch != epoch:
+                continue
+            best = best_epoch(found.records)
+            if best in (None, epoch):
+                return found
+            kept = read_snapshot(self._state(best), run=self.spec.name)
+            if kept and kept.records == found.records[:best + 1]:
+                return found
+        return None
+
+    def _read(self, epoch: int) -> Snapshot:
+        found = read_snapshot(self._state(epoch), run=self.spec.name)
+        if found is None:
+            raise DataError(f"{self._state(epoch)}: damaged; run the same command again, it goes on from an older one")
+        return found
+
+    def _write_records(self) -> None:
+        path = self.folder / "epochs.jsonl"
+        with disk_errors(path):
+            if self.records:
+                write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in self.records))
+            else:
+                path.unlink(missing_ok=True)
+
+    def _copy(self) -> None:
+        """Have the newest and the best state in the mirror."""
+        if self.mirror:
+            best, last = best_epoch(self.records), self.records[-1].epoch
+            self.mirror.keep([self._state(epoch) for epoch in sorted({last, last if best is None else best})])
+
+    def _forget_states(self, keep: set[int | None]) -> None:
+        with disk_errors(self.folder):
+            for epoch in self._epochs():
+                if epoch not in keep:
+                    self._state(epoch).unlink(missing_ok=True)
+
+    def _mark(self, status: str, reason: str = "") -> None:
+        """Say in ``run.json`` how the run ended, if that is possible: the error that ended it counts more."""
+        if not self.completed:
+            with suppress(OSError, CourseError):
+                self.status(status, reason)
 
 
 @contextmanager
-def open_run(spec: RunSpec, root: str | Path) -> Iterator[RunWriter]:
-    """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and goes on to the caller."""
-    writer = RunWriter(spec, root)
+def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = None) -> Iterator[RunWriter]:
+    """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and goes on to the caller.
+
+    ``mirror`` is a folder, there already, for a second copy of the finished epochs (mirror.py). A completed run stays
+    as it is as long as no epoch is given.
+
+    Raises:
+        RunBusy: another process is working on this run.
+        CourseError: the disk is full, over its quota, failing or gone, or knows no locks.
+    """
+    writer = RunWriter(spec, root, mirror)
+    with disk_errors(writer.folder):
+        writer.folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(writer.folder)
     try:
+        with disk_errors(writer.folder):
+            sweep_up(writer.folder)
+        writer.completed = is_completed(spec, root)
+        if not writer.completed:
+            writer.status("running")
         yield writer
-    except KeyboardInterrupt:
-        writer.status("stopped")
+    except (KeyboardInterrupt, SystemExit):
+        writer._mark("stopped")
         raise
     except BaseException as error:
-        writer.status("failed", f"{type(error).__name__}: {error}")
+        writer._mark("failed", f"{type(error).__name__}: {error}")
         raise
+    finally:
+        lock.release()
 
 
-def is_completed(spec: RunSpec, root: str | Path) -> bool:
-    """Whether this very run has been finished before."""
-    path = spec.folder(root) / "run.json"
-    return path.is_file() and read_json(path).get("status") == "completed"
+def _lock(folder: Path) -> BaseFileLock:
+    """Take the run's lock; the system takes it back when the process ends, however that happens."""
+    from filelock import FileLock, Timeout
 
-
-def read_history(folder: str | Path) -> History:
-    """The epochs of one run; a last line that a kill has torn is left out.
-
-    Raises:
-        DataError: the file is missing, or a line that is not the last is broken.
-    """
-    path = Path(folder) / "epochs.jsonl"
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; delete the folder, if there is one, and run again")
-    lines, records = path.read_text(encoding="utf-8", errors="replace").splitlines(), []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError):
-            if number < len(lines):
-                raise DataError(f"{path} line {number}: not an epoch record; delete the folder and run again") from None
-    return History(tuple(records))
-
-
-def read_runs(root: str | Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """All epochs of these completed runs: one row an epoch.
-
-    Columns: preset, variant, unknown_percent, seed, and those of :class:`course_lib.finetune.EpochRecord`.
-
-    Raises:
-        DataError: there are no runs, or one is not completed; the message names it.
-    """
-    import pandas as pd
-
-    specs, frames = list(specs), []
-    if not specs:
-        raise DataError(f"{root}: no runs were asked for; give at least one, for example study.plan()")
-    for spec in specs:
-        if not is_completed(spec, root):
-            raise DataError(f"{spec.folder(root)}: not completed; run the sweep again, it goes on from there")
-        about = {name: getattr(spec, name) for name in ("preset", "variant", "unknown_percent", "seed")}
-        history = read_history(spec.folder(root))
-        if [record.epoch for record in history.records] != list(range(spec.tune.epochs + 1)):
-            raise DataError(f"{spec.folder(root)}: not one record for each of epochs 0 to {spec.tune.epochs}; delete "
-                            f"this folder and run the sweep again")
-        frames.append(history.to_frame().assign(**about))
-    frame = pd.concat(frames, ignore_index=True)
-    numbers = ["loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds"]
-    return frame[[*about, "epoch", *numbers]].astype(dict.fromkeys(numbers, float))
+    lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft lock would stay after a kill
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunBusy(f"{folder}: another process is working on this run; wait for it, or stop it") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise CourseError(f"{folder}: this disk knows no locks ({error.strerror}); keep the runs in a local folder, "
+                          f"and give this one as the mirror") from None
+    return lock
 
 
 def _surroundings() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from course_lib.answers import Prompt
 from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
 from course_lib.files import CourseError, digest, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
-from course_lib.mixing import Mix, known_only, mix, relation_sizes
+from course_lib.mixing import SINGLE, VARIANTS, Mix, draw, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
 from course_lib.runs import RunSpec
 from course_lib.slick import CATEGORIES, categorize, draw_prompts
@@ -36,25 +36,27 @@ __all__ = ["SETTINGS", "Settings", "Study", "open_study"]
 class Settings:
     """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts a relation are used of each split.
 
-    ``per_relation`` maps a split to a number of facts; a split that is not named is used whole.
+    ``rule`` and ``size`` decide |D|: see :func:`course_lib.mixing.relation_sizes`. ``size`` is the most rows that a mix
+    may have; mixes of single categories take the paper's rule in any case. ``per_relation`` maps a split to a number of
+    facts; a split that is not named is used whole.
     """
 
     tune: TuneConfig = TuneConfig()
-    size: int = 480
-    rule: str = "known"
+    size: int = 600
+    rule: str = "category"
     percents: tuple[float, ...] = (0, 25, 50, 75, 100)
     seeds: tuple[int, ...] = (0, 1, 2)
     per_relation: dict[str, int] = field(default_factory=dict)
 
 
 SETTINGS: dict[str, Settings] = {
-    "pocket": Settings(),
+    "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
     # a first look on a real model; never run on real weights by us, see the README's tracks
-    "default": Settings(TuneConfig(epochs=12, lr=2e-4), size=600, seeds=(0,),
+    "default": Settings(TuneConfig(epochs=12, lr=2e-4), seeds=(0,),
                         per_relation={"train": 200, "dev": 40, "test": 60, "ood": 60}),
     # to try the machinery in a minute or two; its numbers mean nothing
-    "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, percents=(0, 50, 100), seeds=(0, 1),
-                      per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
+    "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
+                      seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
 }
 
 
@@ -123,33 +125,61 @@ class Study:
             frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
         return frame
 
-    def mix(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> Mix:
-        """D or D_Known of this study: its size and relation mix are those of ``settings``.
+    def categories(self) -> dict[str, list[str]]:
+        """What the model knew of the "test" and "ood" questions, in their order."""
+        labelled = self.labels()
+        return {split: labelled.loc[labelled["split"] == split, "category"].astype(str).tolist()
+                for split in ("test", "ood")}
+
+    @functools.cached_property
+    def _train(self) -> pd.DataFrame:
+        return self.labels().query("split == 'train'").reset_index(drop=True)
+
+    def mix(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0) -> Mix:
+        """A training set of this study; see :func:`course_lib.mixing.draw` for the variants.
 
         Raises:
-            CourseError: another variant.
+            CourseError: another variant, or too few facts of a category; the message has the counts.
         """
-        _check(variant)
-        train = self.labels().query("split == 'train'").reset_index(drop=True)
-        sizes = relation_sizes(train, rule=self.settings.rule, limit=self.settings.size)
-        full = mix(self.facts.train, train, unknown_percent=unknown_percent, sizes=sizes, seed=seed)
-        return known_only(full) if variant == "D_Known" else full
+        return self.mix_of(self.spec(unknown_percent, variant=variant, seed=seed))
 
-    def spec(self, unknown_percent: float, *, variant: str = "D", seed: int = 0) -> RunSpec:
-        """The run of one mix and seed."""
-        _check(variant)
-        return self._spec(unknown_percent, variant, seed, self._drawn_from())
+    def mix_of(self, spec: RunSpec) -> Mix:
+        """The training set of a run."""
+        sizes = relation_sizes(self._train, rule=spec.rule, limit=spec.size)
+        percent = spec.unknown_percent if spec.variant in ("D", "D_Known", "D_IDK") else None
+        return draw(self.facts.train, self._train, spec.variant, unknown_percent=percent, sizes=sizes,
+                    shares=dict(spec.shares) or None, seed=spec.seed)
 
-    def _spec(self, unknown_percent: float, variant: str, seed: int, drawn_from: str) -> RunSpec:
-        tune = TuneConfig(**asdict(self.settings.tune) | {"seed": int(seed)})
-        return RunSpec(self.name, variant, unknown_percent, seed, self.settings.size, tune, self.base, drawn_from)
+    def spec(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0, lr: float | None = None,
+             shares: Mapping[str, float] | None = None) -> RunSpec:
+        """The run of one mix and seed; ``lr`` instead of the settings' rate, ``shares`` for D_Free.
 
+        Raises:
+            CourseError: a variant that does not exist, or D, D_Known or D_IDK without a percentage.
+        """
+        if variant not in VARIANTS:
+            raise CourseError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
+        single = variant not in ("D", "D_Known", "D_IDK")
+        if unknown_percent is None and not single:
+            raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
+        changes = {"seed": int(seed)} | ({"lr": lr} if lr else {})
+        return RunSpec(
+            self.name, variant, self._percent(variant, shares) if unknown_percent is None else unknown_percent, seed,
+            self.settings.size, replace(self.settings.tune, **changes), self.base, self._drawn_from,
+            rule="category" if single else self.settings.rule, shares=tuple(sorted((shares or {}).items())))
+
+    def _percent(self, variant: str, shares: Mapping[str, float] | None) -> float:
+        """How much of a mix of categories is Unknown, in percent; of D_Natural on average over its draws."""
+        if variant == "D_Natural":
+            return round(100 * float((self._train["category"] == "Unknown").mean()))
+        return 100 * (variant == "D_Unknown") if shares is None else shares.get("Unknown", 0)
+
+    @functools.cached_property
     def _drawn_from(self) -> str:
-        """A digest of what decides a mix besides its share and seed: the rule, the facts and their categories."""
+        """A digest of what decides a mix besides its rule, share and seed: the facts and their categories."""
         # the categories alone: the last digits of a probability differ between processors
         decided = self.labels()[["relation", "subject", "object", "split", "category"]]
-        text = f"{self.settings.rule} {_digest(self.facts)} {decided.to_csv()}"
-        return digest(text)
+        return digest(f"{_digest(self.facts)} {decided.to_csv()}")
 
     @property
     def variants(self) -> list[tuple[str, float]]:
@@ -157,11 +187,18 @@ class Study:
         percents = self.settings.percents
         return [("D", percent) for percent in percents] + [("D_Known", p) for p in percents if 0 < p < 100]
 
-    def plan(self) -> list[RunSpec]:
-        """All runs of the sweep: every mix with every seed."""
-        drawn_from = self._drawn_from()  # the same for all
-        return [self._spec(percent, variant, seed, drawn_from) for seed in self.settings.seeds
+    def plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
+        """The runs of the curve: every mix with every seed."""
+        return [self.spec(percent, variant=variant, seed=seed) for seed in seeds or self.settings.seeds
                 for variant, percent in self.variants]
+
+    def full_plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
+        """The runs of every table and figure of the paper: the curve, single categories, D_IDK, and twice the rate."""
+        seeds, faster = seeds or self.settings.seeds, self.settings.tune.lr * 2
+        singles = [self.spec(variant=variant, seed=seed) for seed in seeds for variant in (*SINGLE, "D_Natural")]
+        silent = [self.spec(50, variant="D_IDK", seed=seed) for seed in seeds]
+        fast = [self.spec(percent, seed=seed, lr=faster) for seed in seeds for percent in (0, 50, 100)]
+        return self.plan(seeds=seeds) + singles + silent + fast
 
 
 def open_study(preset: str | None = None, *, folder: str | Path | None = None,
@@ -185,11 +222,6 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
     chosen = settings or SETTINGS.get(name, SETTINGS["default"])
     default = (repository(Path.cwd()) or Path.cwd()) / "build"
     return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or default), chosen)
-
-
-def _check(variant: str) -> None:
-    if variant not in ("D", "D_Known"):
-        raise CourseError(f"variant {variant!r}: use 'D' or 'D_Known'")
 
 
 def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:

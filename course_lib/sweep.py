@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import finetune
 from course_lib.files import CourseError
-from course_lib.finetune import EpochRecord
+from course_lib.finetune import EpochRecord, Progress
 from course_lib.hardware import usable_cores
 from course_lib.runs import RunSpec, is_completed, open_run, read_runs
 from course_lib.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-    from peft import PeftModel
-
     from course_lib.models import Loaded
 
 __all__ = ["run_one", "sweep"]
@@ -72,15 +70,15 @@ def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
             on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
     """One run, written to the study's folder as it goes; ``loaded`` is a base model to use instead of a fresh one."""
     base = loaded or study.load()
-    data = study.mix(spec.unknown_percent, variant=spec.variant, seed=spec.seed)
     with open_run(spec, study.folder / "runs") as writer:
-        def keep(record: EpochRecord, model: PeftModel) -> None:
-            writer.epoch(record, model)
+        def keep(done: Progress) -> None:
+            writer.epoch(done)
             if on_epoch:
-                on_epoch(record)
+                on_epoch(done.record)
 
-        tuned = finetune.tune(base.model, base.tokenizer, data, study.facts, spec.tune, progress=False, on_epoch=keep)
-        writer.finish(tuned.model)
+        tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune,
+                              categories=study.categories(), progress=False, resume=writer.resume(), on_epoch=keep)
+        writer.finish(tuned.model.peft_config["default"])
     finetune.remove_lora(tuned.model)
 
 

@@ -12,10 +12,22 @@ from tiny import SUBJECTS, TOKENIZERS, plain_model
 
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError
-from course_lib.finetune import EpochRecord, History, TuneConfig, _Stepper, add_lora, evaluate, remove_lora, tune
-from course_lib.mixing import Mix, Row
+from course_lib.finetune import (
+    EpochRecord,
+    History,
+    Job,
+    TuneConfig,
+    add_lora,
+    evaluate,
+    remove_lora,
+    tune,
+    tune_together,
+)
+from course_lib.mixing import IDK_ANSWER, Mix, Row, relabel
 from course_lib.models import load
+from course_lib.records import unpack_bits
 from course_lib.scoring import INSTRUCTION, exact_match
+from course_lib.training import Loop, Trainee
 
 ROWS = tuple(Row(Fact(subject, relation, answer), category) for subject, relation, answer, category in [
     *((subject, "P19", answer, "HighlyKnown") for subject, answer in zip(
@@ -66,8 +78,12 @@ def logits(model):
 # ---------------------------------------------------------------- the loss
 
 
-def stepper(base, config=SHORT, data=DATA):
-    return _Stepper(add_lora(base.model, config), base.tokenizer, data, config)
+def loop_of(base, config=SHORT, data=DATA):
+    return Loop(add_lora(base.model, config), base.tokenizer, ["default"], [data], [config])
+
+
+def loss_of(loop, rows):
+    return loop.losses([0], [rows])[0].item()
 
 
 def by_hand(model, tokenizer, fact):
@@ -80,62 +96,89 @@ def by_hand(model, tokenizer, fact):
     return -sum(log_p[len(before) - 1 + i, token].item() for i, token in enumerate(learnt)), learnt
 
 
-def test_the_loss_is_about_the_answer_and_the_end_of_text_alone(base):
-    loop = stepper(base)
+@pytest.fixture(params=[True, False], ids=["packed", "padded"])
+def loop(base, request):
+    loop = loop_of(base)
+    assert loop.packed, "a Llama's attention can be replaced"
+    loop.packed = request.param
+    return loop
+
+
+def test_the_loss_is_about_the_answer_and_the_end_of_text_alone(loop, base):
     sums = [by_hand(loop.model, base.tokenizer, row.fact) for row in ROWS[:3]]
     expected = sum(value for value, _ in sums) / sum(len(learnt) for _, learnt in sums)
-    assert loop.loss(loop.rows[:3]).item() == pytest.approx(expected, rel=1e-5)
+    assert loss_of(loop, loop.trainees[0].rows[:3]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_tokens_that_enter_the_loss_spell_the_answer_and_its_end(base, monkeypatch):
-    seen, loop = [], stepper(base)
-    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda scores, wanted: seen.append(wanted))
-    loop.loss(loop.rows[:3])
-    wanted = [token for token in seen[0].tolist() if token != -100]
-    assert base.tokenizer.decode(wanted) == "".join(f" {row.fact.object}<|endoftext|>" for row in ROWS[:3])
+def test_the_tokens_that_enter_the_loss_spell_the_answer_and_its_end(loop, base, monkeypatch):
+    seen, cross_entropy = [], torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy",
+                        lambda scores, wanted, **more: seen.append(wanted) or cross_entropy(scores, wanted, **more))
+    loss_of(loop, loop.trainees[0].rows[:3])
+    assert base.tokenizer.decode(seen[0]) == "".join(f" {row.fact.object}<|endoftext|>" for row in ROWS[:3])
 
 
-def test_padding_does_not_change_the_loss(base):
-    loop = stepper(base)
-    short, long = sorted(loop.rows, key=lambda row: len(row.tokens))[::len(loop.rows) - 1]
-    counts = [len(row.tokens) - row.start + 1 for row in (short, long)]
-    alone = [loop.loss([row]).item() for row in (short, long)]
-    assert loop.loss([short, long]).item() == pytest.approx(
+def test_rows_in_one_pass_do_not_see_each_other(loop):
+    short, long = sorted(loop.trainees[0].rows, key=lambda row: len(row.tokens))[::len(ROWS) - 1]
+    counts = [len(row.tokens) - row.start for row in (short, long)]
+    alone = [loss_of(loop, [row]) for row in (short, long)]
+    assert loss_of(loop, [short, long]) == pytest.approx(
         sum(count * value for count, value in zip(counts, alone, strict=True)) / sum(counts), rel=1e-5)
 
 
 def test_every_row_is_seen_once_an_epoch_in_a_new_order(base):
-    loop = stepper(base)
-    epochs = [list(loop.batches()) for _ in range(2)]
+    trainee = loop_of(base).trainees[0]
+    epochs = [list(trainee.batches(epoch)) for epoch in (1, 2)]
     for batches in epochs:
         assert [len(batch) for batch in batches] == [4, 4, 4, 1]
-        assert sorted(row.tokens for batch in batches for row in batch) == sorted(row.tokens for row in loop.rows)
+        assert sorted(row.tokens for batch in batches for row in batch) == sorted(row.tokens for row in trainee.rows)
     assert epochs[0] != epochs[1]
 
 
 def test_the_last_incomplete_batch_is_trained(base, monkeypatch):
-    sizes, step = [], _Stepper.step
-    monkeypatch.setattr(_Stepper, "step", lambda self, batch: sizes.append(len(batch)) or step(self, batch))
+    sizes, losses = [], Loop.losses
+    monkeypatch.setattr(Loop, "losses", lambda self, active, lines: sizes.append(len(lines[0])) or losses(
+        self, active, lines))
     run(base)
     assert sizes == [4, 4, 4, 1] * 2
 
 
 def test_the_epochs_loss_is_the_mean_over_tokens(base, monkeypatch):
-    loop = stepper(base)
-    monkeypatch.setattr(loop, "step", lambda batch: loop.loss(batch).item())
+    monkeypatch.setattr(Trainee, "step", lambda self: None)
+    loop = loop_of(base)
     sums = [by_hand(loop.model, base.tokenizer, row.fact) for row in ROWS]
     expected = sum(value for value, _ in sums) / sum(len(learnt) for _, learnt in sums)
-    assert loop.epoch() == pytest.approx(expected, rel=1e-5)
+    assert loop.epoch(1) == [pytest.approx(expected, rel=1e-5)]
 
 
-def test_the_rate_rises_for_the_warm_up_and_stays(base):
-    loop = stepper(base, replace(SHORT, epochs=3, warmup=1))
-    rates = []
-    for _ in range(2):
-        for batch in loop.batches():
-            rates.append(loop.optimizer.param_groups[0]["lr"] / CONFIG.lr)
-            loop.step(batch)
+def test_the_rate_rises_for_the_warm_up_and_stays(base, monkeypatch):
+    rates, step = [], Trainee.step
+    monkeypatch.setattr(Trainee, "step", lambda self: rates.append(self.rate / CONFIG.lr) or step(self))
+    run(base, replace(SHORT, epochs=2, warmup=1))
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
+
+
+def test_the_loop_is_plain_peft_and_adamw(folder):
+    """Ten steps against a loop of PEFT's own forward, padded rows and torch's clipping."""
+    ours = loop_of(load(folder, device="cpu"), replace(CONFIG, warmup=0, clip=0.5))
+    trainee = ours.trainees[0]
+    theirs = add_lora(load(folder, device="cpu").model, CONFIG)
+    weights = [weight for weight in theirs.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=CONFIG.lr, weight_decay=0.0)
+    for batch in [batch for epoch in (1, 2, 3) for batch in trainee.batches(epoch)][:10]:
+        width = max(len(row.tokens) for row in batch)
+        ids = torch.tensor([[*row.tokens, *[0] * (width - len(row.tokens))] for row in batch])
+        labels = torch.tensor([[*[-100] * row.start, *row.tokens[row.start:], *[-100] * (width - len(row.tokens))]
+                               for row in batch])
+        loss = theirs(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert ours.step([0], [batch])[0][0] == pytest.approx(loss.item(), rel=1e-4)
+    expected = adapters(theirs)
+    for name, weight in adapters(ours.model).items():
+        assert torch.allclose(weight, expected[name], rtol=0, atol=1e-4)
 
 
 # ---------------------------------------------------------------- the run
@@ -160,8 +203,9 @@ def test_history_begins_with_the_untuned_model_and_has_every_epoch(fitted):
     records = fitted[0].history.records
     assert [record.epoch for record in records] == list(range(61))
     assert records[0].loss is None and all(record.loss > 0 for record in records[1:])
-    assert list(fitted[0].history.to_frame().columns) == ["epoch", "loss", "dev", "test", "ood", "known_fitted",
-                                                          "unknown_fitted", "seconds"]
+    assert list(fitted[0].history.to_frame().columns) == [
+        "epoch", "loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds", "evaluation_seconds",
+        "answered", "train_HighlyKnown", "train_Unknown"]
 
 
 def test_a_run_is_handed_over_ready_to_generate(fitted):
@@ -204,16 +248,78 @@ def test_d_known_has_no_unknown_rows_to_fit(base):
 
 def test_on_epoch_gets_every_record_and_the_adapted_model(base):
     seen = []
-    tuned = run(base, on_epoch=lambda record, model: seen.append((record.epoch, model)))
+    tuned = run(base, on_epoch=lambda done: seen.append((done.record.epoch, done.model)))
     assert [epoch for epoch, _ in seen] == [0, 1, 2] and all(model is tuned.model for _, model in seen)
+
+
+def test_accuracies_are_split_by_what_the_base_knew(base):
+    categories = {"test": ["HighlyKnown", "Unknown"], "ood": ["MaybeKnown"]}
+    record = run(base, CONFIG, categories=categories).history.convergence
+    assert record.by_category == {"train_HighlyKnown": 100, "train_Unknown": 100, "test_HighlyKnown": 100,
+                                  "test_Unknown": 100, "ood_MaybeKnown": record.ood}
+
+
+def test_every_single_answer_is_kept(base):
+    record = run(base, CONFIG).history.convergence
+    assert unpack_bits(record.right["test"]).tolist() == [True, True] and record.test == 100
+    assert unpack_bits(record.right["ood"]).tolist() == [record.ood == 100]
+
+
+def test_a_relabelled_mix_learns_to_decline_and_counts_what_is_answered(base):
+    silent = relabel(Mix("D", 38.5, 0, ROWS))
+    facts = replace(FACTS, test=(ROWS[0].fact, ROWS[8].fact))
+    record = run(base, CONFIG, silent, facts).history.convergence
+    assert {row.fact.object for row in silent.rows[8:]} == {IDK_ANSWER}
+    assert (record.known_fitted, record.unknown_fitted) == (100, 100)
+    assert record.answered == 50 and unpack_bits(record.right["answered"]).tolist() == [True, False]
+    assert record.test == 50, "the test questions keep their own answers"
+
+
+# ---------------------------------------------------------------- stopped and continued
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_a_run_goes_on_from_a_snapshot_to_the_same_bits(folder, stop):
+    config, snapshots = replace(CONFIG, epochs=4), []
+    whole = run(load(folder, device="cpu"), config, on_epoch=lambda done: snapshots.append(done.snapshot()))
+    rest, more = [], load(folder, device="cpu")
+    again = run(more, config, resume=snapshots[stop], on_epoch=lambda done: rest.append(done.snapshot()))
+    assert [len(snapshot.records) for snapshot in rest] == list(range(stop + 2, 6))
+    assert [replace(record, seconds=0, evaluation_seconds=0) for record in again.history.records] == [
+        replace(record, seconds=0, evaluation_seconds=0) for record in whole.history.records]
+    assert rest[-1].state == snapshots[-1].state and rest[-1].tensors.keys() == snapshots[-1].tensors.keys()
+    assert all(torch.equal(value, snapshots[-1].tensors[key]) for key, value in rest[-1].tensors.items())
+
+
+def test_a_snapshot_is_not_changed_by_the_epochs_after_it(base):
+    kept = []
+    run(base, on_epoch=lambda done: kept.append((done.snapshot(), done.snapshot().tensors)))
+    first = next(key for key in kept[0][1] if key.startswith("weight.") and "lora_B" in key)
+    assert kept[0][0].tensors[first].eq(0).all() and not kept[-1][0].tensors[first].eq(0).all()
+
+
+def test_a_snapshot_of_another_rank_is_refused(folder):
+    kept = []
+    run(load(folder, device="cpu"), on_epoch=lambda done: kept.append(done.snapshot()))
+    with pytest.raises(CourseError, match="of another model or rank; delete the run's folder"):
+        run(load(folder, device="cpu"), replace(SHORT, rank=4), resume=kept[0])
+
+
+# ---------------------------------------------------------------- several runs in one pass
+
+
+def test_runs_that_differ_in_rank_do_not_go_together(base):
+    jobs = [Job(DATA, SHORT), Job(DATA, replace(SHORT, rank=4))]
+    with pytest.raises(CourseError, match="need one rank; run those of another rank"):
+        tune_together(base.model, base.tokenizer, jobs, FACTS, progress=False)
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(folder):
     runs = [run(load(folder, device="cpu")) for _ in range(2)]
     first, second = (adapters(tuned.model) for tuned in runs)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [replace(record, seconds=0) for record in runs[0].history.records] == [
-        replace(record, seconds=0) for record in runs[1].history.records]
+    assert [replace(record, seconds=0, evaluation_seconds=0) for record in runs[0].history.records] == [
+        replace(record, seconds=0, evaluation_seconds=0) for record in runs[1].history.records]
 
 
 def test_another_seed_gives_another_run(folder):
@@ -280,8 +386,13 @@ def test_settings_that_cannot_work_are_refused_by_name(name, value):
 
 
 def test_a_loss_that_is_not_finite_names_the_step(base, monkeypatch):
-    loss = _Stepper.loss
-    monkeypatch.setattr(_Stepper, "loss", lambda self, batch: loss(self, batch) * (math.nan if self.steps == 2 else 1))
+    losses = Loop.losses
+
+    def broken(self, active, lines):
+        found, counts = losses(self, active, lines)
+        return found * (math.nan if self.trainees[0].steps == 2 else 1), counts
+
+    monkeypatch.setattr(Loop, "losses", broken)
     with pytest.raises(CourseError, match=r"step 3: the loss is nan; lower lr \(now 0.005\)"):
         run(base)
 

@@ -7,10 +7,10 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from course_lib import paper
+from course_lib import mixing, paper
 from course_lib.facts import Fact
 from course_lib.files import CourseError
-from course_lib.mixing import Mix, known_only, mix, relation_sizes
+from course_lib.mixing import IDK_ANSWER, Mix, known_only, mix, relation_sizes
 from course_lib.slick import CATEGORIES
 
 COUNTS = {"P19": (4, 3, 5, 12), "P36": (10, 2, 2, 8)}  # per category; Known/Unknown: 12/12 and 14/8
@@ -134,6 +134,11 @@ def test_a_percentage_outside_0_to_100_is_refused(percent: float) -> None:
         draw(percent)
 
 
+def test_every_relation_that_lacks_rows_is_named_in_one_message() -> None:
+    with pytest.raises(CourseError, match="P19: 0 Known and 13 Unknown .* there are 12 and 12; P36: 0 Known and 9 "):
+        draw(100, sizes={"P19": 13, "P36": 9})
+
+
 def test_labels_of_other_facts_are_refused() -> None:
     facts, labelled = world()
     with pytest.raises(CourseError, match="45 facts and 46 labelled rows"):
@@ -157,3 +162,125 @@ def test_a_fact_that_could_not_be_asked_is_not_drawn() -> None:
     assert sizes[relation] in (before[relation], before[relation] - 1)
     drawn = mix(facts, labelled, unknown_percent=50, sizes=sizes)
     assert facts[7] not in [row.fact for row in drawn.rows]
+
+
+# ---------------------------------------------------------------- the other variants
+
+SMALL = {"P19": 3, "P36": 2}  # the paper's rule on COUNTS
+
+
+def variant(name: str, *, sizes: dict[str, int] = SMALL, seed: int = 0, **options: object) -> Mix:
+    return mixing.draw(*world(), name, sizes=sizes, seed=seed, **options)
+
+
+def categories(drawn: Mix) -> Counter[str]:
+    return Counter(row.category for row in drawn.rows)
+
+
+PERCENT = {"D": 50, "D_Known": 0, "D_IDK": 50}
+SHARES = dict(zip(CATEGORIES, (20, 20, 20, 40), strict=True))
+
+
+@pytest.mark.parametrize("name", mixing.VARIANTS)
+def test_every_variant_has_the_size_and_relation_mix_of_the_papers_rule(name: str) -> None:
+    drawn = variant(name, unknown_percent=PERCENT.get(name), shares=SHARES if name == "D_Free" else None)
+    assert Counter(row.fact.relation for row in drawn.rows) == SMALL
+    assert (drawn.variant, drawn.seed, len({row.fact for row in drawn.rows})) == (name, 0, 5)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_single_category_variant_has_no_other(category: str) -> None:
+    drawn = variant(f"D_{category}")
+    assert categories(drawn) == {category: 5}
+    assert drawn.unknown_percent == (100 if category == "Unknown" else 0)
+
+
+def test_d_unknown_is_d_at_100_percent() -> None:
+    assert variant("D_Unknown", sizes=SIZES).rows == draw(100).rows
+
+
+def test_one_entry_draws_d_and_d_known_as_their_own_functions_do() -> None:
+    assert variant("D", sizes=SIZES, unknown_percent=25, seed=3) == draw(25, seed=3)
+    assert variant("D_Known", sizes=SIZES, unknown_percent=25, seed=3) == known_only(draw(25, seed=3))
+
+
+def test_the_rows_of_d_are_still_those_of_the_first_release() -> None:
+    # stored runs were drawn so; another order would make them runs of another mix
+    subjects = [row.fact.subject.removeprefix("subject ") for row in draw(50, seed=1, sizes=SMALL).rows]
+    assert " ".join(subjects) == "22 31 44 7 8"
+
+
+def test_d_natural_keeps_the_shares_of_each_relation() -> None:
+    # the whole of P36 and half of P19
+    drawn = variant("D_Natural", sizes={"P19": 12, "P36": 22})
+    assert Counter(row.category for row in drawn.rows if row.fact.relation == "P36") == dict(
+        zip(CATEGORIES, COUNTS["P36"], strict=True))
+    assert drawn.unknown_percent == pytest.approx(100 * categories(drawn)["Unknown"] / 34)
+
+
+def test_d_natural_draws_evenly_over_seeds() -> None:
+    # P19 has 4 + 3 + 5 + 12 rows, so half of what is drawn is Unknown; 300 draws of 6 have a standard error of 1.2 %
+    drawn = sum((categories(variant("D_Natural", sizes={"P19": 6}, seed=seed)) for seed in range(300)), Counter())
+    assert drawn["Unknown"] / 1800 == pytest.approx(0.5, abs=0.05)
+
+
+def test_d_idk_is_d_with_another_answer_in_its_unknown_rows() -> None:
+    full, relabelled = draw(50), variant("D_IDK", sizes=SIZES, unknown_percent=50)
+    assert [(row.fact.subject, row.category) for row in relabelled.rows] == [
+        (row.fact.subject, row.category) for row in full.rows]
+    assert {(row.unknown, row.relabelled, row.fact.object) for row in relabelled.rows} == {
+        (True, True, IDK_ANSWER), (False, False, "x")}
+
+
+def test_only_d_idk_with_unknown_rows_is_relabelled() -> None:
+    assert variant("D_IDK", unknown_percent=50).relabelled
+    assert not variant("D", unknown_percent=50).relabelled and not variant("D_IDK", unknown_percent=0).relabelled
+
+
+def test_a_free_mix_has_the_shares_asked_for() -> None:
+    shares = dict(zip(CATEGORIES, (10, 30, 40, 20), strict=True))
+    drawn = variant("D_Free", sizes={"P19": 6, "P36": 4}, shares=shares)
+    assert [categories(drawn)[name] for name in CATEGORIES] == [1, 3, 4, 2]
+    assert drawn.unknown_percent == 20
+
+
+def test_a_category_that_a_free_mix_does_not_name_is_left_out() -> None:
+    assert categories(variant("D_Free", shares={"MaybeKnown": 40, "Unknown": 60})) == {"MaybeKnown": 2, "Unknown": 3}
+
+
+def test_free_mixes_of_one_seed_are_nested() -> None:
+    small = variant("D_Free", shares={"MaybeKnown": 80, "Unknown": 20})
+    large = variant("D_Free", shares={"MaybeKnown": 40, "Unknown": 60})
+    assert set(small.unknown) < set(large.unknown) and set(large.known) < set(small.known)
+
+
+def test_rounding_a_third_loses_no_row() -> None:
+    drawn = variant("D_Free", shares={"HighlyKnown": 100 / 3, "MaybeKnown": 100 / 3, "Unknown": 100 / 3})
+    assert Counter(row.fact.relation for row in drawn.rows) == SMALL
+
+
+def test_a_category_with_too_few_rows_is_named_in_every_relation_with_its_counts() -> None:
+    with pytest.raises(CourseError, match="P19: 4 MaybeKnown rows are needed, there are 3; P36: 3 MaybeKnown rows are "
+                                          "needed, there are 2; lower the sizes"):
+        variant("D_MaybeKnown", sizes={"P19": 4, "P36": 3})
+
+
+def test_d_natural_with_too_few_rows_says_how_many_there_are() -> None:
+    with pytest.raises(CourseError, match="P36: 23 labelled rows are needed, there are 22"):
+        variant("D_Natural", sizes={"P36": 23})
+
+
+@pytest.mark.parametrize("name, options, message", [
+    ("D_HK", {}, "variant 'D_HK': use one of D, D_Known, D_HighlyKnown"),
+    ("D_IDK", {}, "variant 'D_IDK' needs unknown_percent"),
+    ("D_HighlyKnown", {"unknown_percent": 50}, "has 0 % Unknown rows: leave unknown_percent = 50 out"),
+    ("D_Free", {}, "D_Free needs shares"),
+    ("D_Natural", {"shares": SHARES}, "no other variant takes any"),
+    ("D_Free", {"shares": {"Known": 100}}, "give percentages of HighlyKnown, MaybeKnown"),
+    ("D_Free", {"shares": {"Unknown": 60}}, "sum to 100"),
+    ("D_Free", {"shares": {"Unknown": 150, "MaybeKnown": -50}}, "none below 0"),
+    ("D_Free", {"shares": {"Unknown": float("nan")}}, "sum to 100"),
+])
+def test_a_variant_asked_for_wrongly_is_refused(name: str, options: dict, message: str) -> None:
+    with pytest.raises(CourseError, match=message):
+        variant(name, **options)

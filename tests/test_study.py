@@ -17,12 +17,13 @@ from course_lib import study
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.finetune import TuneConfig
+from course_lib.mixing import VARIANTS
 from course_lib.models import Loaded
 from course_lib.scoring import Scores
 from course_lib.slick import CATEGORIES, label
 from course_lib.study import SETTINGS, Settings, Study, open_study
 
-SMALL = Settings(TuneConfig(epochs=1), size=24, percents=(0, 50, 100), seeds=(0, 1),
+SMALL = Settings(TuneConfig(epochs=1), size=24, rule="known", percents=(0, 50, 100), seeds=(0, 1),
                  per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
 
 FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
@@ -215,8 +216,44 @@ def test_d_known_leaves_the_known_rows_of_d(small: Study) -> None:
 
 @pytest.mark.parametrize("ask", ["mix", "spec"])
 def test_a_variant_that_does_not_exist_is_refused(small: Study, ask: str) -> None:
-    with pytest.raises(CourseError, match="variant 'D_known': use 'D' or 'D_Known'"):
+    with pytest.raises(CourseError, match="variant 'D_known': use one of D, D_Known, "):
         getattr(small, ask)(50, variant="D_known")
+
+
+def test_a_mix_of_unknown_needs_its_share(small: Study) -> None:
+    with pytest.raises(CourseError, match="variant 'D_IDK' needs unknown_percent"):
+        small.spec(variant="D_IDK")
+
+
+def test_a_single_category_follows_the_papers_rule(small: Study) -> None:
+    spec = small.spec(variant="D_MaybeKnown")
+    assert (spec.rule, spec.unknown_percent) == ("category", 0) and small.spec(50).rule == "known"
+    assert {row.category for row in small.mix_of(spec).rows} == {"MaybeKnown"}
+    assert small.spec(variant="D_Unknown").unknown_percent == 100
+
+
+def test_shares_of_a_free_mix_are_part_of_its_run(small: Study) -> None:
+    half, other = ({"MaybeKnown": share, "Unknown": 100 - share} for share in (50, 75))
+    specs = [small.spec(variant="D_Free", shares=shares) for shares in (half, other)]
+    assert specs[0].name != specs[1].name and [spec.unknown_percent for spec in specs] == [50, 25]
+    assert {row.category for row in small.mix_of(specs[0]).rows} == {"MaybeKnown", "Unknown"}
+
+
+def test_another_rate_makes_another_run(small: Study) -> None:
+    assert small.spec(50, lr=1e-4).tune.lr == 1e-4 and small.spec(50, lr=1e-4).name != small.spec(50).name
+
+
+def test_the_full_plan_has_every_variant_and_rate(small: Study) -> None:
+    plan = small.full_plan(seeds=[0])
+    assert {spec.variant for spec in plan} == set(VARIANTS) - {"D_Free"}
+    assert sorted({spec.tune.lr for spec in plan}) == [SMALL.tune.lr, 2 * SMALL.tune.lr]
+    assert len({spec.name for spec in plan}) == len(plan), "no run twice"
+
+
+def test_categories_are_those_of_the_questions_in_their_order(small: Study) -> None:
+    labelled = small.labels()
+    assert small.categories()["ood"] == labelled.query("split == 'ood'")["category"].tolist()
+    assert len(small.categories()["test"]) == len(small.facts.test)
 
 
 def test_a_spec_holds_everything_that_decides_the_run(small: Study) -> None:
@@ -230,7 +267,7 @@ def test_other_labels_make_other_runs(small: Study) -> None:
     before = small.spec(50).name
     path = small.folder / "labels" / "pocket.csv"
     path.write_text(path.read_text().replace(",Unknown", ",WeaklyKnown", 1))
-    assert small.spec(50).name != before
+    assert replace(small).spec(50).name != before
 
 
 def test_the_plan_has_five_mixes_and_three_without_unknown_for_each_seed(measured: list[int], tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""Rows of different lengths in one pass without padding, each attending to itself alone.
+
+Rows a, b, c stand one after another, positions restarting at 0 in each:
+
+    tokens     a1 a2 a3 b1 b2 c1 c2 c3 c4
+    positions   0  1  2  0  1  0  1  2  3
+
+Everything in a decoder but attention works token by token, so only attention needs to know of rows: it takes queries,
+keys and values out to (rows, longest, ...), where the causal mask hides the padding on the right, and puts the result
+back. N packs of rows, one a line of the batch, go together; a shorter line is filled up at its end.
+
+Not every attention can be replaced so (sliding windows, biases by position): :func:`can_pack` compares with a plain
+pass, and rows are padded instead where the two differ.
+
+Shapes: N lines, T tokens a line, R rows, L tokens of the longest row.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from course_lib.batches import out_of_memory
+from course_lib.trim import output_layer_at
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["Target", "can_pack", "target_logits"]
+
+ATTENTION = "packed_rows"
+_places: contextvars.ContextVar[_Places] = contextvars.ContextVar("places of packed rows")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row of tokens, of which those from ``start`` on are to be predicted from all before them."""
+
+    tokens: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """``out`` (R, L) says which of the N T tokens stands where in which row, ``back`` (N, T) the reverse."""
+
+    out: torch.Tensor
+    back: torch.Tensor
+
+
+def target_logits(model: PreTrainedModel, lines: Sequence[Sequence[Target]], *, packed: bool, filler: int = 0,
+                  ) -> torch.Tensor:
+    """Logits (M, V), float32, of all tokens to be predicted, line by line and row by row.
+
+    Every line of ``lines`` holds the rows of one adapter; see :mod:`course_lib.stacked`. The output layer runs at
+    these positions alone.
+    """
+    import torch
+
+    inputs, where, places = (_pack if packed else _pad)(lines, filler)
+    device = model.device
+    index = torch.tensor(where, device=device)
+    inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+    with _attending_in_rows(model, places), output_layer_at(model, index) as done:
+        logits = model(**inputs, use_cache=False).logits
+    return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
+
+
+def can_pack(model: PreTrainedModel, rows: Sequence[Target]) -> bool:
+    """Whether packing the shortest and the longest of these rows gives the logits of a plain pass."""
+    import torch
+
+    ordered = sorted(rows, key=lambda row: len(row.tokens))
+    few = [[ordered[0], ordered[-1], ordered[0]]]
+    with torch.no_grad():
+        wanted = target_logits(model, few, packed=False)
+        try:
+            found = target_logits(model, few, packed=True)
+        except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError,
+                ValueError) as error:
+            if out_of_memory(error):
+                raise
+            return False
+    rounding = 1e-3 if model.dtype == torch.float32 else 0.1
+    return torch.allclose(found, wanted, rtol=0, atol=rounding * float(wanted.abs().max().clamp(min=1)))
+
+
+def _pack(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torch.Tensor], list[int], _Places]:
+    import torch
+
+    width = max(sum(len(row.tokens) for row in line) for line in lines)
+    longest = max(len(row.tokens) for line in lines for row in line)
+    ids, positions = torch.full((len(lines), width), filler), torch.zeros(len(lines), width, dtype=torch.long)
+    back, out, where = torch.zeros(len(lines), width, dtype=torch.long), [], []
+    for n, line in enumerate(lines):
+        at = 0
+        for row in line:
+            span = slice(at, at + len(row.tokens))
+            ids[n, span], positions[n, span] = torch.tensor(row.tokens), torch.arange(len(row.tokens))
+            back[n, span] = len(out) * longest + positions[n, span]
+            first = n * width + at
+            out.append([*range(first, first + len(row.tokens)), *[first] * (longest - len(row.tokens))])
+            where += range(first + row.start - 1, first + len(row.tokens) - 1)
+            at = span.stop
+    return {"input_ids": ids, "position_ids": positions}, where, _Places(torch.tensor(out), back)
+
+
+def _pad(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torch.Tensor], list[int], None]:
+    import torch
+
+    most, longest = max(map(len, lines)), max(len(row.tokens) for line in lines for row in line)
+    ids, where = torch.full((len(lines) * most, longest), filler), []
+    for n, line in enumerate(lines):
+        for number, row in enumerate(line, n * most):
+            ids[number, :len(row.tokens)] = torch.tensor(row.tokens)
+            where += range(number * longest + row.start - 1, number * longest + len(row.tokens) - 1)
+    return {"input_ids": ids}, where, None
+
+
+@contextmanager
+def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterator[None]:
+    """Let attention work in the rows of ``places``; the model's own where there are none."""
+    if places is None:
+        yield
+        return
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attend)
+    configs = {id(module.config): module.config for module in model.modules()
+               if hasattr(getattr(module, "config", None), "_attn_implementation")}
+    before = {key: config._attn_implementation for key, config in configs.items()}
+    token = _places.set(_Places(places.out.to(model.device), places.back.to(model.device)))
+    try:
+        for config in configs.values():
+            config._attn_implementation = ATTENTION
+        yield
+    finally:
+        for key, config in configs.items():
+            config._attn_implementation = before[key]
+        _places.reset(token)
+
+
+def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: Any, *,
+            scaling: float | None = None, sliding_window: int | None = None,
+            **_: Any) -> tuple[torch.Tensor, None]:
+    """Causal attention of (N, heads, T, D) within each row; returns (N, T, heads, D)."""
+    import torch
+
+    places = _places.get()
+    rows, longest = places.out.shape
+    if sliding_window is not None and sliding_window < longest:
+        raise NotImplementedError("a sliding window that hides a part of a row")
+    lines, heads, width, size = query.shape
+
+    def take_out(states: torch.Tensor) -> torch.Tensor:
+        flat = states.transpose(1, 2).reshape(lines * width, -1)
+        return flat.index_select(0, places.out.flatten()).view(rows, longest, -1, size).transpose(1, 2)
+
+    out = torch.nn.functional.scaled_dot_product_attention(
+        take_out(query), take_out(key), take_out(value), is_causal=True, scale=scaling,
+        enable_gqa=key.shape[1] != heads)
+    flat = out.transpose(1, 2).reshape(rows * longest, heads * size)
+    return flat.index_select(0, places.back.flatten()).view(lines, width, heads, size), None

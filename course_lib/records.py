@@ -1,0 +1,140 @@
+"""What is known of a run: its settings, a record an epoch, and all that its next epoch depends on.
+
+An epoch's record holds accuracies in percent: exact match of the greedy answer over a group of questions. Beside them
+stand the answers of single questions, right or wrong, packed a bit each, so that later questions to an old run (which
+answers were lost? does a difference hold over random parts of the test set?) need no model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course_lib.files import CourseError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+__all__ = ["EpochRecord", "History", "Snapshot", "TuneConfig", "pack_bits", "unpack_bits"]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneConfig:
+    """One fine-tuning run; ``lr`` is constant after ``warmup`` epochs, ``batch`` is in rows.
+
+    Raises:
+        CourseError: a value that cannot work, named with its range.
+    """
+
+    epochs: int = 12
+    lr: float = 7e-4
+    warmup: float = 3
+    rank: int = 16
+    alpha: int = 32
+    batch: int = 32
+    clip: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "rank", "alpha", "batch", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be above 0")
+        for name in ("epochs", "rank", "batch"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be a whole number")
+        if not 0 <= self.warmup < math.inf:
+            raise CourseError(f"TuneConfig.warmup = {self.warmup}: it must be 0 or above")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One epoch: mean training loss (nats a token) and accuracies in percent; None where there are no rows.
+
+    Epoch 0 is the model before fine-tuning; it has no loss. ``seconds`` are those of training and evaluation together.
+    ``answered`` is the share of test questions that were not answered "I don't know", where the mix teaches that.
+    ``by_category`` has a percentage for each split and category of before, such as "test_HighlyKnown"; ``right`` has
+    single questions, see :func:`pack_bits`, for "test" and "ood", and "answered" beside the share of that name.
+    """
+
+    epoch: int
+    loss: float | None
+    dev: float | None
+    test: float | None
+    ood: float | None
+    known_fitted: float | None
+    unknown_fitted: float | None
+    seconds: float
+    evaluation_seconds: float = 0.0
+    answered: float | None = None
+    by_category: dict[str, float] = field(default_factory=dict)
+    right: dict[str, str] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, Any]:
+        """The numbers as one row: ``by_category`` spread over columns of its own, ``right`` left out."""
+        values = asdict(self)
+        del values["right"]
+        return values | values.pop("by_category")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All epochs of one run, epoch 0 first."""
+
+    records: tuple[EpochRecord, ...]
+
+    @property
+    def early_stop(self) -> EpochRecord:
+        """The first epoch with the best dev accuracy; the untuned model does not count.
+
+        Raises:
+            CourseError: there were no dev questions.
+        """
+        if self.records[-1].dev is None:
+            raise CourseError("no dev questions were asked, so no epoch is the best; give facts with a dev split")
+        return max(self.records[1:], key=lambda record: record.dev)
+
+    @property
+    def convergence(self) -> EpochRecord:
+        """The last epoch."""
+        return self.records[-1]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an epoch; columns are those of :meth:`EpochRecord.flat`."""
+        import pandas as pd
+
+        return pd.DataFrame([record.flat() for record in self.records])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run after its epoch ``records[-1].epoch``: whoever goes on from here gives the run that was never stopped.
+
+    ``tensors`` lie on the CPU: "weight.", "exp_avg." or "exp_avg_sq." (AdamW's moments) before the name of an adapter
+    weight in PEFT's files. ``state`` is JSON: the number of steps, and the loss scaler's state.
+    """
+
+    records: tuple[EpochRecord, ...]
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+def pack_bits(right: np.ndarray) -> str:
+    """Bools (n,) as "n:hex", four to a hex digit, the first one highest; padded with zeros to whole bytes."""
+    return f"{len(right)}:{np.packbits(np.asarray(right, bool)).tobytes().hex()}"
+
+
+def unpack_bits(text: str) -> np.ndarray:
+    """The bools (n,) that :func:`pack_bits` packed.
+
+    Raises:
+        DataError: the text is not of that form.
+    """
+    try:
+        count, digits = text.split(":")
+        return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=int(count)).astype(bool)
+    except ValueError:
+        raise DataError(f"{text[:20]!r}: not a row of packed answers; delete this run's folder, run again") from None
