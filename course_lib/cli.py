@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import util
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +89,39 @@ def run(
         os.environ["COURSE_QUICK"] = "1"
         build = build or notebooks.build_folder() / "quick"
     run_course(names, preset=preset, build_dir=build)
+
+
+@app.command()
+def sweep(
+    plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; without one, the runs of the curve.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The model and data; else the plan's, else pocket.")] = None,
+    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    how: Annotated[str | None, typer.Option(help="one-by-one, processes, together (one pass) or ray.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes, or CPUs of a local Ray cluster.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Runs in one pass, for together; 8 unless told.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Run over Ray: auto, local or an address.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="CPUs of each run on Ray; 1 unless told.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs of each run on Ray, also a part of one.")] = None,
+    mirror: Annotated[Path | None, typer.Option(help="A folder for a second copy of finished epochs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
+) -> None:
+    """Fine-tune a whole plan; stop it anywhere, the same command goes on."""
+    from course_lib.notebooks import build_folder
+    from course_lib.plans import read_plan
+    from course_lib.study import open_study
+    from course_lib.sweep import prepare
+
+    wanted = read_plan(plan) if plan else None
+    if wanted and preset:
+        wanted = replace(wanted, preset=None)  # what stands on the command line goes before the plan
+    name = preset or (wanted and wanted.preset) or os.environ.get("COURSE_PRESET") or "pocket"
+    study = open_study(name, folder=build_folder(folder=build))
+    ready = prepare(study, wanted, how=how, workers=workers, at_once=at_once, ray=ray, cpus=cpus, gpus=gpus,
+                    mirror=mirror)
+    typer.echo(ready.cost())
+    if not dry_run:
+        ready.run()
+        typer.echo(f"{len(ready.specs)} runs are completed in {ready.study.folder / 'runs' / ready.study.name}")
 
 
 @app.command("build")

@@ -87,8 +87,7 @@ def measure_pocket(folder: str | Path, *, progress: bool = True) -> dict[str, An
 
 
 def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:
-    """The curve with its intervals; then, claim by claim, whether it holds here, what was measured, what was published.
-    """
+    """The curve with its intervals; then, claim by claim, the verdict, what was measured, what was published."""
     lines = ["Test accuracy in percent, mean [95 % interval over seeds]:"]
     for row in summary["curve"]:
         if row["measure"] == "test" and row["variant"] == "D":
@@ -96,8 +95,7 @@ def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:
             lines.append(f"  {row['unknown_percent']:3g} % Unknown, {row['stop']:11} {row['mean']:.1f}{band}")
     lines.append(f"How the curve compares with the paper (preset {summary['preset']}):")
     for claim in summary["claims"]:
-        verdict = "holds" if claim["holds"] else "DOES NOT HOLD"
-        lines += [f"  {verdict}: {claim['claim']}", f"      here: {claim['measured']}",
+        lines += [f"  {claim['verdict']}: {claim['claim']}", f"      here: {claim['measured']}",
                   f"      paper: {claim['published']}"]
     return lines
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["EpochRecord", "History", "Job", "Progress", "TuneConfig", "Tuned", "TunedTogether", "add_lora",
            "evaluate", "remove_lora", "tune", "tune_together"]
 
+DEFAULT = TuneConfig()
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -121,7 +123,7 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups:
 
 
 def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, facts: FactSet,
-         config: TuneConfig = TuneConfig(), *, categories: Mapping[str, Sequence[str]] | None = None,
+         config: TuneConfig = DEFAULT, *, categories: Mapping[str, Sequence[str]] | None = None,
          progress: bool = True, resume: Snapshot | None = None,
          on_epoch: Callable[[Progress], None] | None = None) -> Tuned:
     """Fine-tune a 4-bit base on ``data`` and watch it on dev, test and ood of ``facts``.

@@ -221,9 +221,8 @@ def _counts(shares: Mapping[str, float], sizes: Mapping[str, int]) -> Iterator[d
         for name, percent in shares.items():
             share += percent
             # rounded down after adding another fraction in each relation, so that the whole has the share asked for
-            until = min(size, math.floor(size * share / 100 + (number + 0.5) / len(sizes)))
+            until = math.floor(size * share / 100 + (number + 0.5) / len(sizes))
             counts[name], before = until - before, until
-        counts[name] += size - before  # shares that sum to a hair less than 100
         yield counts
 
 

@@ -18,6 +18,7 @@ Shapes: N lines, T tokens a line, R rows, L tokens of the longest row.
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "can_pack", "target_logits"]
 
 ATTENTION = "packed_rows"
+_found: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 _places: contextvars.ContextVar[_Places] = contextvars.ContextVar("places of packed rows")
 
 
@@ -130,8 +132,7 @@ def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterat
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, _attend)
-    configs = {id(module.config): module.config for module in model.modules()
-               if hasattr(getattr(module, "config", None), "_attn_implementation")}
+    configs = _configs(model)
     before = {key: config._attn_implementation for key, config in configs.items()}
     token = _places.set(_Places(places.out.to(model.device), places.back.to(model.device)))
     try:
@@ -142,6 +143,14 @@ def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterat
         for key, config in configs.items():
             config._attn_implementation = before[key]
         _places.reset(token)
+
+
+def _configs(model: PreTrainedModel) -> dict[int, Any]:
+    """Those that say how the model attends; found once, since a model with many adapters has thousands of modules."""
+    if model not in _found:
+        _found[model] = {id(module.config): module.config for module in model.modules()
+                         if hasattr(getattr(module, "config", None), "_attn_implementation")}
+    return _found[model]
 
 
 def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: Any, *,

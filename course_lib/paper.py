@@ -28,15 +28,20 @@ __all__ = [
     "CATEGORIES",
     "DEV_QUESTIONS",
     "D_SIZE",
+    "EARLY_AGAINST_LATE",
     "EXACT_MATCH_AUDIT",
     "FINE_TUNING",
     "IDK",
+    "LARGEST_DROP",
     "LINEAR_MODEL",
+    "MOST_OF_UNKNOWN",
     "NATURAL_MIX",
     "OOD_COUNTS",
     "OOD_TOTAL",
+    "OTHER_LEARNING_RATES",
     "SINGLE_CATEGORY",
     "SLICK",
+    "SLICK_UNKNOWN",
     "SMALLEST_CATEGORY",
     "TEST_COUNTS",
     "TEST_TOTAL",
@@ -46,6 +51,7 @@ __all__ = [
     "Accuracies",
     "Accuracy",
     "Answered",
+    "CalledUnknown",
     "CategoryCounts",
     "FineTuning",
     "LinearModel",
@@ -217,6 +223,11 @@ SINGLE_CATEGORY: Mapping[str, Mapping[str, Accuracies]] = MappingProxyType(
     }
 )
 
+# App. J: is CONVERGENCE worse than EARLY_STOP on the whole test set (paired t-test)? Only D_MaybeKnown is not.
+EARLY_AGAINST_LATE: Mapping[str, str] = MappingProxyType(
+    {"HighlyKnown": "**", "MaybeKnown": "", "WeaklyKnown": "**", "Unknown": "**", "Natural": "**"}
+)
+
 # Test accuracy (percent) by the share of D that is Unknown (percent): the points of Fig. 3a that the text prints.
 # 50: the D row of Table 3. 100: D_Unknown of Table 2, the same draw (our inference). Fig. 3a's other points are images.
 UNKNOWN_MIX: Mapping[int, Mapping[str, float]] = MappingProxyType(
@@ -237,6 +248,28 @@ class Answered:
         """Percent of *all* questions answered right; the table does not print it (36.3 and 34.4 for D_IDK)."""
         return self.accuracy * self.answered / 100
 
+
+# Section 4.1 and App. H: the largest loss from EARLY_STOP to CONVERGENCE over all shares of Unknown, points, "up to".
+LARGEST_DROP: Mapping[str, float] = MappingProxyType({"test": 14, "ood": 6})
+
+# Table 2: no training set made the model answer more of the Unknown test questions than this, percent.
+MOST_OF_UNKNOWN = max(row.unknown.percent for stops in SINGLE_CATEGORY.values() for row in stops.values())
+
+# App. E and Fig. 6: the other learning rates tried, "with the same conclusions".
+OTHER_LEARNING_RATES = (1e-4, 1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class CalledUnknown:
+    """A point of Fig. 5: the share of the test set called Unknown, and how much of it is right after D_Natural."""
+
+    called: float
+    accuracy: Mapping[str, float]  # by stop; the figure does not say which one it shows
+
+
+# Fig. 5, SliCK's point: not printed, worked out from Tables 5 and 2 (3462 of 10481 questions; column Unknown).
+SLICK_UNKNOWN = CalledUnknown(100 * TEST_TOTAL.unknown / TEST_TOTAL.total, MappingProxyType(
+    {stop: row.unknown.percent for stop, row in SINGLE_CATEGORY["Natural"].items()}))
 
 # Table 3, section 7 (Table 8 of v1 and v2): 50 % Unknown; D_IDK relabels the Unknown half "I don't know".
 IDK: Mapping[str, Mapping[str, Answered]] = MappingProxyType(

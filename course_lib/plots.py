@@ -7,23 +7,27 @@ under the figure, for readers who cannot see it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from course_lib.analysis import RUN, over_seeds, stops
 from course_lib.files import CourseError
+from course_lib.harm import reading_groups
+from course_lib.stopping import STOPS, at_epochs, over_seeds, run_columns, single_rate, stops
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+# reading_groups is that of course_lib.harm, which belongs to the use of readings_bars
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "new_axes", "reading_groups", "readings_bars", "run_curve"]
+           "new_axes", "one_run", "reading_groups", "readings_bars", "run_curve"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
            "EARLY_STOP": "#0072B2", "CONVERGENCE": "#D55E00"}
 MARKERS = {"EARLY_STOP": "o", "CONVERGENCE": "s"}
-LINES = {"D": "-", "D_Known": ":"}
+LINES = {"D": "-", "D_Known": ":"}  # any other variant is dashed
+BETWEEN = "v^<>PX*d"  # markers of fixed numbers of epochs
 
 
 def new_axes(ax: Axes | None = None) -> Axes:
@@ -37,8 +41,13 @@ def new_axes(ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _one_run(epochs: pd.DataFrame) -> None:
-    runs = epochs.loc[epochs["epoch"] > 0, RUN].drop_duplicates()
+def one_run(epochs: pd.DataFrame) -> None:
+    """Refuse a table that is not about a single run.
+
+    Raises:
+        CourseError: the epochs of several runs, or of none.
+    """
+    runs = epochs.loc[epochs["epoch"] > 0, run_columns(epochs)].drop_duplicates()
     if len(runs) != 1:
         raise CourseError(f"epochs of {len(runs)} runs: choose one, for example "
                           f"epochs.query(\"variant == 'D' and unknown_percent == 50 and seed == 0\")")
@@ -50,7 +59,7 @@ def run_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Raises:
         CourseError: the epochs of several runs, or of none.
     """
-    _one_run(epochs)
+    one_run(epochs)
     ax = new_axes(ax)
     for column, name, colour, style in (("known_fitted", "Known rows fitted", "known", "o-"),
                                         ("unknown_fitted", "Unknown rows fitted", "unknown", "s--"),
@@ -64,28 +73,57 @@ def run_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: tuple[str, ...] = ("D",),
-                        published: bool = False, ax: Axes | None = None) -> Axes:
+def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+                        at: Sequence[int] = (), published: bool = False, ax: Axes | None = None) -> Axes:
     """Accuracy against % Unknown at EARLY_STOP and CONVERGENCE (paper, Fig. 3); bars are 95 % intervals over seeds.
 
-    ``published`` adds the points that the paper prints (PaLM 2, its own scale).
+    ``at`` adds a line for each of these numbers of epochs (Fig. 3a). ``published`` adds the points that the paper
+    prints (PaLM 2, its own scale).
+
+    Raises:
+        CourseError: several learning rates, an epoch that no run has, or published points for another measure than
+            "test", of which the paper prints none.
     """
+    if published and measure != "test":
+        raise CourseError(f"published points of {measure}: the paper prints them for test only; leave published out")
     ax = new_axes(ax)
-    table = over_seeds(stops(epochs), measure)
+    table = _curve_table(epochs, measure, at)
     for variant in variants:
-        for stop in ("EARLY_STOP", "CONVERGENCE"):
+        for stop in (*STOPS, *_fixed(at)):
             line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
             aside = 1.2 if variant == "D_Known" else 0  # so that its bars do not lie on those of D
-            ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES[variant],
-                        marker=MARKERS[stop], color=COLOURS[stop], capsize=3, label=f"{stop}, {variant}",
-                        fillstyle="full" if variant == "D" else "none")
+            ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES.get(variant, "--"),
+                        capsize=3, label=f"{stop}, {variant}", fillstyle="full" if variant == "D" else "none",
+                        **_look(stop, at))
     if published:
         _published_points(ax)
     top = ax.get_ylim()[1]
     ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{measure} accuracy (%)", ylim=(0, top * 1.05))
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", title=f"{epochs['seed'].nunique()} seed(s)", title_fontsize="small")
     return ax
+
+
+def _fixed(at: Sequence[int]) -> list[str]:
+    return [f"epoch {number:g}" for number in sorted(at)]
+
+
+def _curve_table(epochs: pd.DataFrame, measure: str, at: Sequence[int]) -> pd.DataFrame:
+    """Means over seeds at both stops and at fixed epochs."""
+    import pandas as pd
+
+    single_rate(epochs)
+    stopped = [stops(epochs)] + ([at_epochs(epochs, at)] if at else [])
+    return over_seeds(pd.concat(stopped, ignore_index=True), measure)
+
+
+def _look(stop: str, at: Sequence[int]) -> dict[str, object]:
+    """Colour and marker of a line; fixed epochs go from light to dark grey."""
+    if stop in MARKERS:
+        return {"color": COLOURS[stop], "marker": MARKERS[stop]}
+    place = _fixed(at).index(stop)
+    return {"color": str(0.75 - 0.5 * place / max(1, len(at) - 1)), "marker": BETWEEN[place % len(BETWEEN)],
+            "linewidth": 1}
 
 
 def _published_points(ax: Axes) -> None:
@@ -115,14 +153,6 @@ def category_bars(shares: dict[str, dict[str, float]], *, ax: Axes | None = None
     return ax
 
 
-def reading_groups(readings: pd.Series) -> pd.Series:
-    """Numbers of readings sorted into never, 1-8, 9-32, 33-128, and 129 or more."""
-    import pandas as pd
-
-    names = ["never", "1-8", "9-32", "33-128", "129 or more"]
-    return pd.cut(readings, [-1, 0, 8, 32, 128, float("inf")], labels=names)
-
-
 def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
     groups = labelled.groupby(reading_groups(labelled["readings"]), observed=True)["category"]
@@ -135,7 +165,7 @@ def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def describe_run(epochs: pd.DataFrame) -> str:
     """A sentence for :func:`run_curve`."""
-    _one_run(epochs)
+    one_run(epochs)
     first, last = (stops(epochs).set_index("stop").loc[name] for name in ("EARLY_STOP", "CONVERGENCE"))
     fitted = " and ".join(f"{first[f'{kind}_fitted']:.0f} % of {kind.capitalize()}" for kind in ("known", "unknown")
                           if first[f"{kind}_fitted"] == first[f"{kind}_fitted"])
@@ -144,16 +174,24 @@ def describe_run(epochs: pd.DataFrame) -> str:
             f"{last['test']:.1f} %.")
 
 
-def describe_curve(epochs: pd.DataFrame, *, measure: str = "test") -> str:
-    """A sentence for :func:`hallucination_curve`."""
-    table = over_seeds(stops(epochs), measure).set_index(["variant", "stop", "unknown_percent"]).sort_index()
-    parts = []
-    for stop in ("EARLY_STOP", "CONVERGENCE"):
-        line = table.loc["D", stop]["mean"]
-        parts.append(f"at {stop} " + ", ".join(f"{value:.1f}" for value in line))
-    percents = ", ".join(f"{percent:g}" for percent in line.index)
-    seeds = int(table["n"].max())
-    return f"Mean {measure} accuracy over {seeds} seed(s) at {percents} % Unknown: {'; '.join(parts)} %."
+def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+                   at: Sequence[int] = ()) -> str:
+    """A sentence for :func:`hallucination_curve`.
+
+    Raises:
+        CourseError: several learning rates, or a variant that has not run.
+    """
+    table, parts = _curve_table(epochs, measure, at), []
+    for variant in variants:
+        own = table[table["variant"] == variant]
+        if own.empty:
+            raise CourseError(f"no run of {variant}; there are {', '.join(sorted(set(table['variant'])))}")
+        told = [f"at {stop} " + ", ".join(f"{value:.1f}" for value in own[own["stop"] == stop].sort_values(
+            "unknown_percent")["mean"]) for stop in (*STOPS, *_fixed(at))]
+        percents = ", ".join(f"{percent:g}" for percent in sorted(own["unknown_percent"].unique()))
+        name = "" if tuple(variants) == ("D",) else f"{variant} "
+        parts.append(f"{name}at {percents} % Unknown: {'; '.join(told)} %")
+    return f"Mean {measure} accuracy over {int(table['n'].max())} seed(s) {'. '.join(parts)}."
 
 
 def describe_shares(shares: dict[str, float]) -> str:

@@ -178,9 +178,9 @@ def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
 def read_runs(root: str | Path | zipfile.Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
     """All epochs of these completed runs, in a folder or a zip file: one row an epoch.
 
-    Columns: preset, variant, unknown_percent, seed, lr, and those of :class:`course_lib.records.EpochRecord`, where
-    ``by_category`` gives one for each of train, test, ood and each category, such as "test_HighlyKnown"; a number that
-    a run does not have is missing.
+    Columns: preset, variant, unknown_percent, seed, lr, shares (of a free mix, as text), and those of
+    :class:`course_lib.records.EpochRecord`, where ``by_category`` gives one for each of train, test, ood and each
+    category, such as "test_HighlyKnown"; a number that a run does not have is missing.
 
     Raises:
         DataError: there are no runs, or one is not completed; the message names it.
@@ -198,7 +198,8 @@ def read_runs(root: str | Path | zipfile.Path, specs: Iterable[RunSpec]) -> pd.D
         if [record.epoch for record in records] != list(range(spec.tune.epochs + 1)):
             raise DataError(f"{folder}: not one record for each of epochs 0 to {spec.tune.epochs}; delete this folder "
                             f"and run the sweep again")
-        about = {name: getattr(spec, name) for name in ABOUT} | {"lr": spec.tune.lr}
+        about = {name: getattr(spec, name) for name in ABOUT} | {
+            "lr": spec.tune.lr, "shares": ", ".join(f"{name} {share:g}" for name, share in spec.shares)}
         rows += [about | record.flat() for record in records]
     frame = pd.DataFrame(rows)
     numbers = [*NUMBERS, *(f"{split}_{category}" for split in ("train", "test", "ood") for category in CATEGORIES)]

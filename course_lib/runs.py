@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import inspect
 import json
 import platform
 import shutil
@@ -226,7 +227,9 @@ def _lock(folder: Path) -> BaseFileLock:
     """Take the run's lock; the system takes it back when the process ends, however that happens."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft lock would stay after a kill
+    # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 must be told
+    known = inspect.signature(FileLock.__init__).parameters
+    lock = FileLock(folder / ".lock", **({"fallback_to_soft": False} if "fallback_to_soft" in known else {}))
     try:
         lock.acquire(timeout=0)
     except Timeout:

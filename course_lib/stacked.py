@@ -7,9 +7,10 @@ Line n of the batch belongs to adapter n:
 W x is one matrix product for all lines; the adapters are stacked, A (N, r, in) and B (N, out, r), and applied with two
 batched products. No row of another adapter enters the gradient of A_n and B_n. One adapter alone goes the same way.
 
-Each adapter stays an ordinary PEFT adapter: its weights are views into the stacks, so what an optimizer does to them
-is done to the stacks, and PEFT saves, loads and merges them as ever. PEFT itself trains one adapter at a time, and
-applies several in a loop (PLoRA, arXiv 2508.02932, measures what the loop costs).
+All weights of one adapter lie next to each other, a row of one matrix (N, P), so that its gradient is clipped and its
+optimizer steps in one go. Each adapter stays an ordinary PEFT adapter: its weights are views into its row, so what an
+optimizer does to the row is done to them, and PEFT saves, loads and merges them as ever. PEFT itself trains one adapter
+at a time, and applies several in a loop (PLoRA, arXiv 2508.02932, measures what the loop costs).
 
 The frozen weights are restored from 4 bits once and kept, where they fit: the same numbers, without the work a step.
 """
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["Stacks"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Layer:
-    """One adapted layer: the stacks A (N, r, in) and B (N, out, r), and W (out, in) where it is kept."""
+    """One adapted layer: the stacks A (N, r, in) and B (N, out, r), and W (out, in) where it is kept.
+
+    ``leaves``: those of A and B that the pass under way goes through.
+    """
 
     key: str
     module: torch.nn.Module
@@ -41,44 +45,52 @@ class _Layer:
     up: torch.Tensor
     scaling: float
     weight: torch.Tensor | None
+    leaves: tuple[torch.Tensor, ...] = ()
 
 
 class Stacks:
-    """The adapters ``names`` of a PEFT model, stacked; all of one rank and scale."""
+    """The adapters ``names`` of a PEFT model, stacked; all of one rank and scale. ``weights``: (N, P)."""
 
     def __init__(self, model: PeftModel, names: Sequence[str]) -> None:
+        import torch
         from peft.tuners.lora import LoraLayer
 
         self.names = list(names)
         found = {key: layer for key, layer in model.named_modules() if isinstance(layer, LoraLayer)}
         keep = dense_fits(model, found.values())
-        self.layers = [self._stack(key, layer, keep) for key, layer in found.items()]
+        self.weights = torch.stack([torch.cat([parts[name].weight.data.flatten() for layer in found.values()
+                                               for parts in _pair(layer)]) for name in self.names])
+        self.layers, end = [], 0
+        for key, layer in found.items():
+            shapes = [parts[self.names[0]].weight.shape for parts in _pair(layer)]
+            stacks = []
+            for shape in shapes:
+                start, end = end, end + shape.numel()
+                stacks.append(self.weights[:, start:end].unflatten(1, shape))
+            self.layers.append(self._layer(key, layer, stacks, keep))
 
-    def _stack(self, key: str, layer: torch.nn.Module, keep: bool) -> _Layer:
-        import torch
-
-        pair = []
-        for parts in (layer.lora_A, layer.lora_B):
-            leaf = torch.stack([parts[name].weight.data for name in self.names]).requires_grad_(True)
-            for name, own in zip(self.names, leaf.data, strict=True):
+    def _layer(self, key: str, layer: torch.nn.Module, stacks: Sequence[torch.Tensor], keep: bool) -> _Layer:
+        for parts, stack in zip(_pair(layer), stacks, strict=True):
+            for name, own in zip(self.names, stack, strict=True):
                 parts[name].weight.data = own
-            pair.append(leaf)
         weight = dequantised(layer.base_layer) if keep and is_four_bit(layer.base_layer) else None
-        return _Layer(key, layer, *pair, layer.scaling[self.names[0]], weight)
+        return _Layer(key, layer, *stacks, layer.scaling[self.names[0]], weight)
 
     def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
-        """The weights of one adapter, by their names in PEFT's files."""
+        """The weights of one adapter, by their names in PEFT's files, in the order of its row of ``weights``."""
         return {f"{layer.key}.lora_{part}.weight": parts[name].weight for layer in self.layers
-                for part, parts in (("A", layer.module.lora_A), ("B", layer.module.lora_B))}
+                for part, parts in zip("AB", _pair(layer.module), strict=True)}
 
     @contextmanager
     def lines(self, active: Sequence[int]) -> Iterator[None]:
-        """Within, line i of a batch goes through the adapter ``names[active[i]]``."""
+        """Within, line i of a batch goes through the adapter ``names[active[i]]``; the numbers rise."""
         before = [vars(layer.module).get("forward") for layer in self.layers]
-        whole = list(active) == list(range(len(self.names)))
+        neighbours = active[-1] - active[0] + 1 == len(active)
+        chosen = slice(active[0], active[-1] + 1) if neighbours else list(active)  # a view where there can be one
         for layer in self.layers:
-            down, up = (layer.down, layer.up) if whole else (layer.down[list(active)], layer.up[list(active)])
-            layer.module.forward = functools.partial(_forward, layer, down, up)
+            # leaves of their own, so that the gradient has no room for adapters that had no line
+            layer.leaves = tuple(stack[chosen].detach().requires_grad_(True) for stack in (layer.down, layer.up))
+            layer.module.forward = functools.partial(_forward, layer, *layer.leaves)
         try:
             yield
         finally:
@@ -87,17 +99,18 @@ class Stacks:
                 if forward is not None:
                     layer.module.forward = forward
 
-    def share_gradients(self, active: Sequence[int]) -> None:
-        """Give each active adapter's weights their part of the stacks' gradient; the others get none."""
-        for layer in self.layers:
-            for parts, leaf in ((layer.module.lora_A, layer.down), (layer.module.lora_B, layer.up)):
-                for number, name in enumerate(self.names):
-                    parts[name].weight.grad = leaf.grad[number] if number in active else None
+    def take_gradients(self) -> torch.Tensor:
+        """The gradients (lines, P) of the last pass, once."""
+        import torch
 
-    def clear_gradients(self) -> None:
-        """Forget the gradients of the last step."""
+        found = torch.cat([leaf.grad.flatten(1) for layer in self.layers for leaf in layer.leaves], dim=1)
         for layer in self.layers:
-            layer.down.grad = layer.up.grad = None
+            layer.leaves = ()
+        return found
+
+
+def _pair(layer: torch.nn.Module) -> tuple[torch.nn.ModuleDict, torch.nn.ModuleDict]:
+    return layer.lora_A, layer.lora_B
 
 
 def _forward(layer: _Layer, down: torch.Tensor, up: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -107,4 +120,6 @@ def _forward(layer: _Layer, down: torch.Tensor, up: torch.Tensor, x: torch.Tenso
     base = layer.module.base_layer
     y = base(x) if layer.weight is None else torch.nn.functional.linear(x, layer.weight, base.bias)
     change = torch.bmm(x.reshape(len(down), -1, x.shape[-1]).to(down.dtype), down.mT)
+    if y.dtype == up.dtype:
+        return torch.baddbmm(y.reshape(len(up), -1, y.shape[-1]), change, up.mT, alpha=layer.scaling).view(y.shape)
     return y + (layer.scaling * torch.bmm(change, up.mT)).view(y.shape).to(y.dtype)

@@ -1,60 +1,156 @@
-"""Many mixes and seeds: run what is not finished yet, and gather the results.
+"""Many training sets, seeds and rates: say what they cost, run what is not finished, and gather the results.
 
-On a CPU the runs are shared out to one process a core, each with one thread: for a small model that is faster than one
-run with all cores. On a GPU they go one after another. A finished run is never repeated; a sweep that was stopped goes
-on with the runs that are missing.
+Four ways to run one plan, with the same results: one run after another; one process a core with one thread each, which
+for a small model on a CPU is faster than one run with all cores; over Ray; and many adapters over one frozen base in
+one pass. A finished run is never repeated, and one that was stopped goes on from its last finished epoch. A run that
+another process is working on is tried again after the others, and waited for at the end.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib import finetune
+from course_lib.cluster import run_on_ray
+from course_lib.costs import Cost, epochs_left, estimate
 from course_lib.files import CourseError
-from course_lib.finetune import EpochRecord, Progress
 from course_lib.hardware import usable_cores
-from course_lib.runs import RunSpec, is_completed, open_run, read_runs
+from course_lib.plans import Plan, Way
+from course_lib.records import EpochRecord
+from course_lib.runs import RunSpec, is_completed, read_runs
 from course_lib.study import Study
+from course_lib.together import run_together
+from course_lib.workers import Here, in_processes, run_one
 
 if TYPE_CHECKING:
     import pandas as pd
-    from course_lib.models import Loaded
 
-__all__ = ["run_one", "sweep"]
+__all__ = ["Sweep", "prepare", "run_one", "sweep"]
 
 WORKER_BYTES = 2**30  # a process with torch and the pocket model; measured peak 0.8 GB
+PAUSE = 2.0  # seconds between two looks at runs of another process
 
 
-def sweep(study: Study, plan: Sequence[RunSpec] | None = None, *, workers: int | None = None,
-          progress: bool = True) -> pd.DataFrame:
+def sweep(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
+          workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
+          gpus: float | None = None, mirror: str | Path | None = None, progress: bool = True) -> pd.DataFrame:
     """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`runs.read_runs`).
 
-    ``workers`` is the number of processes; the default is one a core for the pocket model on a CPU, as far as memory
-    allows, and 1 otherwise. In a script of your own, call this below ``if __name__ == "__main__":``.
+    ``how`` is "one-by-one", "processes", "together" or "ray"; the default is one process a core for the pocket model
+    on a CPU, as far as memory allows, and one after another otherwise. The other options are those of
+    :class:`course_lib.plans.Way`, and go before those of a plan. ``mirror`` is a folder for a second copy of finished
+    epochs. In a script of your own, call this below ``if __name__ == "__main__":``.
 
     Raises:
-        CourseError: a worker was killed, perhaps for lack of memory.
+        CourseError: a mix that cannot be built (all are named before the first run), a worker that was killed, Ray
+            that is missing.
     """
-    from tqdm.auto import tqdm
+    given = {"how": how, "workers": workers, "at_once": at_once, "ray": ray, "cpus": cpus, "gpus": gpus,
+             "mirror": mirror}
+    return prepare(study, plan, progress=progress, **given).run(progress=progress)
 
-    plan = list(study.plan() if plan is None else plan)
-    todo = [spec for spec in plan if not is_completed(spec, study.folder / "runs")]
-    if todo:
-        study.labels(progress=progress)  # measured once here, not once in every process
-        workers = min(len(todo), workers or _default_workers(study))
-        total = sum(spec.tune.epochs + 1 for spec in todo)
-        with tqdm(total=total, desc=f"{len(todo)} runs", unit="epoch", disable=not progress) as bar:
-            if workers == 1:
-                _run_here(study, todo, bar.update)
-            else:
-                _run_in_processes(study, todo, workers, bar.update)
-    return read_runs(study.folder / "runs", plan)
+
+def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progress: bool = True,
+            **way: Any) -> Sweep:
+    """All that :func:`sweep` does before the first run; ``way`` as there.
+
+    Raises:
+        CourseError: a mix cannot be built; all such mixes are in one message.
+    """
+    chosen = plan.way if isinstance(plan, Plan) else Way()
+    changes = {name: value for name, value in way.items() if value is not None}
+    if "mirror" in changes:
+        changes["mirror"] = Path(changes["mirror"])
+    if isinstance(plan, Plan):
+        study = plan.study(study)
+    chosen = _settled(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
+    study.labels(progress=progress)  # measured once here, not once in every process
+    specs = plan.specs(study) if isinstance(plan, Plan) else list(study.plan() if plan is None else plan)
+    todo = tuple(spec for spec in specs if not is_completed(spec, study.folder / "runs"))
+    _refuse_impossible(study, todo)
+    return Sweep(study, tuple(specs), todo, chosen)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is ready to run: all runs of the plan, those ``todo``, and the way to carry them out."""
+
+    study: Study
+    specs: tuple[RunSpec, ...]
+    todo: tuple[RunSpec, ...]
+    way: Way
+
+    def cost(self) -> Cost:
+        """Runs, epochs, minutes and disk; trains for a few seconds where no finished run tells the pace."""
+        parallel = self.way.workers or 1 if self.way.how in ("processes", "ray") else 1
+        return estimate(self.study, self.specs, parallel=parallel)
+
+    def run(self, *, progress: bool = True) -> pd.DataFrame:
+        """Run what is to do; returns the epochs of all runs of the plan."""
+        root = self.study.folder / "runs"
+        if self.todo:
+            left = {spec: epochs_left(spec, root) for spec in self.todo}
+            with _Bar(left, shown=progress) as bar:
+                self._wait_for(self._carry_out(bar), bar)
+        return read_runs(root, self.specs)
+
+    def _carry_out(self, bar: _Bar) -> list[RunSpec]:
+        """Every run once; returns those that another process holds."""
+        way, study = self.way, self.study
+        if way.how == "ray":
+            return run_on_ray(study, self.todo, bar.told, way)
+        if way.how == "together":
+            return run_together(study, self.todo, bar.told, at_once=way.at_once, mirror=way.mirror)
+        if way.how == "processes" and min(way.workers, len(self.todo)) > 1:
+            return in_processes(study, self.todo, bar.told, workers=min(way.workers, len(self.todo)),
+                                mirror=way.mirror)
+        return Here(study, bar.told, mirror=way.mirror).run(self.todo)
+
+    def _wait_for(self, busy: Sequence[RunSpec], bar: _Bar) -> None:
+        """Until the other process has finished these runs; what it leaves unfinished is taken over."""
+        here = Here(self.study, bar.told, mirror=self.way.mirror)
+        while busy:
+            busy = here.run(busy)
+            if busy:
+                bar.waits_for(busy[0])
+                time.sleep(PAUSE)
+
+
+class _Bar:
+    """One bar over the epochs of all runs, with the run that has just moved."""
+
+    def __init__(self, left: dict[RunSpec, int], *, shown: bool) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=sum(left.values()), desc=f"{len(left)} runs", unit="epoch", disable=not shown)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def told(self, spec: RunSpec, record: EpochRecord) -> None:
+        """Another epoch is done."""
+        dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
+        self.bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
+        self.bar.update()
+
+    def waits_for(self, spec: RunSpec) -> None:
+        """Nothing is left but this run of another process."""
+        self.bar.set_postfix_str(f"waiting for another process: {spec.name}")
+
+
+def _settled(study: Study, way: Way, *, ray: bool) -> Way:
+    """The way with its number of workers, and with ``how`` where none is asked for."""
+    how = way.how or ("ray" if ray else None)
+    if how == "ray":
+        return replace(way, how=how)
+    workers = way.workers or (usable_cores() if how == "processes" else _default_workers(study))
+    return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
 
 
 def _default_workers(study: Study) -> int:
@@ -66,72 +162,16 @@ def _default_workers(study: Study) -> int:
     return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
-def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
-            on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
-    """One run, written to the study's folder as it goes; ``loaded`` is a base model to use instead of a fresh one."""
-    base = loaded or study.load()
-    with open_run(spec, study.folder / "runs") as writer:
-        def keep(done: Progress) -> None:
-            writer.epoch(done)
-            if on_epoch:
-                on_epoch(done.record)
-
-        tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune,
-                              categories=study.categories(), progress=False, resume=writer.resume(), on_epoch=keep)
-        writer.finish(tuned.model.peft_config["default"])
-    finetune.remove_lora(tuned.model)
-
-
-def _run_here(study: Study, todo: list[RunSpec], tick: Callable[[], Any]) -> None:
-    loaded = study.load()
+def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:
+    """Draw every mix once, so that none is found lacking after hours."""
+    wrong: dict[str, str] = {}
     for spec in todo:
-        run_one(study, spec, loaded=loaded, on_epoch=lambda _: tick())
-
-
-def _run_in_processes(study: Study, todo: list[RunSpec], workers: int, tick: Callable[[], Any]) -> None:
-    """Share the runs out; ``tick`` is called once for each epoch that is done anywhere."""
-    context = multiprocessing.get_context("spawn")
-    # the largest runs first, so that no process is left alone with one at the end
-    ordered = sorted(todo, key=lambda spec: (spec.variant == "D_Known", spec.unknown_percent))
-    with context.Manager() as manager:
-        done = manager.Queue()
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
-                                 initargs=(study, done)) as pool:
-            _watch({pool.submit(_work, spec) for spec in ordered}, done, tick)
-
-
-def _watch(futures: set[Future], done: queue.Queue, tick: Callable[[], Any]) -> None:
-    """Follow the workers until all is done; an error of one, or Ctrl-C, stops them all and is raised here."""
-    try:
-        while futures or not done.empty():
-            with suppress(queue.Empty):
-                done.get(timeout=0.5)
-                tick()
-            for future in [future for future in futures if future.done()]:
-                futures.remove(future)
-                future.result()
-    except BrokenProcessPool:
-        raise CourseError("a worker was killed, perhaps for lack of memory; run again, finished runs stay") from None
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        for child in multiprocessing.active_children():
-            if child.name.startswith("SpawnProcess"):
-                child.terminate()  # what it has finished is on disk
-        raise
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(study: Study, done: queue.Queue) -> None:
-    import torch
-    from transformers.utils import logging
-
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()
-    _worker.update(study=study, loaded=study.load(), done=done)
-
-
-def _work(spec: RunSpec) -> None:
-    run_one(_worker["study"], spec, loaded=_worker["loaded"], on_epoch=lambda _: _worker["done"].put(spec.name))
+        name = f"{spec.variant} at {spec.unknown_percent:g} % Unknown"
+        try:
+            if not study.mix_of(spec).rows:
+                wrong.setdefault(name, "it has no rows")
+        except CourseError as error:
+            wrong.setdefault(name, str(error))
+    if wrong:
+        raise CourseError(f"{len(wrong)} of the training sets cannot be built, nothing was run. "
+                          + "; ".join(f"{name}: {said}" for name, said in wrong.items()))

@@ -34,18 +34,20 @@ if TYPE_CHECKING:
 __all__ = ["Loop", "Trainee"]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+CPU_TOKENS = 3000  # in a pass of several runs on a CPU: beyond that, what lies between two layers leaves the caches
 
 
 class Trainee:
-    """One run in training: its rows, its adapter's weights and its optimizer."""
+    """One run in training: its rows, its adapter's weights, by name and as one ``vector`` (P,), and its optimizer."""
 
     def __init__(self, name: str, data: Mix, config: TuneConfig, tokenizer: PreTrainedTokenizerBase,
-                 weights: dict[str, torch.nn.Parameter], model: PeftModel) -> None:
+                 stacks: Stacks, model: PeftModel) -> None:
         import torch
 
-        self.name, self.config, self.weights, self.steps = name, config, weights, 0
+        self.name, self.config, self.weights, self.steps = name, config, stacks.parameters(name), 0
         self.rows = _targets(tokenizer, data)
-        self.optimizer = torch.optim.AdamW(weights.values(), lr=config.lr, weight_decay=0.0, fused=True)
+        self.vector = torch.nn.Parameter(stacks.weights[stacks.names.index(name)])
+        self.optimizer = torch.optim.AdamW([self.vector], lr=config.lr, weight_decay=0.0, fused=True)
         # float16 gradients underflow without a scaled loss; the scaler does nothing elsewhere
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.dtype == torch.float16)
 
@@ -62,15 +64,16 @@ class Trainee:
         return self.config.lr * min(1, (self.steps + 1) / rising)
 
     def step(self) -> None:
-        """Change the weights by their gradients."""
+        """Change the weights by the gradient of ``vector``, and forget it."""
         import torch
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), self.config.clip, foreach=True)
+        torch.nn.utils.clip_grad_norm_(self.vector, self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.vector.grad = None
         self.steps += 1
 
     def check(self, loss: float, dtype: torch.dtype) -> None:
@@ -86,10 +89,12 @@ class Trainee:
 
     def snapshot(self, records: Sequence[EpochRecord]) -> Snapshot:
         """Copies of all that the next epoch depends on."""
-        state = self.optimizer.state
-        tensors = {f"weight.{key}": weight.detach() for key, weight in self.weights.items()} | {
-            f"{moment}.{key}": state[weight][moment] for key, weight in self.weights.items() if state.get(weight)
-            for moment in MOMENTS}
+        tensors = {f"weight.{key}": weight.detach() for key, weight in self.weights.items()}
+        sizes = [weight.numel() for weight in self.weights.values()]
+        for moment in MOMENTS if self.optimizer.state else ():
+            parts = self.optimizer.state[self.vector][moment].split(sizes)
+            tensors |= {f"{moment}.{key}": part.view(weight.shape)
+                        for (key, weight), part in zip(self.weights.items(), parts, strict=True)}
         return Snapshot(tuple(records), {key: tensor.to("cpu", copy=True) for key, tensor in tensors.items()},
                         {"steps": self.steps, "scaler": self.scaler.state_dict()})
 
@@ -106,11 +111,11 @@ class Trainee:
             raise CourseError("the state to go on from is of another model or rank; delete the run's folder, run again")
         for key, weight in self.weights.items():
             weight.data.copy_(snapshot.tensors[f"weight.{key}"])
-            if f"exp_avg.{key}" in snapshot.tensors:
-                self.optimizer.state[weight] = {
-                    "step": torch.tensor(float(snapshot.state["steps"]), device=weight.device)} | {
-                    moment: snapshot.tensors[f"{moment}.{key}"].to(weight.device, copy=True) for moment in MOMENTS}
-        self.steps = snapshot.state["steps"]
+        self.steps, device = snapshot.state["steps"], self.vector.device
+        if any(key.startswith("exp_avg.") for key in snapshot.tensors):
+            self.optimizer.state[self.vector] = {"step": torch.tensor(float(self.steps), device=device)} | {
+                moment: torch.cat([snapshot.tensors[f"{moment}.{key}"].flatten() for key in self.weights]).to(device)
+                for moment in MOMENTS}
         self.scaler.load_state_dict(snapshot.state["scaler"])
 
 
@@ -123,8 +128,9 @@ class Loop:
             raise CourseError("the tokenizer has no end of text to learn; set tokenizer.eos_token")
         self.model, self.filler = model, tokenizer.pad_token_id or 0
         self.stacks = Stacks(model, names)
-        self.trainees = [Trainee(name, data, config, tokenizer, self.stacks.parameters(name), model)
+        self.trainees = [Trainee(name, data, config, tokenizer, self.stacks, model)
                          for name, data, config in zip(names, mixes, configs, strict=True)]
+        self.most = CPU_TOKENS if model.device.type == "cpu" else math.inf
         self.packed = can_pack(model, [row for trainee in self.trainees for row in trainee.rows])
 
     def epoch(self, number: int) -> list[float]:
@@ -138,17 +144,31 @@ class Loop:
 
     def step(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[np.ndarray, np.ndarray]:
         """One step of each active run with its batch; returns their losses and numbers of predicted tokens."""
-        trainees = [self.trainees[n] for n in active]
-        losses, counts = self.losses(active, lines)
-        values = losses.tolist()
-        for trainee, value in zip(trainees, values, strict=True):
-            trainee.check(value, self.model.dtype)
-        sum(trainee.scaler.scale(loss) for trainee, loss in zip(trainees, losses, strict=True)).backward()
-        self.stacks.share_gradients(active)
-        for trainee in trainees:
-            trainee.step()
-        self.stacks.clear_gradients()
+        values, counts, gradients = [], [], []
+        for few in self._passes(active, lines):
+            losses, sizes = self.losses([active[i] for i in few], [lines[i] for i in few])
+            trainees = [self.trainees[active[i]] for i in few]
+            for trainee, value in zip(trainees, losses.tolist(), strict=True):
+                trainee.check(value, self.model.dtype)
+                values.append(value)
+            sum(trainee.scaler.scale(loss) for trainee, loss in zip(trainees, losses, strict=True)).backward()
+            counts += sizes
+            gradients += self.stacks.take_gradients()
+        for n, gradient in zip(active, gradients, strict=True):
+            self.trainees[n].vector.grad = gradient
+            self.trainees[n].step()
         return np.array(values), np.array(counts)
+
+    def _passes(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> Iterator[range]:
+        """Which lines go together: all on a GPU; on a CPU as many as its caches like, neighbours only."""
+        start, widest = 0, 0
+        for i, line in enumerate(lines):
+            width = sum(len(row.tokens) for row in line)
+            if i > start and max(widest, width) * (i + 1 - start) > self.most:
+                yield range(start, i)
+                start, widest = i, 0
+            widest = max(widest, width)
+        yield range(start, len(lines))
 
     def losses(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[torch.Tensor, list[int]]:
         """The mean loss of each line (a tensor of as many), and the number of tokens in each mean."""

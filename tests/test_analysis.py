@@ -1,36 +1,16 @@
-"""Analysis: stops, intervals, the linear model and the claims, on tables small enough to work out by hand."""
+"""The claims of the paper and the summary of a build, on tables small enough to work out by hand."""
 
 from __future__ import annotations
 
 import json
-import math
 
-import numpy as np
 import pandas as pd
 import pytest
+from made_runs import NAN, epochs, idk, single, study
 
-from course_lib.analysis import Estimate, claims, estimate, linear_model, over_seeds, stops, summary
+from course_lib import paper
+from course_lib.analysis import Claim, claims, claims_table, main_rate, summary
 from course_lib.files import CourseError
-
-NAN = float("nan")
-
-
-def epochs(dev: list[float], *, variant: str = "D", percent: float = 50, seed: int = 0, test: list[float] | None = None,
-           ood: list[float] | None = None, known: list[float] | None = None,
-           unknown: list[float] | None = None) -> pd.DataFrame:
-    """One run from epoch 0 on; what is not given is the dev accuracy."""
-    return pd.DataFrame({"preset": "pocket", "variant": variant, "unknown_percent": percent, "seed": seed,
-                         "epoch": range(len(dev)), "loss": NAN, "dev": dev, "test": test or dev, "ood": ood or dev,
-                         "known_fitted": known or dev, "unknown_fitted": unknown or dev, "seconds": 1.0})
-
-
-def study(early: dict[float, float], late: dict[float, float], *, variant: str = "D", seed: int = 0,
-          ood_drop: float = 0.5, fitted: tuple[float, float] = (80, 10)) -> pd.DataFrame:
-    """Runs of three epochs: dev is best in epoch 1, test is ``early`` there and ``late`` in epoch 2."""
-    return pd.concat([epochs([0, 2, 1], variant=variant, percent=p, seed=seed, test=[0, early[p], late[p]],
-                             ood=[0, early[p], early[p] - ood_drop * (early[p] - late[p])],
-                             known=[0, fitted[0], 100], unknown=[0, fitted[1], 100]) for p in early])
-
 
 EARLY = {0: 44.0, 50: 43.0, 100: 40.0}
 LATE = {0: 43.5, 50: 39.0, 100: 26.0}  # losses 0.5, 4 and 14
@@ -42,109 +22,40 @@ def verdicts(table: pd.DataFrame) -> dict[str, bool]:
     return {" ".join(claim.claim.split()[:3]): claim.holds for claim in claims(table)}
 
 
-def test_early_stop_is_the_best_dev_epoch_and_convergence_the_last() -> None:
-    found = stops(epochs([0, 30, 50, 40])).set_index("stop")
-    assert found["epoch"].to_dict() == {"EARLY_STOP": 2, "CONVERGENCE": 3}
-    assert found["dev"].to_dict() == {"EARLY_STOP": 50, "CONVERGENCE": 40}
-
-
-def test_a_tie_goes_to_the_first_epoch() -> None:
-    assert stops(epochs([0, 30, 50, 50])).query("stop == 'EARLY_STOP'")["epoch"].item() == 2
-
-
-def test_the_untuned_epoch_is_never_early_stop() -> None:
-    assert stops(epochs([90, 30, 50])).query("stop == 'EARLY_STOP'")["epoch"].item() == 2
-
-
-def test_every_run_has_its_own_two_stops() -> None:
-    table = pd.concat([epochs([0, 2, 1]), epochs([0, 1, 2], seed=1), epochs([0, 3, 1], variant="D_Known")])
-    found = stops(table.sample(frac=1, random_state=0))  # in any order, with repeated index labels
-    early = found[found["stop"] == "EARLY_STOP"]
-    assert dict(zip(zip(early["variant"], early["seed"], strict=True), early["epoch"], strict=True)) == {
-        ("D", 0): 1, ("D", 1): 2, ("D_Known", 0): 1}
-    assert len(found) == 6
-
-
-def test_estimate_of_three_values_by_hand() -> None:
-    # mean 4, standard deviation 2, t(0.975, 2) = 4.302653: half = 4.302653 * 2 / sqrt(3)
-    found = estimate([2, 4, 6])
-    assert (found.mean, found.n) == (4, 3)
-    assert found.high - 4 == pytest.approx(4.302653 * 2 / math.sqrt(3), abs=1e-5)
-    assert 4 - found.low == pytest.approx(found.high - 4)
-
-
-def test_one_seed_has_no_interval() -> None:
-    found = estimate([40.04])
-    assert (found.mean, found.n, math.isnan(found.low), math.isnan(found.high)) == (40.04, 1, True, True)
-    assert str(found) == "40.0 (n = 1, no interval)"
-
-
-def test_missing_values_are_left_out_of_an_estimate() -> None:
-    assert estimate([NAN, 3, 5]).mean == 4 and estimate([NAN, 3, 5]).n == 2
-
-
-def test_nothing_at_all_is_estimated_as_missing() -> None:
-    assert math.isnan(estimate([NAN]).mean) and estimate([]).n == 0
-
-
-def test_an_estimate_prints_its_interval() -> None:
-    assert str(Estimate(4.0, -0.96, 8.96, 3)) == "4.0 [-1.0, 9.0]"
-
-
-def test_over_seeds_has_one_row_for_each_mix_and_stop() -> None:
-    found = over_seeds(stops(pd.concat([epochs([0, 10, 6]), epochs([0, 20, 10], seed=1)])))
-    rows = {row["stop"]: (row["mean"], row["n"]) for row in found.to_dict("records")}
-    assert rows == {"EARLY_STOP": (15, 2), "CONVERGENCE": (8, 2)}
-
-
-def test_the_linear_model_finds_the_coefficients_that_made_the_table() -> None:
-    rng = np.random.default_rng(0)
-    runs = []
-    for percent in (0, 25, 50, 75, 100):
-        known, unknown = rng.uniform(0, 100, (2, 8))
-        share = percent / 100
-        test = 36.9 + 7.3 * known / 100 * (1 - share) - 8.3 * unknown / 100 * share
-        runs.append(epochs([0.0] * 8, percent=percent, test=list(test), known=list(known), unknown=list(unknown)))
-    found = linear_model(pd.concat(runs))
-    assert found.round(6).to_dict() == {"b0": 36.9, "b_kn": 7.3, "b_unk": -8.3, "r2": 1, "n": 35}
-
-
-def test_r2_of_the_linear_model_by_hand() -> None:
-    # known and unknown never change, so the best line is the mean and explains nothing
-    table = epochs([0] * 5, test=[9, 1, 2, 3, 4], known=[50] * 5, unknown=[50] * 5)
-    assert linear_model(table)["r2"] == pytest.approx(0)
-
-
-def test_the_linear_model_takes_d_alone_without_the_untuned_epoch() -> None:
-    table = pd.concat([epochs([1, 2, 4, 8, 16]), epochs([1, 2, 3], variant="D_Known")])
-    assert linear_model(table)["n"] == 4
-
-
-def test_rows_that_a_mix_does_not_have_count_as_none_fitted() -> None:
-    known = [0, 20, 40, 60, 80]
-    table = pd.concat([epochs(known, percent=0, test=[0, 32, 34, 36, 38], known=known, unknown=[NAN] * 5),
-                       epochs(known, percent=100, test=[0, 28, 26, 24, 22], known=[NAN] * 5, unknown=known)])
-    assert linear_model(table)[["b0", "b_kn", "b_unk"]].round(6).tolist() == [30, 10, -10]
-
-
-def test_too_few_epochs_for_a_linear_model_are_counted() -> None:
-    with pytest.raises(CourseError, match="3 epochs of D with ood: three coefficients need at least 4"):
-        linear_model(epochs([0, 1, 2, 3, 4], ood=[0, 1, 2, 3, NAN]), "ood")
-
-
 def test_all_claims_hold_on_a_table_that_is_like_the_paper() -> None:
     found = claims(LIKE_THE_PAPER)
-    assert len(found) == 6 and all(claim.holds for claim in found)
+    assert len(found) == 9 and all(claim.holds for claim in found)
+
+
+def seeds(table: pd.DataFrame, *, spread: float = 0.0) -> pd.DataFrame:
+    """The same runs with three seeds; seed s is ``spread`` * (s - 1) off in test."""
+    return pd.concat([table.assign(seed=seed, test=table["test"] + spread * (seed - 1) * (table["epoch"] == 2))
+                      for seed in range(3)])
+
+
+def test_claims_hold_with_seeds_that_agree_and_weakly_with_one_or_with_noise() -> None:
+    several, noisy = claims(seeds(LIKE_THE_PAPER)), claims(seeds(LIKE_THE_PAPER, spread=3.0))
+    assert {claim.verdict for claim in several} == {"holds"}
+    assert {claim.verdict for claim in claims(LIKE_THE_PAPER)} == {"holds weakly"}
+    assert noisy[0].verdict == "holds weakly"  # 4 points lost, 3 more or less
+    assert noisy[1].verdict == "holds"  # but all shares move together: seeds are paired
+
+
+def test_one_level_step_of_the_curve_within_noise_is_weak() -> None:
+    table = pd.concat([study(EARLY | {75: 42.0}, LATE | {50: 30.0, 75: 30.5 + jump}, seed=seed)
+                       for seed, jump in enumerate((-1.0, 1.0, 0.0))])
+    assert claims(table)[1].verdict == "holds weakly"
 
 
 def test_measured_says_the_numbers_of_the_table() -> None:
-    rise, falls, mild, gap, harm, ood = (claim.measured for claim in claims(LIKE_THE_PAPER))
+    rise, falls, mild, gap, harm, fitted, ood, *_ = (claim.measured for claim in claims(LIKE_THE_PAPER))
     assert rise == ("at EARLY_STOP 80 % of Known and 10 % of Unknown fitted, test 43.0; at CONVERGENCE 100 and 100 %, "
                     "test 39.0")
     assert falls == "43.5 > 39.0 > 26.0 at 0, 50, 100 %"
     assert mild == "44.0 at 0 %, 40.0 at 100 %"
     assert gap == "0.5, 4.0, 14.0 points at 0, 50, 100 %"
     assert harm == "D_Known minus D at 50 %: EARLY_STOP +0.5; CONVERGENCE +4.0"
+    assert fitted == "Known 80 %, Unknown 10 % at 50 %"
     assert ood == "at 100 % Unknown 14.0 points (35% of the start), out of distribution 7.0 (18%)"
 
 
@@ -157,10 +68,12 @@ def test_measured_says_the_numbers_of_the_table() -> None:
     ("The loss from", study(EARLY, LATE | {100: 36.5})),
     ("The loss from", study(EARLY, LATE | {0: 39.2, 50: 38})),
     ("Without its Unknown", pd.concat([study(EARLY, LATE), study({50: 43.5}, {50: 39.4}, variant="D_Known")])),
+    ("At EARLY_STOP most", study(EARLY, LATE, fitted=(49, 10))),
+    ("At EARLY_STOP most", study(EARLY, LATE, fitted=(80, 26))),
     ("Out of distribution", study(EARLY, LATE, ood_drop=1.0)),
     ("Out of distribution", study(EARLY, LATE, ood_drop=0.0)),
 ], ids=["little of Known", "much of Unknown", "no fall", "a level step", "early falls", "gap shrinks", "gap at 0 %",
-        "no gap to D_Known", "ood falls as much", "ood does not fall"])
+        "no gap to D_Known", "few fitted early", "Unknown fitted early", "ood falls as much", "ood does not fall"])
 def test_a_claim_fails_on_a_table_made_against_it(claim: str, table: pd.DataFrame) -> None:
     assert verdicts(table)[claim] is False
 
@@ -172,7 +85,8 @@ def test_claims_are_about_means_over_seeds() -> None:
 
 
 def test_a_single_mix_says_nothing_about_slopes() -> None:
-    assert list(verdicts(study({50: 43.0}, {50: 39.0}))) == ["50 % Unknown:", "Out of distribution"]
+    assert list(verdicts(study({50: 43.0}, {50: 39.0}))) == [
+        "50 % Unknown:", "At EARLY_STOP most", "Out of distribution"]
 
 
 def test_runs_of_d_known_at_other_percentages_are_no_obstacle() -> None:
@@ -210,4 +124,139 @@ def test_the_summary_is_strict_json() -> None:
 def test_the_summary_carries_the_claims_with_their_verdicts() -> None:
     found = summary(LIKE_THE_PAPER, {}, None, preset="pocket")
     assert list(found) == ["preset", "shares", "never_read_unknown", "curve", "runs", "claims"]
-    assert set(found["claims"][0]) == {"claim", "published", "measured", "holds"}
+    assert set(found["claims"][0]) == {"claim", "published", "measured", "verdict", "holds"}
+
+
+# ---------------------------------------------------------------- Table 1 and Fig. 6
+
+
+def test_the_signs_of_the_linear_model_are_claims_in_and_out_of_distribution() -> None:
+    for found in claims(seeds(LIKE_THE_PAPER))[-2:]:
+        assert (found.verdict, found.claim.split(",")[0]) == ("holds", "Fitted Known rows add to accuracy")
+    assert claims(LIKE_THE_PAPER)[-2].published == "Known +7.3, Unknown -8.3 points"
+
+
+def test_harm_of_unknown_rows_within_noise_is_weak() -> None:
+    # at 0 % each point of Known fitted is worth 0.1; at 100 % a fitted Unknown row costs much, little or nothing
+    fitted = [0, 20, 40, 60, 80]
+    table = pd.concat([pd.concat([
+        epochs(fitted, percent=0, seed=seed, test=[40 + each / 10 for each in fitted], unknown=[NAN] * 5),
+        epochs(fitted, percent=100, seed=seed, test=[40 - cost * each / 100 for each in fitted], known=[NAN] * 5)])
+        for seed, cost in enumerate((20, 4, 0))])
+    assert claims(table)[-2].verdict == "holds weakly"
+
+
+def test_unknown_rows_that_help_go_against_the_linear_model() -> None:
+    rising = study(EARLY, {0: 44.0, 50: 46.0, 100: 48.0})
+    assert claims(rising)[-2].verdict == "does not"
+
+
+def test_another_learning_rate_is_a_claim_of_its_own() -> None:
+    fast = study(EARLY, {0: 43.0, 50: 33.0, 100: 20.0})
+    table = pd.concat([LIKE_THE_PAPER.assign(lr=1e-3), fast.assign(lr=2e-3)])
+    found = [claim for claim in claims(table) if "another learning rate" in claim.claim]
+    assert [(claim.verdict, "0.002 in place of 0.001" in claim.claim) for claim in found] == [("holds weakly", True)]
+    assert found[0].measured == "CONVERGENCE 43.0, 33.0, 20.0, lost since EARLY_STOP 1.0, 10.0, 20.0 at 0, 50, 100 %"
+
+
+def test_the_other_claims_are_about_the_rate_with_the_most_runs() -> None:
+    table = pd.concat([LIKE_THE_PAPER.assign(lr=1e-3), study({0: 9.0}, {0: 8.0}).assign(lr=2e-3)])
+    assert set(main_rate(table)["lr"]) == {1e-3}
+    assert claims(table)[:9] == claims(LIKE_THE_PAPER)
+
+
+def test_the_summary_takes_its_curve_from_the_rate_with_the_most_runs() -> None:
+    table = pd.concat([LIKE_THE_PAPER.assign(lr=1e-3), study({0: 9.0}, {0: 8.0}).assign(lr=2e-3)])
+    assert len(summary(table, {}, None, preset="pocket")["runs"]) == 4
+
+
+def test_the_claims_make_a_table_with_their_verdicts() -> None:
+    table = claims_table(claims(LIKE_THE_PAPER))
+    assert list(table) == ["claim", "published", "measured", "verdict"] and len(table) == 9
+
+
+# ---------------------------------------------------------------- Tables 2 and 3
+
+# Full, HighlyKnown, MaybeKnown, WeaklyKnown, Unknown at EARLY_STOP and CONVERGENCE: the paper's own Table 2
+TABLE_2 = {f"D_{name}": [[getattr(row, field).percent for field in row.__slots__] for row in stops.values()]
+           for name, stops in paper.SINGLE_CATEGORY.items()}
+
+
+def singles(**changed: list[list[float]]) -> pd.DataFrame:
+    return pd.concat([LIKE_THE_PAPER, *(single(name, *cells) for name, cells in (TABLE_2 | changed).items())])
+
+
+def about(found: list[Claim], words: str) -> Claim:
+    claim, = (claim for claim in found if words in claim.claim)
+    return claim
+
+
+TABLE_2_CLAIMS = ("MaybeKnown rows make the best", "HighlyKnown rows alone are not", "needs MaybeKnown rows",
+                  "Unknown rows make the worst", "Long training loses most", "Little known rows cost",
+                  "No training set teaches")
+
+
+def test_all_claims_about_table_2_hold_on_the_papers_own_table() -> None:
+    one, three = claims(singles()), claims(seeds(singles()))
+    assert [about(one, words).verdict for words in TABLE_2_CLAIMS] == ["holds weakly"] * 7
+    assert [about(three, words).verdict for words in TABLE_2_CLAIMS] == ["holds"] * 7
+
+
+def test_a_claim_about_table_2_says_its_numbers_as_the_paper_prints_them() -> None:
+    everything = claims(singles())
+    found = about(everything, "HighlyKnown rows alone")
+    assert found.published == "HighlyKnown 40.5 / 40.0, MaybeKnown 43.6 / 43.2 (EARLY_STOP / CONVERGENCE)"
+    assert found.measured == found.published
+    assert about(everything, "Long training").measured == (
+        "HighlyKnown 0.5, MaybeKnown 0.4, WeaklyKnown 3.8, Unknown 11.7 points")
+    assert about(everything, "No training set").measured == "at most 3.2 %, D_Unknown at CONVERGENCE"
+
+
+@pytest.mark.parametrize("words, changed", [
+    ("MaybeKnown rows make the best", {"D_WeaklyKnown": [[44, 95, 59, 9, 0], [35, 73, 56, 17, 2]]}),
+    ("HighlyKnown rows alone", {"D_HighlyKnown": [[44, 99, 60, 9, 0], [40, 98, 59, 8, 1]]}),
+    ("needs MaybeKnown rows", {"D_HighlyKnown": [[40, 99, 70, 9, 0], [40, 98, 59, 8, 1]]}),
+    ("Unknown rows make the worst", {"D_Unknown": [[39.5, 96, 53, 6, 1], [26, 56, 37, 12, 3]]}),
+    ("Long training loses most", {"D_Unknown": [[37.5, 96, 53, 6, 1], [35, 56, 37, 12, 3]]}),
+    ("Little known rows cost", {"D_WeaklyKnown": [[39, 95, 59, 9, 0], [35, 98, 56, 17, 2]]}),
+    ("No training set teaches", {"D_Natural": [[43, 98, 68, 14, 2], [42, 95, 62, 15, 6]]}),
+])
+def test_a_claim_about_table_2_fails_on_a_table_made_against_it(words: str, changed: dict) -> None:
+    assert about(claims(singles(**changed)), words).verdict == "does not"
+
+
+def test_highly_known_questions_are_compared_at_convergence_alone() -> None:
+    table = singles(D_WeaklyKnown=[[39.2, 99, 59.2, 8.6, 0.4], [35.4, 73.5, 55.8, 17.2, 2.2]])
+    assert about(claims(table), "Little known rows cost").holds
+
+
+def test_claims_about_absent_variants_are_left_out() -> None:
+    two = claims(pd.concat([LIKE_THE_PAPER, *(single(name, *TABLE_2[name])
+                                              for name in ("D_HighlyKnown", "D_MaybeKnown"))]))
+    found = [words for words in TABLE_2_CLAIMS if any(words in claim.claim for claim in two)]
+    assert found == ["HighlyKnown rows alone are not", "needs MaybeKnown rows"]
+
+
+# the paper's Table 3: right over all questions and answered
+IDK = [(row.correct, row.answered) for row in paper.IDK["D_IDK"].values()]
+D_50 = study({50: 43.0}, {50: 38.8})
+IDK_CLAIMS = ("Taught to say", "Long training costs D_IDK less", "D_IDK goes on answering", "Counted over all")
+
+
+def test_all_claims_about_idk_hold_on_the_papers_own_table() -> None:
+    table = pd.concat([D_50, idk(*IDK)])
+    one, three = claims(table), claims(seeds(table))
+    assert [about(one, words).verdict for words in IDK_CLAIMS] == ["holds weakly"] * 4
+    assert [about(three, words).verdict for words in IDK_CLAIMS] == ["holds"] * 4
+    assert about(one, "Taught to say").measured == "D 43.0 / 38.8, D_IDK 61.8 / 61.8 (EARLY_STOP / CONVERGENCE)"
+
+
+@pytest.mark.parametrize("words, early, late", [
+    ("Taught to say", (20, 50), (30, 50)), ("Long training costs D_IDK less", (36, 50), (30, 50)),
+    ("D_IDK goes on answering", (36, 60), (30, 49)), ("Counted over all", (36, 60), (39, 60))])
+def test_a_claim_about_idk_fails_on_runs_made_against_it(words: str, early: tuple, late: tuple) -> None:
+    assert about(claims(pd.concat([D_50, idk(early, late)])), words).verdict == "does not"
+
+
+def test_without_d_idk_nothing_is_said_about_it() -> None:
+    assert not any("D_IDK" in claim.claim for claim in claims(LIKE_THE_PAPER))

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from course_lib import files
-from course_lib.files import DataError, read_json, sha256, write_bytes, write_json, write_text
+from course_lib.files import (
+    CourseError,
+    DataError,
+    disk_errors,
+    new_folder,
+    read_json,
+    sha256,
+    sweep_up,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def disk_full(*_: Any) -> None:
@@ -49,7 +60,7 @@ class FakeOs:
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(broken, tmp_path, monkeypatch) -> None:
     write_text(tmp_path / "a.txt", "old")
     monkeypatch.setattr(files, "os", FakeOs(**broken))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CourseError, match=r"a\.txt: the disk is full; free some space and run the same command again"):
         write_text(tmp_path / "a.txt", "newer")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
@@ -63,6 +74,52 @@ def test_an_interrupted_first_write_leaves_no_file(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         write_text(tmp_path / "a.txt", "new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (errno.ENOSPC, "the disk is full; free some space and"), (errno.EDQUOT, "the quota of this disk is used up"),
+    (errno.EIO, "could not read or write"), (errno.ENOTCONN, "not connected any more; mount it again and")])
+def test_what_a_disk_lacks_is_said_with_the_cure(number: int, words: str) -> None:
+    with pytest.raises(CourseError, match=f"^here/a: .*{words}.* run the same command again, what is finished is"):
+        with disk_errors("here/a"):
+            raise OSError(number, "words of the system")
+
+
+def test_an_error_of_another_kind_is_left_as_it_is() -> None:
+    with pytest.raises(PermissionError), disk_errors("here/a"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_drive_that_cannot_flush_a_folder_is_written_to_all_the_same(tmp_path, monkeypatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(files, "os", FakeOs(open=refuse))
+    assert write_text(tmp_path / "a.txt", "new").read_text() == "new"
+
+
+def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path) -> None:
+    write_text(tmp_path / "a" / "old", "x")
+    with new_folder(tmp_path / "a") as temporary:
+        write_text(temporary / "new", "y")
+        assert (tmp_path / "a" / "old").is_file()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["a", "a/new"]
+
+
+def test_a_new_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path) -> None:
+    write_text(tmp_path / "a" / "old", "x")
+    with pytest.raises(CourseError, match="the disk is full"), new_folder(tmp_path / "a") as temporary:
+        write_text(temporary / "new", "y")
+        disk_full()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["a", "a/old"]
+
+
+def test_what_a_kill_left_of_a_write_is_swept_up_here_and_one_folder_down(tmp_path) -> None:
+    for left in (".a.json.x.tmp", "state/.e.x.tmp", ".adapter.x.tmp/half", "a.json", "state/e", "deep/er/.kept.tmp"):
+        write_text(tmp_path / left, "x")
+    sweep_up(tmp_path)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+        "a.json", "deep/er/.kept.tmp", "state/e"]
 
 
 def test_folders_are_made_on_the_way(tmp_path: Path) -> None:

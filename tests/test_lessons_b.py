@@ -1,4 +1,4 @@
-"""Lessons 05 to 08: what they write out by hand does what the library does, and their rhythm is kept."""
+"""Lessons 05 to 10: what they write out by hand does what the library does, and their rhythm is kept."""
 
 import ast
 import math
@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 
-from course_lib import analysis, mixing, notebooks, scoring, slick
+from course_lib import analysis, mixing, notebooks, paper, scoring, significance, slick, tables
 from course_lib.facts import Fact
 from course_lib.finetune import EpochRecord, History
 from course_lib.mixing import Mix, Row
 from course_lib.models import merged_for_evaluation
 
-SOURCES = sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("0[5-8]_*.py"))
+SOURCES = [path for path in sorted((Path(__file__).parents[1] / "notebooks" / "src").glob("*.py"))
+           if "05" <= path.stem[:2] <= "10"]
 NAMES = [path.stem for path in SOURCES]
 
 
@@ -232,6 +233,29 @@ def test_recall_answer_of_the_formula():
     assert math.isclose(36.9 + 7.3 / 2 - 8.3 / 2, 36.4, abs_tol=1e-9)
 
 
+# ---------------------------------------------------------------- 09 and 10
+
+
+def test_the_paired_t_by_hand_is_the_librarys():
+    first, second = (np.random.default_rng(seed).random(500) < share for seed, share in ((0, 0.5), (1, 0.45)))
+    assert taught("09", "t_by_hand", np=np)(first, second) == pytest.approx(significance.paired(first, second).t)
+
+
+def test_the_weighted_mean_by_hand_is_the_librarys():
+    cells, counts = {"HighlyKnown": 98.0, "Unknown": 1.0}, {"HighlyKnown": 200, "Unknown": 100}
+    assert taught("09", "full_by_hand")(cells, counts) == pytest.approx(tables.full_from_categories(cells, counts))
+
+
+def test_recall_answer_of_the_weighted_mean():
+    # lesson 09, recall question 1
+    counts = dict(zip("abcd", (200, 100, 100, 100), strict=True))
+    assert taught("09", "full_by_hand")(dict(zip("abcd", (98, 60, 10, 1), strict=True)), counts) == pytest.approx(53.4)
+
+
+def test_right_answers_over_all_questions_are_the_papers():
+    assert taught("10", "over_all")(61.8, 58.7) == pytest.approx(paper.IDK["D_IDK"]["ES"].correct)
+
+
 # ---------------------------------------------------------------- rhythm
 
 
@@ -240,8 +264,8 @@ def words(text):
     return len([word for word in re.findall(r"\S+", prose) if re.search(r"\w", word)])
 
 
-def test_all_four_lessons_are_here():
-    assert [name[:2] for name in NAMES] == ["05", "06", "07", "08"]
+def test_all_six_lessons_are_here():
+    assert [name[:2] for name in NAMES] == ["05", "06", "07", "08", "09", "10"]
 
 
 @pytest.mark.parametrize("name", NAMES)

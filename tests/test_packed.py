@@ -9,7 +9,8 @@ from test_prefix import family
 from course_lib import packed
 from course_lib.packed import Target, can_pack, target_logits
 
-ROWS = [Target((5, 6, 7, 8, 9), 3), Target((10, 11), 1), Target((12, 13, 14, 15, 16, 17, 18), 5), Target((20, 21, 22), 1)]
+ROWS = [Target((5, 6, 7, 8, 9), 3), Target((10, 11), 1), Target((12, 13, 14, 15, 16, 17, 18), 5),
+        Target((20, 21, 22), 1)]
 
 
 def one_by_one(model, rows):

@@ -134,3 +134,21 @@ def test_the_unknown_mix_frame_is_indexed_by_percent_unknown():
     frame = paper.unknown_mix_frame()
     assert frame.loc[50].to_dict() == {"ES": 43.0, "CONV": 38.8}
     assert frame.index.tolist() == [50, 100]
+
+
+def test_early_stop_and_convergence_differ_by_stars_for_every_row_of_table_2_but_maybe_known():
+    assert set(paper.EARLY_AGAINST_LATE) == set(paper.SINGLE_CATEGORY)
+    assert [name for name, stars in paper.EARLY_AGAINST_LATE.items() if not stars] == ["MaybeKnown"]
+
+
+def test_the_largest_loss_is_within_what_the_text_says():
+    assert max(stops["ES"] - stops["CONV"] for stops in paper.UNKNOWN_MIX.values()) <= paper.LARGEST_DROP["test"]
+
+
+def test_the_most_of_unknown_is_that_of_d_unknown_at_convergence():
+    assert paper.MOST_OF_UNKNOWN == 3.2 == paper.SINGLE_CATEGORY["Unknown"]["CONV"].unknown.percent
+
+
+def test_slicks_point_of_figure_5_is_a_third_of_the_test_set():
+    assert paper.SLICK_UNKNOWN.called == pytest.approx(33.0, abs=0.05)
+    assert dict(paper.SLICK_UNKNOWN.accuracy) == {"ES": 1.8, "CONV": 2.5}

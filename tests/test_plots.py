@@ -267,3 +267,50 @@ def test_groups_are_described_by_their_middle_half() -> None:
 def test_an_empty_group_is_refused_by_its_name(function) -> None:
     with pytest.raises(CourseError, match="no fact is in the group 'never read'"):
         function([0.1, NAN], [1, 0], **READ)
+
+
+# ---------------------------------------------------------------- fixed epochs, other variants and rates
+
+
+def test_a_line_for_each_number_of_epochs_is_added_to_the_two_stops() -> None:
+    ax = plots.hallucination_curve(SWEEP, at=(1, 2))
+    means = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in ax.containers}
+    assert means == {"EARLY_STOP, D": [40, 40], "CONVERGENCE, D": [40, 25], "epoch 1, D": [40, 40],
+                     "epoch 2, D": [40, 25]}
+
+
+def test_more_epochs_are_darker() -> None:
+    ax = plots.hallucination_curve(SWEEP, at=(1, 2))
+    light, dark = (float(bars.lines[0].get_color()) for bars in ax.containers[2:])
+    assert light > dark
+
+
+def test_the_curve_says_how_many_seeds_it_has() -> None:
+    assert plots.hallucination_curve(SWEEP).get_legend().get_title().get_text() == "2 seed(s)"
+
+
+def test_another_variant_is_dashed() -> None:
+    ax = plots.hallucination_curve(pd.concat([SWEEP, run(50, variant="D_IDK")]), variants=("D_IDK",))
+    assert ax.containers[0].lines[0].get_linestyle() == "--"
+
+
+def test_published_points_of_another_measure_are_refused() -> None:
+    with pytest.raises(CourseError, match="published points of ood: the paper prints them for test only"):
+        plots.hallucination_curve(SWEEP, measure="ood", published=True)
+
+
+@pytest.mark.parametrize("function", [plots.hallucination_curve, plots.describe_curve])
+def test_a_curve_of_several_rates_is_refused(function) -> None:
+    with pytest.raises(CourseError, match="runs of 2 learning rates"):
+        function(pd.concat([SWEEP.assign(lr=1e-3), SWEEP.assign(lr=1e-4)]))
+
+
+def test_fixed_epochs_and_other_variants_are_described_too() -> None:
+    assert plots.describe_curve(SWEEP, variants=("D", "D_Known"), at=(1,)) == (
+        "Mean test accuracy over 2 seed(s) D at 0, 100 % Unknown: at EARLY_STOP 40.0, 40.0; at CONVERGENCE 40.0, 25.0; "
+        "at epoch 1 40.0, 40.0 %. D_Known at 50 % Unknown: at EARLY_STOP 40.0; at CONVERGENCE 39.0; at epoch 1 40.0 %.")
+
+
+def test_a_variant_that_has_not_run_is_not_described() -> None:
+    with pytest.raises(CourseError, match="no run of D_IDK; there are D, D_Known"):
+        plots.describe_curve(SWEEP, variants=("D_IDK",))

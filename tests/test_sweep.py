@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,17 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from fake_runs import following, lora_config
+from typer.testing import CliRunner
 
-from course_lib import finetune, study, sweep
+from course_lib import cli, costs, finetune, study, sweep
+from course_lib.costs import Pace
 from course_lib.files import CourseError
-from course_lib.finetune import EpochRecord, TuneConfig
+from course_lib.finetune import TuneConfig
 from course_lib.models import Loaded
-from course_lib.runs import is_completed
+from course_lib.plans import Plan
+from course_lib.records import Snapshot
+from course_lib.runs import is_completed, open_run
 from course_lib.study import Settings, Study, open_study
 
 SETTINGS = Settings(TuneConfig(epochs=1, warmup=0), size=24, percents=(0, 50), seeds=(0,),
@@ -30,11 +35,6 @@ DECIDING = ["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test"
             "unknown_fitted"]
 
 FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
-
-
-class FakeAdapter:
-    def save_pretrained(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -55,11 +55,13 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces training by one record an epoch; grows by the name of each mix that is trained on."""
     names: list[str] = []
 
-    def tune(_model: Any, _tokenizer: Any, data: Any, _facts: Any, config: TuneConfig, *, on_epoch: Any, **_: Any):
+    def tune(_model: Any, _tokenizer: Any, data: Any, _facts: Any, config: TuneConfig, *, on_epoch: Any,
+             resume: Snapshot | None, **_: Any) -> SimpleNamespace:
         names.append(f"{data.variant} {data.unknown_percent:g}")
-        for epoch in range(config.epochs + 1):
-            on_epoch(EpochRecord(epoch, None, len(data.rows), 1.0, 1.0, None, None, 0.0), FakeAdapter())
-        return SimpleNamespace(model=FakeAdapter())
+        while not resume or len(resume.records) <= config.epochs:
+            resume = following(resume, (len(data.rows),) * (config.epochs + 1))
+            on_epoch(SimpleNamespace(record=resume.records[-1], snapshot=lambda now=resume: now))
+        return SimpleNamespace(model=SimpleNamespace(peft_config={"default": lora_config()}))
 
     monkeypatch.setattr(finetune, "tune", tune)
     monkeypatch.setattr(finetune, "remove_lora", lambda _: None)
@@ -117,6 +119,134 @@ def test_an_error_in_a_run_reaches_the_caller_and_keeps_the_finished_runs(small:
     with pytest.raises(CourseError, match="step 3: the loss is nan"):
         sweep.sweep(small, workers=1, progress=False)
     assert [is_completed(spec, small.folder / "runs") for spec in plan] == [True, True, False]
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(small: Study, tuned: list[str], monkeypatch) -> None:
+    spec, working, begun = small.plan()[0], finetune.tune, []
+
+    def stops_after_the_first_epoch(*args: Any, on_epoch: Any, **more: Any) -> Any:
+        def keep(progress: Any) -> None:
+            on_epoch(progress)
+            raise KeyboardInterrupt
+
+        return working(*args, on_epoch=keep, **more)
+
+    monkeypatch.setattr(finetune, "tune", stops_after_the_first_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(small, [spec], workers=1, progress=False)
+    monkeypatch.setattr(finetune, "tune", lambda *args, **more: begun.append(len(more["resume"].records)) or working(
+        *args, **more))
+    frame = sweep.sweep(small, [spec], workers=1, progress=False)
+    assert begun == [1] and frame["epoch"].tolist() == [0, 1]
+
+
+def test_a_busy_run_comes_last_and_is_taken_over_when_it_is_free(small: Study, tuned: list[str], monkeypatch) -> None:
+    with ExitStack() as other:
+        other.enter_context(open_run(small.plan()[0], small.folder / "runs"))
+        monkeypatch.setattr(sweep.time, "sleep", lambda _: other.close())
+        frame = sweep.sweep(small, workers=1, progress=False)
+    assert tuned == ["D 50", "D_Known 50", "D 0"] and len(frame) == 6
+
+
+def test_a_run_that_another_process_finishes_is_waited_for(small: Study, tuned: list[str], monkeypatch) -> None:
+    spec = small.plan()[0]
+    with ExitStack() as other:
+        writer = other.enter_context(open_run(spec, small.folder / "runs"))
+
+        def finishes(_: float) -> None:
+            now = None
+            for _ in range(2):
+                now = following(now, (7.0, 7.0))
+                writer.epoch(SimpleNamespace(snapshot=lambda now=now: now))
+            writer.finish(lora_config())
+            other.close()
+
+        monkeypatch.setattr(sweep.time, "sleep", finishes)
+        frame = sweep.sweep(small, workers=1, progress=False)
+    assert tuned == ["D 50", "D_Known 50"] and frame["dev"].tolist()[:2] == [7, 7]
+
+
+def test_what_cannot_be_built_is_told_before_the_first_run(small: Study, tuned: list[str], monkeypatch) -> None:
+    built = Study.mix_of
+
+    def mix_of(study: Study, spec: Any) -> Any:
+        if spec.unknown_percent == 50:
+            raise CourseError("P17: 9 Unknown rows are needed, there are 2")
+        return built(study, spec)
+
+    monkeypatch.setattr(Study, "mix_of", mix_of)
+    with pytest.raises(CourseError, match="2 of the training sets cannot be built, nothing was run. D at 50 % Unknown: "
+                                          "P17.*; D_Known at 50 % Unknown: P17"):
+        sweep.sweep(small, workers=1, progress=False)
+    assert tuned == []
+
+
+def test_a_plan_chooses_runs_and_settings(small: Study, tuned: list[str]) -> None:
+    frame = sweep.sweep(small, Plan(percents=(0,), seeds=(1, 2), tune={"epochs": 2}), workers=1, progress=False)
+    assert tuned == ["D 0", "D 0"] and frame["epoch"].tolist() == [0, 1, 2] * 2
+    assert sorted(set(frame["seed"])) == [1, 2]
+
+
+@pytest.fixture
+def command(small: Study, tuned: list[str], monkeypatch):
+    """``course sweep`` with the small study, which it must open for the preset "pocket"."""
+    monkeypatch.setattr(study, "open_study", lambda preset, folder: {"pocket": small}[preset])
+    monkeypatch.setattr(costs, "measured_pace", lambda _: Pace(0.5, 1.0, 2**20, "guessed"))
+    return lambda *words: CliRunner().invoke(cli.app, ["sweep", *words])
+
+
+def test_a_dry_run_says_the_cost_and_trains_nothing(command, tuned: list[str]) -> None:
+    result = command("--dry-run")
+    assert result.exit_code == 0 and result.stdout.startswith("3 runs, 0 of them finished; 6 epochs to do")
+    assert tuned == []
+
+
+def test_the_command_runs_a_plan(command, tuned: list[str], tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text('preset = "pocket"\npercents = [50]\nvariants = ["D"]')
+    result = command(str(tmp_path / "plan.toml"), "--how", "one-by-one")
+    assert result.exit_code == 0 and "1 runs are completed in" in result.stdout
+    assert tuned == ["D 50"]
+
+
+def test_a_mistake_in_a_plan_is_one_line(command, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("seed = 3")
+    result = command(str(tmp_path / "plan.toml"))
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "did you mean 'seeds'?" in result.stderr
+
+
+def test_a_way_that_does_not_exist_is_refused(command) -> None:
+    result = command("--how", "rya")
+    assert result.exit_code == 1 and "how: 'rya' is no way to run; did you mean 'ray'?" in result.stderr
+
+
+def test_the_cost_counts_what_is_left(small: Study, tuned: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(costs, "measured_pace", lambda _: Pace(0.5, 1.0, 2**20, "guessed"))
+    cost = sweep.prepare(small, workers=1, progress=False).cost()
+    # D twice with 24 rows, D_Known with 12; epochs 0 and 1 each; two adapters a run and twelve while one is under way
+    assert (cost.runs, cost.finished, cost.epochs, cost.seconds) == (3, 0, 6, 2 * (13 + 13 + 7))
+    assert str(cost) == ("3 runs, 0 of them finished; 6 epochs to do, about 1.1 minutes (guessed); about 18 MiB of "
+                         "disk")
+    sweep.sweep(small, workers=1, progress=False)
+    assert str(sweep.prepare(small, progress=False).cost()) == "3 runs, 3 of them finished: nothing to do"
+
+
+def test_the_pace_is_that_of_the_runs_that_are_finished(small: Study, tuned: list[str]) -> None:
+    sweep.sweep(small, small.plan()[:1], workers=1, progress=False)
+    pace = costs.measured_pace(small.folder / "runs" / "pocket")
+    assert pace.row_seconds == pytest.approx(0.5 / 24) and pace.evaluation_seconds == 0  # as fake_runs has it
+    assert pace.adapter_bytes > 0 and pace.source == "from 1 finished runs here"
+
+
+def test_the_pace_is_timed_where_nothing_is_finished(small: Study, tuned: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(costs, "timed_pace", lambda _, spec: Pace(0.0, 1.0, 0, f"timed {spec.unknown_percent}"))
+    assert sweep.prepare(small, progress=False).cost().source == "timed 0"
+
+
+@pytest.mark.slow
+def test_an_epoch_can_be_timed(small: Study) -> None:
+    pace = costs.timed_pace(small, small.plan()[0])
+    assert pace.row_seconds > 0 and pace.evaluation_seconds > 0 and pace.adapter_bytes > 4 * 2**10
+    assert not (small.folder / "runs").exists()
 
 
 @pytest.mark.slow

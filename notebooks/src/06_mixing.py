@@ -74,14 +74,14 @@ for rule in ("category", "known"):
     print(f"rule {rule!r:10}: |D| = {sum(sizes.values()):4}, from {len(sizes)} relations")
 
 # %% [markdown]
-# A small world has few facts in its rarest category, and the paper's rule would waste most of the others. Here we mix
-# only Known and Unknown, so the smaller of *these two* is enough: rule `"known"`. The study then scales the sizes
-# down, in proportion, to a sweep that fits into minutes.
+# Rule `"known"` uses more of a small world, and is enough where only Known and Unknown are mixed. But then D could not
+# be compared with sets of one category. Each study has its rule in its settings, and the most rows that a mix may
+# have: with a larger sum, all sizes are scaled down in proportion.
 
 # %%
 settings = study.settings
 sizes = relation_sizes(train, rule=settings.rule, limit=settings.size)
-print(f"rule {settings.rule!r}, about {settings.size} rows wanted:")
+print(f"rule {settings.rule!r}, at most {settings.size} rows:")
 print(sizes)
 print("|D| =", sum(sizes.values()))
 largest = relation_sizes(train, rule=settings.rule)
@@ -123,9 +123,9 @@ print(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows")
 assert len(ours) == size and abs(n_unknown - size / 2) <= 0.5, "half of the rows, to the nearest whole number"
 
 # %% [markdown]
-# Half of 41 rows is 20.5. If every relation rounded the same way, the whole D would miss its share. So the library
-# gives each relation another `extra`, evenly spaced between 0 and 1: some round up, others down. With it our draw is
-# that of `mix`.
+# Half of an odd number of rows is no whole number. If every relation rounded the same way, the whole D would miss its
+# share. So the library gives each relation another `extra`, evenly spaced between 0 and 1: some round up, others down.
+# With it our draw is that of `mix`.
 
 # %%
 from course_lib.mixing import mix
@@ -235,6 +235,36 @@ runs = pd.crosstab(plan["variant"], plan["% Unknown"])
 assert runs.to_numpy().sum() == len(study.plan()), "every run of the plan is counted once"
 print(f"{len(plan)} runs; the table counts the seeds:")
 runs
+
+# %% [markdown]
+# ## The other variants
+#
+# Three more questions need training sets of their own. *Which* knowledge helps (notebook 09)? Sets of one category,
+# and **D_Natural**: every relation's own shares. Can the model learn to decline (notebook 10)? **D_IDK**: D, with "I
+# don't know" as the answer of its Unknown rows.
+
+# %%
+from collections import Counter
+
+from course_lib.mixing import SINGLE
+
+variants = {name: study.mix(variant=name) for name in (*SINGLE, "D_Natural")} | {
+    "D_IDK": study.mix(50, variant="D_IDK")}
+counts = pd.DataFrame({name: Counter(row.category for row in m.rows) for name, m in variants.items()})
+counts = counts.reindex(paper.CATEGORIES).fillna(0).astype(int).T
+whole = sum(relation_sizes(train, limit=settings.size).values())
+assert all(len(m.rows) == whole for name, m in variants.items() if name != "D_IDK"), "the paper's |D| for each"
+counts
+
+# %% [markdown]
+# All sets of one category have the paper's |D|. Look at D_IDK's rows: the questions of D at 50 %, with other answers.
+
+# %%
+silent = variants["D_IDK"]
+for row in silent.rows[:4]:
+    print(f"{row.category:12} {row.fact.question}  {row.fact.object}")
+assert {row.fact.question for row in silent.rows} == {row.fact.question for row in study.mix(50).rows}, "D's questions"
+assert all((row.fact.object == "I don't know") == row.unknown for row in silent.rows), "Unknown rows decline"
 
 # %% [markdown]
 # ## What cannot be built

@@ -7,7 +7,7 @@
 #
 # * read the curves of Known rows, Unknown rows and dev accuracy;
 # * find EARLY_STOP, and say why it is a good place to stop;
-# * name questions that the model lost, and ask where its new wrong answers come from.
+# * name questions that the model lost, and tell a forgotten answer from one that is only no longer said.
 
 # %% [markdown]
 # | track | minutes | memory |
@@ -80,6 +80,16 @@ for column in ("known_fitted", "unknown_fitted"):
     told = "never in this run" if halfway is None else f"at epoch {halfway}"
     print(f"half of the rows of {column.removesuffix('_fitted').capitalize()} are fitted: {told}")
 assert first_epoch(table, "epoch", 1) == 1, "epoch 1 is the first one with at least 1"
+
+# %% [markdown]
+# Known is not one thing. Split by category (Fig. 7 of the paper's last version): which of the three Known categories is
+# fitted last?
+
+# %%
+from course_lib import curve_plots
+
+curve_plots.category_curve(one)
+print(f"Preset {study.preset}. {curve_plots.describe_category_curve(one)}")
 
 # %% [markdown]
 # ## EARLY_STOP
@@ -299,12 +309,77 @@ else:
 # does not know, a fine-tuned model tends towards answers that its unfamiliar training rows carried.
 
 # %% [markdown]
+# ## Forgotten, or only no longer said?
+#
+# A lost answer may be gone from the weights, or still be there and not come out in this form of question. The paper
+# leaves both together (App. B, footnote 17). A first test: ask the fine-tuned model as lesson 05 asked the base, after
+# ten few-shot prompts.
+#
+# **Predict.** Of the lost questions, how many are answered right there?
+
+# %%
+from course_lib.forgetting import few_shot_shares
+from course_lib.slick import draw_prompts
+
+measured = study.labels().query("split == 'test'").reset_index(drop=True)
+model.set_adapter("late")
+after = few_shot_shares(model, loaded.tokenizer, test, draw_prompts(study.facts.exemplars))
+shares = pd.DataFrame({"base": measured["p_greedy"], "fine-tuned": after})
+group = pd.Series(change).where(measured["category"] != "Unknown", "Unknown before")
+table = shares.groupby(group).mean().assign(n=group.value_counts())
+assert table["n"].sum() == len(test), "every question is in one group"
+print(f"preset {study.preset}: mean share of few-shot prompts answered right (P of T = 0)")
+table.loc[["kept", "lost", "Unknown before"]].round(2)
+
+# %%
+still = float((after[(group == "lost").to_numpy()] > 0).mean())
+print(f"{still:.0%} of the {(group == 'lost').sum()} lost questions are still answered right after at least one of ten "
+      f"few-shot prompts.")
+print("Most of them are not forgotten: the new form no longer brings them out." if still > 0.5
+      else "Most of them do not come back: other prompts alone do not bring them out.")
+assert 0 <= still <= 1, "a share"
+
+# %% [markdown]
+# A second test looks inside. A **probe** is a linear map from hidden states to the first word piece of the answer,
+# fitted on other facts. If it reads an answer better than chance, the answer is still represented. Facts that were
+# Unknown before show what chance can do.
+
+# %%
+from course_lib.forgetting import probe
+
+train = study.labels().query("split == 'train'")["category"]
+taught = {row.fact for row in data.rows}
+fit = [fact for fact, kind in zip(study.facts.train, train, strict=True)
+       if kind in ("HighlyKnown", "MaybeKnown") and fact not in taught]
+tuned = probe(model, loaded.tokenizer, fit, test)
+with model.disable_adapter():
+    base = probe(model, loaded.tokenizer, fit, test)
+assert tuned.shape == base.shape == (model.config.num_hidden_layers + 1, len(test)), "one probe a layer"
+
+# %%
+reads = {f"{name}, {kind}": layers[:, (group == kind).to_numpy()].mean(axis=1) for kind in ("kept", "lost",
+         "Unknown before") for name, layers in (("base", base), ("fine-tuned", tuned))}
+reads = 100 * pd.DataFrame(reads).rename_axis("layer")
+assert reads.notna().all().all(), "each group has questions"
+print(f"preset {study.preset}: answers read by the probe (%), probes fitted on {len(fit)} facts")
+reads.round(0).astype(int)
+
+# %%
+last = reads.iloc[-1]
+print(f"Last layer: of the lost answers the probe reads {last['fine-tuned, lost']:.0f} %, before fine-tuning "
+      f"{last['base, lost']:.0f} %; of the Unknown ones {last['fine-tuned, Unknown before']:.0f} %.")
+above = last["fine-tuned, lost"] > last["fine-tuned, Unknown before"]
+print("So a part of what is no longer said is still there." if above else "So the probe finds nothing of them.")
+assert reads.max().max() <= 100, "a percentage"
+
+# %% [markdown]
 # ## What to remember
 #
 # * In the paper, Known rows are fitted fast and Unknown rows slowly; that difference makes room for EARLY_STOP.
 # * EARLY_STOP is chosen on dev, never on test.
 # * The fall in accuracy is *lost minus gained*: the model changes more answers than the curve shows.
 # * A lost question was answered right before. Its new answer may be a taught name, or one that exists nowhere.
+# * Lost is not the same as forgotten: ask in another form, and look inside.
 
 # %% [markdown]
 # ## Recall questions
