@@ -14,14 +14,18 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib import util
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from course_lib import __version__
 from course_lib.facts import SPLITS
-from course_lib.files import CourseError, DataError
+from course_lib.files import CourseError
+from course_lib.pocket_cli import pocket_app
+
+if TYPE_CHECKING:
+    from course_lib.study import Study
 
 __all__ = ["app", "main"]
 
@@ -53,7 +57,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Known Unknowns: measure what a model knows, teach it what it does not, watch it start to hallucinate.",
 )
-pocket_app = typer.Typer(no_args_is_help=True, help="The small model that is shipped with the course.")
 app.add_typer(pocket_app, name="pocket")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, by name or number; all when none is named.")]
@@ -104,6 +107,7 @@ def sweep(
     gpus: Annotated[float | None, typer.Option(help="GPUs of each run on Ray, also a part of one.")] = None,
     mirror: Annotated[Path | None, typer.Option(help="A folder for a second copy of finished epochs.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Make one reference run again and compare.")] = False,
 ) -> None:
     """Fine-tune a whole plan; stop it anywhere, the same command goes on."""
     from course_lib.notebooks import build_folder
@@ -111,6 +115,9 @@ def sweep(
     from course_lib.study import open_study
     from course_lib.sweep import prepare
 
+    if check:
+        _check_reference(open_study(preset or "pocket", folder=build_folder(folder=build)))
+        return
     wanted = read_plan(plan) if plan else None
     if wanted and preset:
         wanted = replace(wanted, preset=None)  # what stands on the command line goes before the plan
@@ -122,6 +129,18 @@ def sweep(
     if not dry_run:
         ready.run()
         typer.echo(f"{len(ready.specs)} runs are completed in {ready.study.folder / 'runs' / ready.study.name}")
+
+
+def _check_reference(study: Study) -> None:
+    from tqdm import tqdm
+
+    from course_lib.reference import reproduce
+
+    with tqdm(total=study.settings.tune.epochs + 1, desc="reference run", unit="epoch") as bar:
+        found = reproduce(study, on_epoch=lambda _: bar.update())
+    typer.echo(found)
+    if not found.close:
+        raise typer.Exit(1)
 
 
 @app.command("build")
@@ -228,49 +247,6 @@ def doctor(
     machine = hardware.inspect()
     found = [asdict(check) for check in hardware.checks(machine)]
     typer.echo(json.dumps({"machine": asdict(machine), "checks": found}, indent=2))
-
-
-@pocket_app.command("build")
-def pocket_build(
-    seed: Annotated[int, typer.Option(help="Seed of the world and of the training.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("build/pocket"),
-) -> None:
-    """Make the synthetic world, pre-train the pocket model on it, measure it, and store everything with its record."""
-    from course_lib.course import measure_pocket
-    from course_lib.pocket.build import build, matches_shipped
-
-    built = build(seed=seed, out=out, measure=measure_pocket)
-    measured = built.provenance["measured"]
-    typer.echo(f"{built.folder}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
-               + f"; of the facts never read {measured['never_read_unknown']:.1%} are Unknown")
-    for name, same in matches_shipped(built).items():
-        typer.echo(f"{name}: {'the same as' if same else 'different from'} the shipped {name}, byte for byte")
-
-
-@pocket_app.command("verify")
-def pocket_verify() -> None:
-    """Compare the shipped files of the pocket model with their SHA-256 sums."""
-    count = _verify(Path(__file__).parent / "pocket")
-    typer.echo(f"{count} files are as they were shipped.")
-
-
-def _verify(folder: Path) -> int:
-    """Check every file that a ``*.sha256`` list in or below ``folder`` names, relative to the list; count them."""
-    from course_lib.files import sha256
-
-    listed = [
-        (sums.parent / name.lstrip("*"), digest)
-        for sums in sorted(folder.rglob("*.sha256"))
-        for digest, name in (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line)
-    ]
-    if not listed:
-        raise DataError(f"{folder}: no *.sha256 list; build the model with `course pocket build`")
-    for path, digest in listed:
-        if not path.is_file():
-            raise DataError(f"{path}: missing; install the package again, or run `course pocket build`")
-        if sha256(path) != digest:
-            raise DataError(f"{path}: not the shipped file (SHA-256 differs); install again, or `course pocket build`")
-    return len(listed)
 
 
 def main() -> None:

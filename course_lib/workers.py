@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +37,16 @@ def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None, mirror
             on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
     """One run, written to the study's folder as it goes; ``loaded`` is a base model to use instead of a fresh one.
 
+    A completed run is left as it is.
+
     Raises:
         RunBusy: another process is working on this run.
         CourseError: the mix cannot be built, the loss is not finite, or the disk is full.
     """
     told = (lambda _, record: on_epoch(record)) if on_epoch else None
     with open_run(spec, study.folder / "runs", mirror=mirror) as writer:
-        _train(writer, study, loaded or study.load(), told)
+        if not writer.completed:
+            _train(writer, study, loaded or study.load(), told)
 
 
 def _train(writer: RunWriter, study: Study, base: Loaded, told: Told | None) -> None:
@@ -94,7 +100,9 @@ def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: 
     context = multiprocessing.get_context("spawn")
     # the largest runs first, so that no process is left alone with one at the end
     ordered = sorted(todo, key=lambda spec: (spec.variant == "D_Known", spec.unknown_percent))
-    with context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(_end_with_parent)
+    with manager:
         done = manager.Queue()
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
                                  initargs=(study, done, mirror)) as pool:
@@ -127,10 +135,20 @@ def _watch(futures: dict[Future, RunSpec], done: queue.Queue, told: Told) -> lis
 _worker: dict[str, Any] = {}
 
 
+def _end_with_parent() -> None:
+    """End this process with the one that started it: a kill reaches nobody else, and no run may go on unseen."""
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)  # as safe as any kill: what is finished is on disk
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _start_worker(study: Study, done: queue.Queue, mirror: Path | None) -> None:
     import torch
     from transformers.utils import logging
 
+    _end_with_parent()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
     _worker["here"] = Here(study, lambda spec, record: done.put((spec, record)), mirror=mirror)

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, facts, hardware, notebooks, survey
+from course_lib import __version__, cli, facts, hardware, notebooks, pocket_cli, survey
 from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
@@ -37,7 +37,7 @@ def test_a_course_error_is_one_line_on_stderr(course, monkeypatch):
 
 
 def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
-    monkeypatch.setattr(cli, "_verify", raising(CourseError("no sums; build")))
+    monkeypatch.setattr(pocket_cli, "_verify", raising(CourseError("no sums; build")))
     result = course("pocket", "verify")
     assert (result.exit_code, result.stderr) == (1, "course: no sums; build\n")
 
@@ -179,14 +179,14 @@ def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipp
 def test_verify_counts_the_listed_files(tmp_path):
     (tmp_path / "weights").write_bytes(b"good")
     (tmp_path / "all.sha256").write_text(f"{sha256(tmp_path / 'weights')}  weights\n")
-    assert cli._verify(tmp_path) == 1
+    assert pocket_cli._verify(tmp_path) == 1
 
 
 def test_verify_names_the_file_that_was_changed(tmp_path):
     (tmp_path / "weights").write_bytes(b"bad")
     (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
     with pytest.raises(CourseError, match="weights: not the shipped file"):
-        cli._verify(tmp_path)
+        pocket_cli._verify(tmp_path)
 
 
 def test_version_is_the_packages(course):

@@ -319,3 +319,27 @@ def test_ctrl_c_leaves_the_finished_runs_and_no_process(small: Study, tmp_path: 
     done = [spec for spec in plan if is_completed(spec, runs)]
     assert 1 <= len(done) < len(plan)
     assert wait_for_none(lambda: members(process.pid)) == []
+
+
+WATCHED = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from course_lib.workers import _end_with_parent
+
+if __name__ == "__main__":
+    import multiprocessing
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WATCHED)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs([worker], timeout=20)[1] == [], "the worker is gone"
