@@ -29,13 +29,16 @@ $(STAMP): requirements.lock pyproject.toml
 course: $(STAMP)
 	@$(BIN)/course run
 
+# one process a core with one thread each: for such small models that is faster than one process with all cores
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist=worksteal
+
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q
+	@$(TEST)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/course build --check
-	@$(BIN)/python -m pytest -q
+	@$(TEST)
 
 lab: $(STAMP)
 	@$(BIN)/course lab

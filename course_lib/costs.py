@@ -7,7 +7,6 @@ Both come from runs that this kind of machine has finished into the folder, or e
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from course_lib import finetune
 from course_lib.files import DataError, read_json
+from course_lib.hardware import device_name
 from course_lib.mixing import Mix
 from course_lib.runs import RunSpec, is_completed, read_history
 
@@ -99,7 +99,7 @@ def _finished(folder: Path) -> Iterator[tuple[float, float, float, int]]:
         try:
             about = read_json(path)
             records = read_history(path.parent).records[1:]
-            if about["status"] != "completed" or about["device"] != _device() or not weights.is_file():
+            if about["status"] != "completed" or about["device"] != device_name() or not weights.is_file():
                 continue
             evaluation = sum(record.evaluation_seconds for record in records)
             yield (sum(record.seconds for record in records) - evaluation,
@@ -123,10 +123,3 @@ def timed_pace(study: Study, spec: RunSpec) -> Pace:
 
 def _rows(spec: RunSpec) -> float:
     return spec.size * (1 - spec.unknown_percent / 100 if spec.variant == "D_Known" else 1)
-
-
-def _device() -> str:
-    """As in ``run.json``."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()

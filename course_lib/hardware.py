@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-__all__ = ["Check", "Machine", "checks", "compute_dtype", "doctor", "free_memory", "inspect", "usable_cores"]
+__all__ = ["Check", "Machine", "checks", "compute_dtype", "device_name", "doctor", "free_memory", "inspect",
+           "usable_cores"]
 
 DISTRIBUTION = "known-unknowns"
 GIB = 2**30
@@ -70,6 +71,13 @@ def compute_dtype(capability: tuple[int, int] | None) -> str:
     if capability is None:
         return "float32"
     return "bfloat16" if tuple(capability) >= (8, 0) else "float16"
+
+
+def device_name() -> str:
+    """What computes here: the first GPU by name, or the kind of processor."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

@@ -23,7 +23,7 @@ from course_lib.files import CourseError, read_json, write_bytes
 from course_lib.questions import Question
 from course_lib.scores import Scores
 
-__all__ = ["UNIT", "Part", "Unit", "choose_folder", "cut", "digest", "read_part", "sweep_up", "write_part"]
+__all__ = ["UNIT", "Part", "Unit", "choose_folder", "cut", "digest", "read_part", "write_part"]
 
 UNIT = 256  # questions whose work a kill can lose
 ARRAYS = ("greedy", "log_probability", "margin")
@@ -117,12 +117,6 @@ def _held(folder: Path) -> dict[str, Any] | None:
     except CourseError:
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def sweep_up(folder: Path) -> None:
-    """Take away what a kill left of a write."""
-    for torn in [*folder.glob(".*.tmp"), *folder.glob("parts/.*.tmp")]:
-        torn.unlink(missing_ok=True)
 
 
 def _sums(arrays: dict[str, np.ndarray]) -> str:

@@ -35,6 +35,7 @@ from course_lib.files import (
     write_json,
     write_text,
 )
+from course_lib.hardware import device_name
 from course_lib.mirror import Mirror
 from course_lib.records import EpochRecord, Snapshot
 from course_lib.run_files import RunSpec, is_completed, read_history, read_right, read_runs
@@ -244,12 +245,12 @@ def _lock(folder: Path) -> BaseFileLock:
 
 def _surroundings() -> dict[str, Any]:
     """Versions, commit, device and peak memory (bytes) of this process."""
-    torch = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
-    return {"device": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
-            "peak_bytes": torch.cuda.max_memory_allocated() if gpu else _peak_bytes(), "commit": _commit(),
-            "versions": {"python": platform.python_version(), **{
-                name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}}}
+    import torch
+
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_bytes()
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
+    return {"device": device_name(), "peak_bytes": peak, "commit": _commit(),
+            "versions": {"python": platform.python_version()} | versions}
 
 
 def _peak_bytes() -> int | None:

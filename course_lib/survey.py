@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from course_lib import slick
 from course_lib.answers import Prompt, surface_forms
 from course_lib.facts import by_relation
-from course_lib.files import CourseError, read_json, sha256, write_bytes, write_json
+from course_lib.files import CourseError, read_json, sha256, sweep_up, write_bytes, write_json
 from course_lib.identity import Settings, machine, what_decides
 from course_lib.models import Loaded, load, merged_for_evaluation
-from course_lib.parts import ARRAYS, RECORD, Part, Unit, choose_folder, cut, digest, read_part, sweep_up, write_part
+from course_lib.parts import ARRAYS, RECORD, Part, Unit, choose_folder, cut, digest, read_part, write_part
 from course_lib.questions import Problem, Question, QuestionSet
 from course_lib.scores import Scores
 from course_lib.scoring import default_batch_tokens

@@ -57,8 +57,11 @@ def _train(writer: RunWriter, study: Study, base: Loaded, told: Told | None) -> 
         if told:
             told(spec, progress.record)
 
-    tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune, progress=False,
-                          categories=study.categories(), resume=writer.resume(), on_epoch=keep)
+    try:
+        tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune, progress=False,
+                              categories=study.categories(), resume=writer.resume(), on_epoch=keep)
+    except CourseError as error:
+        raise CourseError(f"{spec.name}: {error}") from None
     try:
         writer.finish(tuned.model.peft_config["default"])
     finally:

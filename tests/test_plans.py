@@ -127,3 +127,8 @@ def test_known_and_idk_are_left_out_where_they_are_d_or_empty() -> None:
 def test_a_way_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(CourseError, match=next(iter(wrong))):
         Way(**wrong)
+
+
+def test_the_plan_in_the_docs_is_one() -> None:
+    plan = read_plan(Path(__file__).parents[1] / "docs" / "plan.toml")
+    assert {wanted.variant for wanted in plan.variants} >= {"D", "D_IDK", "D_Free"} and plan.way.how == "together"

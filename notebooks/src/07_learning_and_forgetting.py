@@ -329,11 +329,13 @@ group = pd.Series(change).where(measured["category"] != "Unknown", "Unknown befo
 table = shares.groupby(group).mean().assign(n=group.value_counts())
 assert table["n"].sum() == len(test), "every question is in one group"
 print(f"preset {study.preset}: mean share of few-shot prompts answered right (P of T = 0)")
-table.loc[["kept", "lost", "Unknown before"]].round(2)
+kinds = ["kept", "lost", "Unknown before"]
+table.reindex(kinds).round(2)
 
 # %%
-still = float((after[(group == "lost").to_numpy()] > 0).mean())
-print(f"{still:.0%} of the {(group == 'lost').sum()} lost questions are still answered right after at least one of ten "
+away = (group == "lost").to_numpy()
+still = (after[away] > 0).sum() / max(1, away.sum())
+print(f"{still:.0%} of the {away.sum()} lost questions are still answered right after at least one of ten "
       f"few-shot prompts.")
 print("Most of them are not forgotten: the new form no longer brings them out." if still > 0.5
       else "Most of them do not come back: other prompts alone do not bring them out.")
@@ -357,20 +359,19 @@ with model.disable_adapter():
 assert tuned.shape == base.shape == (model.config.num_hidden_layers + 1, len(test)), "one probe a layer"
 
 # %%
-reads = {f"{name}, {kind}": layers[:, (group == kind).to_numpy()].mean(axis=1) for kind in ("kept", "lost",
-         "Unknown before") for name, layers in (("base", base), ("fine-tuned", tuned))}
-reads = 100 * pd.DataFrame(reads).rename_axis("layer")
-assert reads.notna().all().all(), "each group has questions"
-print(f"preset {study.preset}: answers read by the probe (%), probes fitted on {len(fit)} facts")
-reads.round(0).astype(int)
+reads = pd.concat({name: 100 * pd.DataFrame(layers.T).groupby(group).mean().reindex(kinds)
+                   for name, layers in (("base", base), ("fine-tuned", tuned))})
+assert reads.shape == (2 * len(kinds), len(base)), "two models and three groups, one column a layer"
+print(f"preset {study.preset}: answers read by the probe (%) by layer, probes fitted on {len(fit)} facts")
+reads.round(0)
 
 # %%
-last = reads.iloc[-1]
-print(f"Last layer: of the lost answers the probe reads {last['fine-tuned, lost']:.0f} %, before fine-tuning "
-      f"{last['base, lost']:.0f} %; of the Unknown ones {last['fine-tuned, Unknown before']:.0f} %.")
-above = last["fine-tuned, lost"] > last["fine-tuned, Unknown before"]
-print("So a part of what is no longer said is still there." if above else "So the probe finds nothing of them.")
-assert reads.max().max() <= 100, "a percentage"
+last = reads.iloc[:, -1]
+print(f"Last layer: of the lost answers the probe reads {last['fine-tuned', 'lost']:.0f} %, before fine-tuning "
+      f"{last['base', 'lost']:.0f} %; of the Unknown ones {last['fine-tuned', 'Unknown before']:.0f} %.")
+above = last["fine-tuned", "lost"] > last["fine-tuned", "Unknown before"]
+print("So a part of what is no longer said is still there." if above else "So the probe finds no more than chance.")
+assert not last.max() > 100, "a percentage"
 
 # %% [markdown]
 # ## What to remember
