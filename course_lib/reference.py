@@ -105,8 +105,8 @@ def reference(preset: str = "pocket") -> Stored:
 
 
 def stored(study: Study, *, progress: bool = True) -> Stored:
-    """The runs for all tables of the paper: the reference runs of the preset, or else the study's own, made now."""
-    if has_reference(study.name):
+    """The runs for all tables of the paper: the reference runs of this model, or else the study's own, made now."""
+    if has_reference(study.name) and _weights(study.base) == _weights(reference(study.name).specs[0].base):
         return reference(study.name)
     from course_lib.sweep import sweep
 
@@ -114,6 +114,11 @@ def stored(study: Study, *, progress: bool = True) -> Stored:
     sweep(study, plan, progress=progress)
     questions = study.labels().query("split in ('test', 'ood')").astype({"category": str})
     return Stored(f"runs of {study.name}", study.folder / "runs", tuple(plan), questions.reset_index(drop=True))
+
+
+def _weights(base: str) -> str:
+    """The part of ``RunSpec.base`` that tells the weights, without the dtype that they compute in."""
+    return base.rpartition("-")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,13 +66,15 @@ def test_a_study_with_reference_runs_makes_none_of_its_own(shipped: Path, tmp_pa
     assert stored(a_study(tmp_path)).source == "reference runs of pocket"
 
 
-def test_a_study_without_reference_runs_makes_its_own(shipped: Path, tmp_path: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("differs", [{"name": "mine"}, {"name": "mine", "base": "another-float32"},
+                                      {"base": "another-float32"}])
+def test_a_study_of_another_model_makes_its_own(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                differs: dict[str, str]) -> None:
     labels = pd.DataFrame({"split": ["train", "test", "ood"], "category": ["Unknown"] * 3})
-    other = a_study(tmp_path, name="mine", full_plan=lambda: [SPEC], labels=lambda: labels)
+    other = a_study(tmp_path, full_plan=lambda: [SPEC], labels=lambda: labels, **differs)
     monkeypatch.setattr(sweep, "sweep", lambda study, plan, **_: command(study.folder / "runs", spec=plan[0]))
     found = stored(other, progress=False)
-    assert found.source == "runs of mine" and found.epochs()["dev"].tolist() == list(DEVS)
+    assert found.source == f"runs of {other.name}" and found.epochs()["dev"].tolist() == list(DEVS)
     assert found.questions["split"].tolist() == ["test", "ood"]
 
 
