@@ -7,7 +7,8 @@ Rows a, b, c stand one after another, positions restarting at 0 in each:
 
 Everything in a decoder but attention works token by token, so only attention needs to know of rows: it takes queries,
 keys and values out to (rows, longest, ...), where the causal mask hides the padding on the right, and puts the result
-back. N packs of rows, one a line of the batch, go together; a shorter line is filled up at its end.
+back. Tokens that all rows begin with, such as an instruction, stand once at the start of the line and are taken out for
+every row. N packs of rows, one a line of the batch, go together; a shorter line is filled up at its end.
 
 Not every attention can be replaced so (sliding windows, biases by position): :func:`can_pack` compares with a plain
 pass, and rows are padded instead where the two differ.
@@ -20,12 +21,13 @@ from __future__ import annotations
 import contextvars
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from course_lib.answers import common_length
 from course_lib.batches import out_of_memory
-from course_lib.trim import output_layer_at
+from course_lib.trim import last_mlp_at, output_layer_at
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +60,8 @@ def target_logits(model: PreTrainedModel, lines: Sequence[Sequence[Target]], *, 
                   ) -> torch.Tensor:
     """Logits (M, V), float32, of all tokens to be predicted, line by line and row by row.
 
-    Every line of ``lines`` holds the rows of one adapter; see :mod:`course_lib.stacked`. The output layer runs at
-    these positions alone.
+    Every line of ``lines`` holds the rows of one adapter; see :mod:`course_lib.stacked`. The output layer, and of a
+    single packed line the last MLP, run at these positions alone.
     """
     import torch
 
@@ -67,7 +69,9 @@ def target_logits(model: PreTrainedModel, lines: Sequence[Sequence[Target]], *, 
     device = model.device
     index = torch.tensor(where, device=device)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
-    with _attending_in_rows(model, places), output_layer_at(model, index) as done:
+    # several lines have different numbers of answer tokens, and their adapters need equal ones
+    last = last_mlp_at(model, index) if packed and len(lines) == 1 else nullcontext()
+    with _attending_in_rows(model, places), last, output_layer_at(model, index) as done:
         logits = model(**inputs, use_cache=False).logits
     return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
 
@@ -94,21 +98,31 @@ def can_pack(model: PreTrainedModel, rows: Sequence[Target]) -> bool:
 def _pack(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torch.Tensor], list[int], _Places]:
     import torch
 
-    width = max(sum(len(row.tokens) for row in line) for line in lines)
+    shared = _shared(lines)
+    width = shared + max(sum(len(row.tokens) - shared for row in line) for line in lines)
     longest = max(len(row.tokens) for line in lines for row in line)
     ids, positions = torch.full((len(lines), width), filler), torch.zeros(len(lines), width, dtype=torch.long)
     back, out, where = torch.zeros(len(lines), width, dtype=torch.long), [], []
     for n, line in enumerate(lines):
-        at = 0
+        start, at = n * width, shared  # of the line, and in it
         for row in line:
-            span = slice(at, at + len(row.tokens))
-            ids[n, span], positions[n, span] = torch.tensor(row.tokens), torch.arange(len(row.tokens))
+            span, length = slice(at, at + len(row.tokens) - shared), len(row.tokens)
+            ids[n, span], positions[n, span] = torch.tensor(row.tokens[shared:]), torch.arange(shared, length)
             back[n, span] = len(out) * longest + positions[n, span]
-            first = n * width + at
-            out.append([*range(first, first + len(row.tokens)), *[first] * (longest - len(row.tokens))])
-            where += range(first + row.start - 1, first + len(row.tokens) - 1)
+            first = start + at - shared  # where the row would begin if its first tokens were its own
+            out.append([*range(start, start + shared), *range(first + shared, first + length),
+                        *[start] * (longest - length)])
+            where += range(first + row.start - 1, first + length - 1)
             at = span.stop
+        ids[n, :shared], positions[n, :shared] = torch.tensor(line[0].tokens[:shared]), torch.arange(shared)
+        back[n, :shared] = (len(out) - len(line)) * longest + positions[n, :shared]  # the same in all rows: the first's
     return {"input_ids": ids, "position_ids": positions}, where, _Places(torch.tensor(out), back)
+
+
+def _shared(lines: Sequence[Sequence[Target]]) -> int:
+    """How many tokens all rows begin with, short of the last one before an answer."""
+    rows = [row for line in lines for row in line]
+    return min(min(common_length(rows[0].tokens, row.tokens), row.start - 1) for row in rows)
 
 
 def _pad(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torch.Tensor], list[int], None]:

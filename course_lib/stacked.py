@@ -21,7 +21,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_lib.models import dense_fits, dequantised, is_four_bit
 
@@ -117,9 +117,36 @@ def _forward(layer: _Layer, down: torch.Tensor, up: torch.Tensor, x: torch.Tenso
     """What the layer gives for lines x (N, T, in), or (N b, s, in) with the rows of one adapter next to each other."""
     import torch
 
-    base = layer.module.base_layer
+    base, lines = layer.module.base_layer, x.reshape(len(down), -1, x.shape[-1])
+    if layer.weight is not None and x.dtype == layer.weight.dtype == up.dtype:
+        return _function().apply(lines, layer.weight, base.bias, down, up, layer.scaling).view(*x.shape[:-1], -1)
     y = base(x) if layer.weight is None else torch.nn.functional.linear(x, layer.weight, base.bias)
-    change = torch.bmm(x.reshape(len(down), -1, x.shape[-1]).to(down.dtype), down.mT)
-    if y.dtype == up.dtype:
-        return torch.baddbmm(y.reshape(len(up), -1, y.shape[-1]), change, up.mT, alpha=layer.scaling).view(y.shape)
-    return y + (layer.scaling * torch.bmm(change, up.mT)).view(y.shape).to(y.dtype)
+    change = layer.scaling * torch.bmm(torch.bmm(lines.to(down.dtype), down.mT), up.mT)
+    return y + change.view(y.shape).to(y.dtype)
+
+
+@functools.cache
+def _function() -> type[torch.autograd.Function]:
+    """The layer with its gradient by hand: nothing is computed for W, and every sum goes into a product's result."""
+    import torch
+
+    class StackedLinear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor,
+                    up: torch.Tensor, scaling: float) -> torch.Tensor:
+            inner = torch.bmm(x, down.mT)
+            ctx.save_for_backward(x, weight, down, up, inner)
+            ctx.scaling = scaling
+            return torch.nn.functional.linear(x, weight, bias).baddbmm_(inner, up.mT, alpha=scaling)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+            x, weight, down, up, inner = ctx.saved_tensors
+            of_inner = torch.bmm(gradient, up).mul_(ctx.scaling)
+            of_x = None
+            if ctx.needs_input_grad[0]:
+                of_x = (gradient @ weight).baddbmm_(of_inner, down)
+            of_up = torch.bmm(gradient.mT, inner).mul_(ctx.scaling)
+            return of_x, None, None, torch.bmm(of_inner.mT, x), of_up, None
+
+    return StackedLinear

@@ -55,6 +55,27 @@ def test_lines_of_equal_work_are_packed_without_padding():
     assert where == [2, 3, 5, 11, 12], "each place predicts the token after it"
 
 
+def test_what_all_rows_begin_with_stands_once_in_a_line():
+    rows = [Target((5, 6, 7, 8), 3), Target((5, 6, 9, 10, 11), 3), Target((5, 6, 12), 2)]
+    inputs, where, _ = packed._pack([rows[:2], [rows[2], rows[2]]], filler=99)
+    assert inputs["input_ids"].tolist() == [[5, 6, 7, 8, 6, 9, 10, 11], [5, 6, 12, 6, 12, 99, 99, 99]]
+    assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 1, 2, 3, 4], [0, 1, 2, 1, 2, 0, 0, 0]]
+    assert where == [2, 5, 6, 9, 11], "a row keeps the last token before its answer"
+
+
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "GPTNeoX"])
+def test_rows_with_a_common_beginning_give_the_logits_and_gradient_of_rows_alone(name):
+    model, rows = family(name), [Target((5, 6, 7, *row.tokens), row.start + 3) for row in ROWS]
+    weight = next(weight for path, weight in model.named_parameters() if "layers.0" in path and weight.dim() == 2)
+    found = target_logits(model, [rows[:1], rows[1:]], packed=True)
+    assert torch.allclose(found.detach(), one_by_one(model, rows), atol=2e-5)
+    found.sin().sum().backward()
+    together, weight.grad = weight.grad, None
+    for row in rows:
+        model(input_ids=torch.tensor([row.tokens])).logits[0, row.start - 1:-1].sin().sum().backward()
+    assert torch.allclose(together, weight.grad, atol=1e-4 * float(weight.grad.abs().max()))
+
+
 def test_the_models_own_attention_is_put_back_after_an_error():
     model = family("Llama")
     before = model.config._attn_implementation
