@@ -61,7 +61,7 @@ class Method:
 
 
 METHODS = (
-    Method("ours", "ours", "ours, the study's batch", 32),
+    Method("ours", "ours", "ours, the library's batch", 32),
     Method("ours_8", "ours", "ours, the rivals' batch", 8),
     Method("trainer", "trainer", "Trainer, its defaults", 8),
     Method("trainer_32", "trainer", "Trainer, our batch", 32),
