@@ -8,9 +8,9 @@ costs. Then the exact match that is asked after each epoch, beside the training 
 
     {"vs_trl": r, "vs_trainer": r, "eval_share": s}
 
-Ratios of rows a second: ours at the library's default batch over the rival with its defaults (TRL: the faster of bfloat16, its
-default, and the base's own dtype), null where a rival is not installed. ``eval_share`` is the exact match of the dev
-questions over itself and the training of one epoch.
+Ratios of rows a second: ours at the library's default batch over the rival with its defaults (TRL: the faster of
+bfloat16, its default, and the base's own dtype), null where a rival is not installed. ``eval_share`` is the exact match
+of the dev questions over itself and the training of one epoch.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ for shift, stop, hatch in ((-0.2, "EARLY_STOP", ""), (0.2, "CONVERGENCE", "///")
     bars = ax.bar(places + shift, means[stop], 0.4, color=COLOURS[stop], hatch=hatch, edgecolor="white", label=stop)
     ax.bar_label(bars, [f"{value:.1f}" for value in means[stop]], fontsize=8)
 ax.set(xticks=places, xticklabels=[name.removeprefix("D_") for name in variants], ylabel="test accuracy (%)")
-ax.legend(frameon=False)
+fig.legend(loc="outside upper center", ncols=2, frameon=False)
 order = means["EARLY_STOP"].sort_values(ascending=False)
 print("At EARLY_STOP, best first: " + ", ".join(f"{name} {value:.1f} %" for name, value in order.items()) + ".")
 
