@@ -112,7 +112,7 @@ def test_the_table_has_the_ratio_at_our_batch_and_at_theirs() -> None:
 def test_the_time_to_the_common_loss_is_to_the_highest_of_the_last_losses() -> None:
     found = train.table(report(result("ours", 400), result("ours_8", 300, losses=(4.0, 2.0, 1.5))))
     assert "s to loss 1.500" in found
-    assert "| 20.00 |" in next(line for line in found.splitlines() if line.startswith("| ours, the study"))
+    assert "| 20.00 |" in next(line for line in found.splitlines() if line.startswith("| ours, the library"))
 
 
 def test_the_table_says_that_the_machine_was_shared_only_if_it_was() -> None:
