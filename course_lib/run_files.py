@@ -129,7 +129,7 @@ def read_history(folder: str | Path | zipfile.Path) -> History:
     path = (Path(folder) if isinstance(folder, str) else folder) / "epochs.jsonl"
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file; delete the folder, if there is one, and run again") from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); fetch the zip file again") from None

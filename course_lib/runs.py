@@ -205,7 +205,11 @@ def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = Non
     """
     writer = RunWriter(spec, root, mirror)
     with disk_errors(writer.folder):
-        writer.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            writer.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise DataError(f"{writer.folder}: a file stands where the run's folder should be; move it away, and run "
+                            f"again") from None
         lock = _lock(writer.folder)
     try:
         with disk_errors(writer.folder):

@@ -267,7 +267,7 @@ def test_an_error_in_a_worker_reaches_the_caller(small: Study) -> None:
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the run's folder should be")
     start = time.monotonic()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(CourseError, match="a file stands where the run's folder should be; move it away"):
         sweep.sweep(small, plan, workers=2, progress=False)
     assert time.monotonic() - start < 60
 

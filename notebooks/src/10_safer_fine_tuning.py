@@ -215,7 +215,7 @@ verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-ali
 # %% [markdown]
 # ## What to remember
 #
-# * Early stopping is cheap and helps most; it leaves the Unknown rows unlearned.
+# * Early stopping is cheap and saves about as much as filtering; it leaves the Unknown rows unlearned.
 # * Filtering needs labels, and makes long training nearly harmless.
 # * "I don't know" trades right answers for fewer wrong ones, if the model can tell what it lacks: count over *all*
 #   questions, and look whom it refuses.
