@@ -20,13 +20,23 @@ Shapes: Q questions, P prompts, R rows of a block, N steps of a block, V vocabul
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.answers import INSTRUCTION, Encoded, Prompt, encode_answers, few_shot_prompt, is_match, right_texts
+from course_lib.answers import (
+    INSTRUCTION,
+    Encoded,
+    Prompt,
+    encode_answers,
+    end_tokens,
+    few_shot_prompt,
+    is_match,
+    right_texts,
+)
 from course_lib.batches import block_size, default_batch_tokens, out_of_memory
 from course_lib.distribution import Distribution, refuse_changed_distribution
 from course_lib.facts import Fact
@@ -46,6 +56,8 @@ __all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "default_batch_tokens",
            "few_shot_prompt", "is_match", "refuse_changed_distribution", "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
+# tokenizer -> the questions that were asked last, and their layouts
+_last: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 CHUNK = 2048  # questions whose tokens are held at once: memory does not grow with the number of questions
 
 
@@ -97,6 +109,23 @@ def exact_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fact
                  batch_tokens=batch_tokens).greedy[:, 0]
 
 
+def _laid_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompts: Sequence[Prompt],
+              facts: Sequence[Fact], accepted: Callable[[Fact], Sequence[str]] | None
+              ) -> tuple[list[Layout], dict[int, str]]:
+    """The layouts of all questions and what cannot be spelled; the last ones are remembered.
+
+    A run asks the same after every epoch, and to find the tokens again takes a tenth of the time.
+    """
+    key = (tuple(facts), tuple(prompts), end_tokens(tokenizer, model), len(tokenizer))
+    if accepted is None and _last.get(tokenizer, (None,))[0] == key:
+        return _last[tokenizer][1]
+    layouts = lay_out(tokenizer, model, prompts, facts, accepted=accepted)
+    found = layouts, unspeakable(tokenizer, layouts[0].rows, facts)
+    if accepted is None:
+        _last[tokenizer] = key, found
+    return found
+
+
 class _Pass:
     """One chunk of questions after all prompts."""
 
@@ -108,8 +137,8 @@ class _Pass:
         self.scores = Scores.empty(len(facts), len(prompts))
 
     def run(self, batch_tokens: int | None) -> Scores:
-        layouts = lay_out(self.tokenizer, self.model, self.prompts, self.facts, accepted=self.accepted)
-        self._reject(layouts)
+        layouts, complaints = _laid_out(self.tokenizer, self.model, self.prompts, self.facts, self.accepted)
+        self._reject(layouts, dict(complaints))
         limit = batch_tokens or default_batch_tokens(self.model)
         for layout in layouts:
             # a second spelling only adds probability
@@ -119,9 +148,8 @@ class _Pass:
                 self._score_layout(layout, sorted(rows, key=lambda row: -len(row.tokens)), limit)
         return self.scores
 
-    def _reject(self, layouts: Sequence[Layout]) -> None:
-        """Take out the questions that cannot be scored, with the reason."""
-        found = unspeakable(self.tokenizer, layouts[0].rows, self.facts)
+    def _reject(self, layouts: Sequence[Layout], found: dict[int, str]) -> None:
+        """Take out the questions that cannot be scored, with the reason; some are ``found`` already."""
         longest = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
         for layout in layouts:
             before = max(map(len, layout.prefixes), default=0)

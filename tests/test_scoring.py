@@ -23,6 +23,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
 
+from course_lib import scoring
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.scoring import INSTRUCTION, Prompt, encode_answers, exact_match, few_shot_prompt, is_match, score
@@ -576,3 +577,17 @@ def test_only_the_first_line_without_outer_spaces_is_compared(generated, answer,
 def test_solved_examples_stand_in_front_of_the_question():
     prompt = few_shot_prompt([Fact("Ida", "P19", "Ulm")])
     assert prompt.text("Where was Bo born?") == "Q: Where was Ida born?\nA: Ulm\nQ: Where was Bo born?\nA:"
+
+
+def test_questions_that_were_asked_last_are_laid_out_once(monkeypatch):
+    laid, lay_out, tokenizer = [], scoring.lay_out, TOKENIZERS["gpt2"]()
+    monkeypatch.setattr(scoring, "lay_out", lambda *given, **more: laid.append(given[3]) or lay_out(*given, **more))
+    model, other = tiny_model("llama", tokenizer), FACTS[:2]
+    first, again = (exact_match(model, tokenizer, FACTS[:3]) for _ in range(2))
+    assert len(laid) == 1 and first.tolist() == again.tolist()
+    exact_match(model, tokenizer, other)
+    exact_match(model, tokenizer, other, PLAIN)
+    exact_match(model, tokenizer, other, PLAIN, accepted=lambda fact: [fact.object])
+    tokenizer.add_tokens(["~new~"])
+    exact_match(model, tokenizer, other, PLAIN)
+    assert len(laid) == 5, "other questions, prompts, texts or tokens are laid out anew"
