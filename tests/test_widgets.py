@@ -201,7 +201,7 @@ def last_output(source: str) -> list[dict]:
     notebook = nbformat.v4.new_notebook(cells=[cell])
     where = {"metadata": {"path": here.parent}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
-    assert cell.outputs[0]["text"] == "[]\n" and '"error"' not in json.dumps(cell.outputs)
+    assert cell.outputs[0]["text"].strip() == "[]" and '"error"' not in json.dumps(cell.outputs)
     states = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     return next(s["state"]["outputs"] for s in states if s["model_name"] == "OutputModel")
 
