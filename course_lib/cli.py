@@ -147,11 +147,13 @@ def _check_reference(study: Study) -> None:
 def build_notebooks(
     names: Names = None,
     check: Annotated[bool, typer.Option("--check", help="Run nothing; fail when a notebook is stale.")] = False,
+    instructor: Annotated[bool, typer.Option(
+        "--instructor", help="The instructor's edition in build/instructor: solutions filled in, and notes.")] = False,
 ) -> None:
     """Execute notebooks/src and store notebooks/*.ipynb with their outputs."""
     from course_lib import notebooks
 
-    built = notebooks.build(names, check=check)
+    built = notebooks.build(names, check=check, instructor=instructor)
     if check:
         typer.echo(f"Notebooks up to date: {len(built)}")
 

@@ -1,8 +1,9 @@
 """Notebooks are built, not edited: ``notebooks/src/05_x.py`` is the source, ``notebooks/05_x.ipynb`` the result.
 
 A source is jupytext's percent format. Building gives each cell an id made of the notebook's number and the cell's
-(``05-012``), executes all cells in order, and stores the outputs. Beside them stands the source's SHA-256, so that a
-stale notebook is found without running anything.
+(``05-012``), makes the learner's or the instructor's edition of it (:mod:`course_lib.editions`), executes all cells in
+order, and stores the outputs. Beside them stands the source's SHA-256, so that a stale notebook is found without running
+anything. The solutions of the exercises are collected for the package by the same command.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib import report
+from course_lib import editions, exercises, report
 from course_lib.execution import NotebookError, OnCell, execute
-from course_lib.files import repository, write_text
+from course_lib.files import read_json, repository, write_json, write_text
+from course_lib.quiz import FOLDER
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["NotebookError", "build", "build_folder", "execute", "find_root", "problems", "read_source", "run_all",
-           "source_paths"]
+__all__ = ["NotebookError", "build", "build_folder", "collect_solutions", "execute", "find_root", "problems",
+           "read_source", "run_all", "solutions", "source_paths"]
 
 KEY = "known_unknowns"
 TITLE = "Known Unknowns: the course, run from start to end"
@@ -77,7 +79,9 @@ def read_source(path: str | Path) -> NotebookNode:
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    notebook.metadata[KEY] = {"name": path.stem, "source_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    quiz = FOLDER / f"{prefix}.json"  # its questions stand in the outputs
+    asked = quiz.read_text(encoding="utf-8") if quiz.is_file() else ""
+    notebook.metadata[KEY] = {"name": path.stem, "source_sha256": hashlib.sha256((text + asked).encode()).hexdigest()}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
@@ -102,13 +106,15 @@ def build(
     names: Sequence[str] | None = None,
     *,
     check: bool = False,
+    instructor: bool = False,
     root: str | Path | None = None,
     timeout: float = 1200,
     echo: Callable[[str], None] = _say,
 ) -> list[Path]:
     """Execute the sources on the pocket preset and store the notebooks; with ``check``, only look for stale ones.
 
-    Returns the notebooks that were written, or found to be fresh.
+    The learner's edition goes to ``notebooks``; ``instructor`` makes the other one, in ``build/instructor``, which is not
+    part of the repository. Returns the notebooks that were written, or found to be fresh.
 
     Raises:
         NotebookError: a cell failed; or, with ``check``, some stored notebook is stale: the message names them all.
@@ -117,16 +123,32 @@ def build(
     paths = source_paths(names, root=root)
     if check:
         return _check(paths, root=root, orphans=not names)
+    if root == find_root():
+        collect_solutions(root)
     env = {"COURSE_BUILD": str(build_folder(root)), "COURSE_PRESET": STORED_PRESET}
-    built = []
+    edition, built = editions.instructor if instructor else editions.learner, []
     for path in paths:
-        started, notebook = time.monotonic(), read_source(path)
+        started, notebook = time.monotonic(), edition(read_source(path))
         execute(notebook, cwd=root / "notebooks", timeout=timeout, on_cell=_live(path.stem), env=env)
+        report.describe(notebook)
         if found := problems(notebook):
             raise NotebookError(f"{path.stem}: {'; '.join(found)}")
-        built.append(_write(notebook, _stored(path, root)))
+        folder = root / "build" / "instructor" if instructor else root / "notebooks"
+        built.append(_write(notebook, folder / f"{path.stem}.ipynb"))
         echo(f"{path.stem} ... {time.monotonic() - started:.0f} s")
     return built
+
+
+def solutions(root: Path) -> dict[str, dict[str, str | int]]:
+    """Title, difficulty, minutes and solution of every exercise in the sources, by number."""
+    return {one.id: {"title": one.title, "difficulty": one.difficulty, "minutes": one.minutes,
+                     "solution": editions.filled(one.code)}
+            for path in source_paths(root=root) for one in editions.exercises(read_source(path))}
+
+
+def collect_solutions(root: Path) -> Path:
+    """Write what :func:`solutions` finds into the package, for :func:`course_lib.exercises.solution`."""
+    return write_json(exercises.SOLUTIONS, solutions(root))
 
 
 def run_all(
@@ -163,11 +185,12 @@ def run_all(
 
 
 def _run(path: Path, *, cwd: Path, folder: Path, timeout: float, env: dict[str, str]) -> report.Chapter:
-    """Execute one source, write its copy, and keep its figures, whether or not it came to its end."""
-    started, notebook, error = time.monotonic(), read_source(path), None
+    """Execute the learner's edition, write its copy, and keep its figures, whether or not it came to its end."""
+    started, notebook, error = time.monotonic(), editions.learner(read_source(path)), None
     notebook.metadata[KEY]["preset"] = env["COURSE_PRESET"]
     try:
         execute(notebook, cwd=cwd, timeout=timeout, on_cell=_live(path.stem), env=env)
+        report.describe(notebook)
     except NotebookError as failure:
         error = str(failure)
     copy = _write(notebook, folder / "notebooks" / f"{path.stem}.ipynb")
@@ -186,6 +209,8 @@ def _check(paths: Sequence[Path], *, root: Path, orphans: bool) -> list[Path]:
         sources = {path.stem for path in paths}
         extra = (path.stem for path in sorted((root / "notebooks").glob("*.ipynb")) if path.stem not in sources)
         stale.update((name, "has no source in notebooks/src") for name in extra)
+    if root == find_root() and (not exercises.SOLUTIONS.is_file() or read_json(exercises.SOLUTIONS) != solutions(root)):
+        stale[exercises.SOLUTIONS.name] = "older than the sources"
     if stale:
         listed = ", ".join(f"{name} ({reason})" for name, reason in stale.items())
         raise NotebookError(f"stale notebooks: {listed}; run `make notebooks` and commit the result")
@@ -199,7 +224,7 @@ def _stale(source: Path, stored: Path) -> str | None:
     if not stored.is_file():
         return "not built yet"
     try:
-        old, new = nbformat.read(stored, as_version=4), read_source(source)
+        old, new = nbformat.read(stored, as_version=4), editions.learner(read_source(source))
         nbformat.validate(old)
     except (ValueError, nbformat.ValidationError):
         return "not a valid notebook"

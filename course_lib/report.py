@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["Chapter", "Figure", "figures", "render", "title"]
+from course_lib.behind import CLASS
+
+__all__ = ["Chapter", "Figure", "describe", "figures", "render", "title"]
 
 STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
@@ -67,6 +69,14 @@ def figures(notebook: Any) -> tuple[Figure, ...]:
     return tuple(found)
 
 
+def describe(notebook: Any) -> None:
+    """Store each picture's caption as its alternative text, in place, where converters to HTML look for it."""
+    pictures = [output for cell in notebook.cells for output in cell.get("outputs", [])
+                if "image/png" in output.get("data", {})]
+    for output, figure in zip(pictures, figures(notebook), strict=True):
+        output.setdefault("metadata", {})["image/png"] = {"alt": " ".join(figure.caption.split())}
+
+
 def render(chapters: Iterable[Chapter], *, heading: str, preset: str) -> str:
     """The whole page as HTML; ``preset`` stands below the heading, since no number means anything without it."""
     body = "\n".join(_chapter(chapter) for chapter in chapters)
@@ -101,6 +111,8 @@ def _text(outputs: Iterable[Any]) -> str:
     """What was printed or returned as plain text; a bare ``<Axes: ...>`` says nothing to a reader."""
     texts = []
     for output in outputs:
+        if f'class="{CLASS}"' in output.get("data", {}).get("text/html", ""):
+            continue  # the table behind a figure says more than a caption should
         if output.output_type == "stream" and output.name == "stdout":
             texts.append(output.text)
         elif "text/markdown" in output.get("data", {}):

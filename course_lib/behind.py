@@ -1,0 +1,116 @@
+"""The numbers behind a figure: lines, points and bars read back from its axes, as a folded table.
+
+Whoever cannot see a figure, or wants its exact values, opens the table under it. It is taken from what was drawn, so
+it cannot say anything else than the figure does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["CLASS", "Behind", "behind", "drawn"]
+
+CLASS = "behind"  # marks the folded table in a notebook's outputs: it is no caption
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Behind:
+    """Tables of drawn values, one for each axes; shown folded in a notebook, in full as text."""
+
+    names: tuple[str, ...]
+    tables: tuple[pd.DataFrame, ...]
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"{name}\n{table.to_string(index=False)}"
+                           for name, table in zip(self.names, self.tables, strict=True))
+
+    def __repr__(self) -> str:
+        return "The numbers behind this figure are in the table beside it."
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{escape(name)}</p>{table.to_html(index=False, border=0, na_rep='')}"
+                 for name, table in zip(self.names, self.tables, strict=True)]
+        return (f'<details class="{CLASS}"><summary>The numbers behind this figure</summary>{"".join(parts)}'
+                f"</details>")
+
+
+def behind(*axes: Axes) -> Behind:
+    """The tables behind one or several axes; a notebook shows them folded under the figure."""
+    names = tuple(f"{ax.get_title() or 'Figure'}: {ax.get_xlabel() or 'x'} and {ax.get_ylabel() or 'y'}" for ax in axes)
+    return Behind(names, tuple(drawn(ax) for ax in axes))
+
+
+def drawn(ax: Axes) -> pd.DataFrame:
+    """What an axes shows, in long form: columns series, x and y; bars give their ends, stacked ones their parts.
+
+    Lines without a name (grids, markers of a place) and polygons are left out; values are rounded to 4 digits.
+    """
+    import pandas as pd
+
+    rows = [*_lines(ax), *_bars(ax), *_points(ax)]
+    table = pd.DataFrame(rows, columns=["series", "x", "y"])
+    return table.map(_rounded)
+
+
+def _lines(ax: Axes) -> list[tuple[str, Any, Any]]:
+    named = {id(bars.lines[0]): bars.get_label() for bars in ax.containers if hasattr(bars, "has_yerr")
+             and bars.lines[0] is not None}
+    found = []
+    for line in ax.lines:
+        name = named.get(id(line), line.get_label())
+        if str(name).startswith("_"):
+            continue
+        found += [(name, _named(ax.xaxis, x), _named(ax.yaxis, y))
+                  for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+    return found
+
+
+def _bars(ax: Axes) -> list[tuple[str, Any, Any]]:
+    found = []
+    for bars in ax.containers:
+        if not hasattr(bars, "patches"):
+            continue
+        name = "" if str(bars.get_label()).startswith("_") else bars.get_label()
+        for bar in bars.patches:
+            upright = getattr(bars, "orientation", "vertical") == "vertical"
+            if upright:
+                found.append((name, _named(ax.xaxis, bar.get_x() + bar.get_width() / 2), bar.get_height()))
+            else:
+                found.append((name, bar.get_width(), _named(ax.yaxis, bar.get_y() + bar.get_height() / 2)))
+    return found
+
+
+def _points(ax: Axes) -> list[tuple[str, Any, Any]]:
+    from matplotlib.collections import PathCollection
+
+    return [("" if str(cloud.get_label()).startswith("_") else cloud.get_label(), _named(ax.xaxis, x), _named(ax.yaxis, y))
+            for cloud in ax.collections if isinstance(cloud, PathCollection) for x, y in cloud.get_offsets()]
+
+
+def _named(axis: Any, place: Any) -> Any:
+    """The name of a category where the axis has names, else the number."""
+    labels = {round(float(tick), 6): label.get_text() for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(),
+                                                                          strict=False)}
+    if axis.have_units() or _has_words(labels.values()):
+        try:
+            return labels.get(round(float(place), 6)) or place
+        except (TypeError, ValueError):
+            return place
+    return place
+
+
+def _has_words(texts: Any) -> bool:
+    return any(any(letter.isalpha() for letter in text) and "mathdefault" not in text for text in texts)
+
+
+def _rounded(value: Any) -> Any:
+    number = isinstance(value, float | np.floating)
+    return float(f"{value:.4g}") if number else value
