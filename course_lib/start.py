@@ -19,13 +19,13 @@ PACKAGE = f"{REPOSITORY}/archive/refs/tags/{TAG}.zip"
 CELL = f"""\
 # Set-up: on Colab or Kaggle it installs what is missing, once; elsewhere it changes nothing.
 import os, subprocess, sys
-
+COURSE = "{PACKAGE}"
 try:
     from course_lib import start
 except ModuleNotFoundError:
     if "google.colab" not in sys.modules and "KAGGLE_KERNEL_RUN_TYPE" not in os.environ:
-        sys.exit("course_lib is missing: use `make lab` in the course's folder, or `pip install {PACKAGE}`")
-    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "{PACKAGE}"]).returncode:
+        sys.exit(f"course_lib is missing: start with `make lab` in the course's folder, or run `pip install {{COURSE}}`")
+    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", COURSE]).returncode:
         sys.exit("pip could not fetch the course: allow this notebook the internet, then run this cell again.")
     from course_lib import start
 start.ready()
