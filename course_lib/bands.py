@@ -1,7 +1,7 @@
 """Between what a number should lie: bands from the reference runs instead of single numbers.
 
-Two honest runs of one setting differ: other seed, other processor. So the course does not say "dev accuracy is 44.2" but
-"it should lie between 41.5 and 46.8": the lowest and the highest of the reference seeds, and a margin of
+Two honest runs of one setting differ: other seed, other processor. So the course does not say "dev accuracy is 44.2"
+but "it should lie between 41.5 and 46.8": the lowest and the highest of the reference seeds, and a margin of
 
     max(1 point, two questions, two standard errors),     standard error = sqrt(p (1 - p) / n) for n questions
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "band", "expect"]
 
-OUTSIDE = ("That is no error by itself. Look first for another preset, other settings or seeds than the lesson's, a mix "
-           "that you changed, or other package versions (course doctor).")
+OUTSIDE = ("That is no error by itself. Look first for another preset, other settings or seeds than the lesson's, a "
+           "mix that you changed, or other package versions (course doctor).")
 
 
 @dataclass(frozen=True, slots=True)

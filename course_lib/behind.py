@@ -78,7 +78,7 @@ def _bars(ax: Axes) -> list[tuple[str, Any, Any]]:
     for bars in ax.containers:
         if not hasattr(bars, "patches"):
             continue
-        name = "" if str(bars.get_label()).startswith("_") else bars.get_label()
+        name = _name(bars)
         for bar in bars.patches:
             upright = getattr(bars, "orientation", "vertical") == "vertical"
             if upright:
@@ -91,8 +91,15 @@ def _bars(ax: Axes) -> list[tuple[str, Any, Any]]:
 def _points(ax: Axes) -> list[tuple[str, Any, Any]]:
     from matplotlib.collections import PathCollection
 
-    return [("" if str(cloud.get_label()).startswith("_") else cloud.get_label(), _named(ax.xaxis, x), _named(ax.yaxis, y))
-            for cloud in ax.collections if isinstance(cloud, PathCollection) for x, y in cloud.get_offsets()]
+    clouds = [cloud for cloud in ax.collections if isinstance(cloud, PathCollection)]
+    return [(_name(cloud), _named(ax.xaxis, x), _named(ax.yaxis, y)) for cloud in clouds
+            for x, y in cloud.get_offsets()]
+
+
+def _name(artist: Any) -> str:
+    """The label of what was drawn; matplotlib's own names for unnamed things begin with a line below."""
+    label = str(artist.get_label())
+    return "" if label.startswith("_") else label
 
 
 def _named(axis: Any, place: Any) -> Any:

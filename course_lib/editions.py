@@ -1,4 +1,4 @@
-"""One source, several editions: what a learner opens, what an instructor opens, and a learner's copy with answers in it.
+"""One source, several editions: what a learner opens, what an instructor opens, a learner's copy with answers.
 
 A source holds the solutions, between nbgrader's marks::
 
@@ -7,9 +7,10 @@ A source holds the solutions, between nbgrader's marks::
         return 4 + 32 / block
         ### END SOLUTION
 
-The learner's edition has ``raise NotImplementedError(...)`` in their place, or ``name = ...`` where the solution gives a
-value at the top level, and no cell that is tagged ``instructor``. The instructor's edition keeps both. All editions get
-the set-up cell and the Colab badge (:mod:`course_lib.start`) after the head: they are written once, not in each source.
+The learner's edition has ``raise NotImplementedError(...)`` in their place, or ``name = ...`` where the solution gives
+a value at the top level, and no cell that is tagged ``instructor``. The instructor's edition keeps both. All editions
+get the set-up cell and the Colab badge (:mod:`course_lib.start`) after the head: they are written once, not in each
+source.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def exercises(notebook: NotebookNode) -> tuple[Found, ...]:
             continue
         effort, code = EFFORT.search(cell.source), _code_after(notebook, place)
         if not effort or code is None:
-            raise NotebookError(f"exercise {heading[1]}: write *Difficulty N of 3 · M minutes.* below its heading, and its "
-                                f"code cell with tags=[\"exercise\"] and {BEGIN} next")
+            raise NotebookError(f"exercise {heading[1]}: write *Difficulty N of 3 · M minutes.* below its heading, and "
+                                f"its code cell with tags=[\"exercise\"] and {BEGIN} next")
         found.append(Found(heading[1], heading[2].strip(), int(effort[1]), int(effort[2]), code,
                            notebook.cells[code].source))
     return tuple(found)
@@ -98,7 +99,8 @@ def minutes(notebook: NotebookNode) -> Minutes:
     """
     if not (found := TIME.search(notebook.cells[0].source)):
         name = notebook.metadata.get("known_unknowns", {}).get("name", "notebook")
-        raise NotebookError(f"{name}: its head needs the line **Time.** N minutes to read and run, M for the exercises.")
+        raise NotebookError(f"{name}: its head needs the line **Time.** N minutes to read and run, M for the "
+                            f"exercises.")
     return Minutes(int(found[1]), int(found[2]))
 
 

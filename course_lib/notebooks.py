@@ -2,8 +2,8 @@
 
 A source is jupytext's percent format. Building gives each cell an id made of the notebook's number and the cell's
 (``05-012``), makes the learner's or the instructor's edition of it (:mod:`course_lib.editions`), executes all cells in
-order, and stores the outputs. Beside them stands the source's SHA-256, so that a stale notebook is found without running
-anything. The solutions of the exercises are collected for the package by the same command.
+order, and stores the outputs. Beside them stands the source's SHA-256, so that a stale notebook is found without
+running anything. The solutions of the exercises are collected for the package by the same command.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def build(
 ) -> list[Path]:
     """Execute the sources on the pocket preset and store the notebooks; with ``check``, only look for stale ones.
 
-    The learner's edition goes to ``notebooks``; ``instructor`` makes the other one, in ``build/instructor``, which is not
-    part of the repository. Returns the notebooks that were written, or found to be fresh.
+    The learner's edition goes to ``notebooks``; ``instructor`` makes the other one, in ``build/instructor``, which is
+    not part of the repository. Returns the notebooks that were written, or found to be fresh.
 
     Raises:
         NotebookError: a cell failed; or, with ``check``, some stored notebook is stale: the message names them all.

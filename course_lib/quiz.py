@@ -133,7 +133,8 @@ def _board(asked: Quiz) -> ipywidgets.VBox:
         buttons.append(choice)
 
         def tell(_: object, one: Question = one, choice: Any = choice, said: Any = said) -> None:
-            said.value = f"<p role='status'>{escape(feedback(one, choice.index, point_back=asked.name == 'course'))}</p>"
+            told = feedback(one, choice.index, point_back=asked.name == "course")
+            said.value = f"<p role='status'>{escape(told)}</p>"
             total.value = f"<p>{escape(score(asked.questions, [each.index for each in buttons]))}</p>"
 
         choice.observe(tell, names="index")

@@ -115,7 +115,8 @@ def test_cells_keep_their_ids_in_the_learners_edition(source):
         "05-001", "05-setup", "05-003", "05-004", "05-005", "05-006", "05-007"]
 
 
-@pytest.mark.parametrize("broken", ["*Difficulty 1 of 3 · 5 minutes.*", 'tags=["exercise"]\ndef', "### BEGIN SOLUTION\n    if"])
+@pytest.mark.parametrize("broken", ["*Difficulty 1 of 3 · 5 minutes.*", 'tags=["exercise"]\ndef',
+                                    "### BEGIN SOLUTION\n    if"])
 def test_an_exercise_that_lacks_a_part_is_refused_by_its_number(tmp_path, broken):
     path = tmp_path / "05_a_lesson.py"
     path.write_text(SOURCE.replace(broken, broken[-3:] if broken.endswith("def") else ""), encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_lib import execution, notebooks, report
+from course_lib import editions, execution, notebooks, report
 from course_lib.notebooks import NotebookError
 
 SMALL = "# %% [markdown]\n# # A small one\n\n# %%\nprint(6 * 7)\n"
@@ -173,7 +173,7 @@ def test_check_names_every_stale_notebook(root):
 
 def test_check_refuses_a_notebook_without_outputs(root):
     path = write(root, SMALL)
-    nbformat.write(notebooks.read_source(path), root / "notebooks" / "05_small.ipynb")
+    nbformat.write(editions.learner(notebooks.read_source(path)), root / "notebooks" / "05_small.ipynb")
     with pytest.raises(NotebookError, match="not executed"):
         notebooks.build(root=root, check=True)
 
@@ -187,7 +187,7 @@ def test_check_refuses_a_broken_notebook(root):
 
 def test_build_refuses_a_figure_without_a_sentence(root):
     write(root, f"# %%\n{SHOW}")
-    with pytest.raises(NotebookError, match="cell 1 shows a figure without a sentence"):
+    with pytest.raises(NotebookError, match="cell 2 shows a figure without a sentence"):
         notebooks.build(root=root, echo=lambda line: None)
 
 
@@ -242,7 +242,7 @@ def test_run_all_tells_the_notebook_preset_and_folder(root):
 def test_a_run_that_fails_leaves_the_report_of_what_it_had(root):
     write(root, SMALL)
     write(root, "# %%\nraise ValueError('no <facts>')\n", name="06_bad")
-    with pytest.raises(NotebookError, match="06_bad, cell 1 .*the executed part is in"):
+    with pytest.raises(NotebookError, match="06_bad, cell 2 .*the executed part is in"):
         notebooks.run_all(root=root, echo=lambda line: None)
     page = (root / "build" / "report.html").read_text(encoding="utf-8")
     assert "A small one" in page and "ValueError: no &lt;facts&gt;" in page

@@ -1,8 +1,8 @@
 """Exercises of the lessons: ``check`` an answer, ask for a ``hint``, see the ``solution``.
 
-The stub of an exercise and its solution stand in the lesson's source (``notebooks/src``); its checker and its three hints
-in ``lesson_NN.py`` here. ``course build`` collects titles, minutes and solutions into ``solutions.json``, so that they
-are there for a learner who has the notebook and the package alone, as on Colab.
+The stub of an exercise and its solution stand in the lesson's source (``notebooks/src``); its checker and its three
+hints in ``lesson_NN.py`` here. ``course build`` collects titles, minutes and solutions into ``solutions.json``, so that
+they are there for a learner who has the notebook and the package alone, as on Colab.
 """
 
 from __future__ import annotations
@@ -85,5 +85,6 @@ def told(number: str) -> Told:
     """
     collected = read_json(SOLUTIONS)
     if number not in collected:
-        raise CourseError(f"exercise {number}: no solution in {SOLUTIONS.name} yet; run `course build` in the repository")
+        raise CourseError(f"exercise {number}: no solution in {SOLUTIONS.name} yet; run `course build` in the "
+                          f"repository")
     return Told(**collected[number])

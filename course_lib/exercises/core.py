@@ -4,8 +4,8 @@ A checker is a function of the learner's answer. It returns the sentence that is
 :class:`Wrong` with the likely reason when it is not. Typical mistakes are tested first, so that the reason can be given
 in words; a plain comparison (:func:`close`, :func:`same`) comes last.
 
-An answer is *undone* while it is ``...`` or its code still raises the NotImplementedError of the stub. Whatever else the
-learner's code raises becomes a reason as well: judging an answer never stops a notebook.
+An answer is *undone* while it is ``...`` or its code still raises the NotImplementedError of the stub. Whatever else
+the learner's code raises becomes a reason as well: judging an answer never stops a notebook.
 """
 
 from __future__ import annotations
