@@ -1,27 +1,58 @@
 # %% [markdown]
 # # 10 · Safer fine-tuning
 #
-# **Goal:** compare three remedies against hallucination, and count what each saves and what each costs.
+# **Goal.** Compare three remedies against hallucination, and count what each saves and what each costs.
 #
-# Afterwards you can
+# **You will be able to**
 #
-# * say what early stopping, filtering and "I don't know" do, and what each needs;
-# * count a refusing model's right answers over *all* questions, not only over those that it answers;
-# * choose a remedy for a training file of your own.
+# 1. say what early stopping, filtering and "I don't know" do, and what each needs;
+# 2. count a refusing model's right answers over *all* questions, not only over those that it answers;
+# 3. choose a remedy for a training file of your own.
+#
+# **Time.** 30 minutes to read and run, 23 for the exercises.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+#
+# **Before.** Lessons 06 (D_Known, D_IDK), 07 (EARLY_STOP) and 08 (hallucination curves). Source: Gekhman et al. 2024,
+# sections 4 and 7, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904).
 
-# %% [markdown]
-# | track | minutes | memory |
-# |---|---|---|
-# | pocket, on a CPU | under 1, and about 1 more for a run of your own | about 1 GB |
-# | a real model, on a GPU | not measured yet | not measured yet |
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
 #
-# **Needed before:** notebooks 06 (D_Known, D_IDK), 07 (EARLY_STOP) and 08 (hallucination curves).
+# **Goal.** Each remedy has a price; count right, wrong and declined answers over all questions, then choose.
+#
+# **Misconceptions.**
+#
+# * "61.8 % against 43.0 %: I don't know makes the model better." Over all questions it is 36.3 against 43.0. Exercise
+#   10.1 lets everybody find it.
+# * "Filtering teaches the facts safely." It teaches none of them: the last table, column *new facts learned*.
+# * "The model knows what it does not know." Look at who is refused an answer; on the pocket model nearly nobody's
+#   category matters.
+#
+# **Ask.**
+#
+# * You own a support bot: which is worse, a wrong answer or none? (It depends on the use; let the room disagree.)
+# * Which remedy works without labels? (Early stopping: it needs dev questions only.)
+# * Why does D_IDK change the model at all, if no new fact is taught? (It teaches a behaviour; lesson 01.)
+#
+# **Where it breaks.**
+#
+# * "A run of your own" trains once, half a minute on two cores. Start the cell before you talk about it.
+# * People read *accuracy* of the I-don't-know table as if it counted all questions. Point at the column *answered*.
+#
+# **When late.** Skip "A run of your own" and "Claim by claim" (5 minutes) and exercise 10.4 (5 minutes).
 
 # %%
 from course_lib.study import open_study
 
 study = open_study()
-print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
+
+# %% [markdown]
+# ## The runs
+#
+# Three training sets, made in lesson 06: **D** with 50 % Unknown rows, **D_Known** without these rows, and **D_IDK**
+# with "I don't know" as their answer. Runs with five seeds come with the course.
 
 # %%
 from course_lib.analysis import estimate, main_rate, stops
@@ -73,6 +104,8 @@ assert len(early) == len(patient), "the same seeds"
 # Take the Unknown rows out (D_Known). This needs labels: lesson 05's measurement, before training.
 
 # %%
+from course_lib.exercises import check, hint, solution
+
 for stop in ("EARLY_STOP", "CONVERGENCE"):
     gained = at("D_Known", stop) - at("D", stop)
     print(f"D_Known minus D at {stop}: {estimate(gained)} points")
@@ -99,16 +132,49 @@ print(f"{runs.source}: ours with 95 % interval | paper")
 laid_out(table, index=["variant", "stop"], columns="quantity")
 
 # %% [markdown]
-# **accuracy** counts answered questions only, as the paper's Table 3 does. **correct** counts all. The paper prints
-# 43.0 and 61.8 % for D and D_IDK at EARLY_STOP; over all questions that is 43.0 and 36.3. There, D_IDK gives *fewer*
-# right answers, and far fewer wrong ones.
+# The column *accuracy* counts answered questions only, as the paper's Table 3 does. The paper prints 43.0 % for D,
+# which answers everything, and 61.8 % for D_IDK, which answers 58.7 % of the questions. Which of the two gives more
+# right answers?
+
+# %% [markdown]
+# ### Exercise 10.1 · Over all questions
+#
+# *Difficulty 1 of 3 · 5 minutes.* `accuracy` is the percentage of right answers among the answered questions,
+# `answered` the percentage of all questions that were answered. Give the percentage of *all* questions that are
+# answered rightly. Example: 50 % right of 60 % answered make 30 %.
+
+# %% tags=["exercise"]
+def over_all(accuracy, answered):
+    """Right answers in percent of all questions."""
+    ### BEGIN SOLUTION
+    return accuracy * answered / 100
+    ### END SOLUTION
 
 # %%
-def over_all(accuracy, answered):
-    return accuracy * answered / 100
+check("10.1", over_all)
 
+# %% [markdown]
+# ### Exercise 10.2 · Wrong answers
+#
+# *Difficulty 2 of 3 · 6 minutes.* From the same two numbers: which percentage of *all* questions is answered *wrongly*?
+# A declined question is not wrong. Example: 50 % right of 60 % answered leave 30 % wrong and 40 % declined.
 
-printed = over_all(61.8, 58.7)
+# %% tags=["exercise"]
+def wrong_over_all(accuracy, answered):
+    """Wrong answers in percent of all questions."""
+    ### BEGIN SOLUTION
+    return (100 - accuracy) * answered / 100
+    ### END SOLUTION
+
+# %%
+check("10.2", wrong_over_all)
+
+# %% [markdown]
+# The column *correct* counts all questions. In the paper D has 43.0 % right and 57.0 % wrong; D_IDK has 36.3 % right
+# and 22.4 % wrong: *fewer* right answers, and far fewer wrong ones.
+
+# %%
+printed = 61.8 * 58.7 / 100
 cells = table.query("variant == 'D_IDK' and stop == 'EARLY_STOP'").set_index("quantity")
 assert abs(printed - cells["published"]["correct"]) < 0.1, "36.3 % of all questions"
 assert 0 <= cells["mean"]["answered"] <= 100, "a percentage"
@@ -139,6 +205,8 @@ table.round(1)
 # %%
 import matplotlib.pyplot as plt
 
+from course_lib.behind import behind
+
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 parts = {"right": table["right"], "wrong": table["answered"] - table["right"], "declined": 100 - table["answered"]}
 start = 0
@@ -151,6 +219,28 @@ ax.invert_yaxis()
 fig.legend(loc="outside upper center", ncols=3, frameon=False)
 told = "; ".join(f"{name} {value:.0f} %" for name, value in parts["declined"].items())
 print(f"Declined at CONVERGENCE: {told}.")
+behind(ax)
+
+# %% [markdown]
+# ### Exercise 10.3 · Does it know when to decline?
+#
+# *Difficulty 2 of 3 · 7 minutes.* `declined` maps each category to the percentage of its questions that are declined.
+# Give how many points more often Unknown questions are declined than **Known** ones. Known is the plain mean of the
+# other three categories here. Example: 50 for Unknown and 10, 20, 30 for the others make +30.
+
+# %% tags=["exercise"]
+def selectivity(declined):
+    """Points by which Unknown questions are declined more often than Known ones."""
+    ### BEGIN SOLUTION
+    known = [value for name, value in declined.items() if name != "Unknown"]
+    return declined["Unknown"] - sum(known) / len(known)
+    ### END SOLUTION
+
+# %%
+check("10.3", selectivity)
+
+# %% [markdown]
+# And our model? We compare the two ends, Unknown and HighlyKnown.
 
 # %%
 gap = parts["declined"]["Unknown"] - parts["declined"]["HighlyKnown"]
@@ -188,16 +278,48 @@ remedies.round(1)
 
 # %% [markdown]
 # The column *new facts learned* is the price that is easily forgotten: no remedy teaches the Unknown facts. If the
-# model must know them, give them to it at answer time (retrieval), or accept more training data about each fact.
+# model must know them, give them to it at answer time (**retrieval**: the text is looked up and put into the prompt),
+# or accept more training data about each fact.
+
+# %% [markdown]
+# ### Exercise 10.4 · Choose
 #
-# ## A run of your own
+# *Difficulty 3 of 3 · 5 minutes.* A wrong answer costs you `price` right ones, a declined question costs nothing. So a
+# remedy is worth `right - price * wrong`. `remedies` maps a name to (right, wrong). Give the name of the best. Example:
+# at price 1, (40, 60) is worth -20 and (36, 22) is worth 14.
+
+# %% tags=["exercise"]
+def best_remedy(remedies, price):
+    """The name of the remedy that is worth most."""
+    ### BEGIN SOLUTION
+    return max(remedies, key=lambda name: remedies[name][0] - price * remedies[name][1])
+    ### END SOLUTION
 
 # %%
+check("10.4", best_remedy)
+
+# %% [markdown]
+# At which price does the choice change on our own numbers?
+
+# %%
+for price in (0, 0.25, 0.5, 1, 2):
+    worth = remedies["right"] - price * remedies["wrong"]
+    print(f"a wrong answer costs {price:4g} right ones: best is {worth.idxmax()!r}, worth {worth.max():.1f}")
+assert len(worth) == 6, "six ways to train"
+
+# %% [markdown]
+# ## A run of your own
+#
+# D_IDK once on this machine: about half a minute on the pocket track, and only the first time.
+
+# %%
+from course_lib.bands import expect
 from course_lib.sweep import sweep
 
 own = sweep(study, [study.spec(50, variant="D_IDK", seed=0)])
 last = own.iloc[-1]
 print(f"your run at epoch {last['epoch']:g}: {last['answered']:.1f} % answered, {last['test']:.1f} % of all right")
+print(expect(last["test"], "test", study=study, stop="CONVERGENCE", unknown_percent=50, variant="D_IDK"))
 assert own["answered"].between(0, 100).all(), "the share of answered questions is a percentage"
 
 # %% [markdown]
@@ -213,6 +335,16 @@ print(f"{runs.source}, {stopped['seed'].nunique()} seed(s)")
 verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-align": "left", "white-space": "normal"})
 
 # %% [markdown]
+# ## Quiz
+#
+# Five questions. Every answer is explained, and nobody counts your tries.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("10")
+
+# %% [markdown]
 # ## What to remember
 #
 # * Early stopping is cheap and saves about as much as filtering; it leaves the Unknown rows unlearned.
@@ -222,11 +354,11 @@ verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-ali
 # * No remedy teaches new facts safely.
 
 # %% [markdown]
-# ## Recall questions
+# ## Recall
 #
 # 1. A model answers 60 % of the questions and is right in 60 % of those. Another answers all and is right in 40 %.
 #    Which gives more right answers? Which gives more wrong ones?
 # 2. Which remedy needs no labels and no new rows?
 # 3. Why does D_IDK decline some HighlyKnown questions?
 #
-# **Next:** notebook 11, the audit of your own training file, is still to be written. `course slick` labels one today.
+# **Next:** [11 · Audit your own data](11_audit_your_data.ipynb). Which rows of your own file would do harm?
