@@ -18,13 +18,14 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
+
+from course_lib.installation import DISTRIBUTION, ranges, version
 
 __all__ = ["Check", "Machine", "checks", "compute_dtype", "device_name", "doctor", "free_memory", "inspect",
            "usable_cores"]
 
-DISTRIBUTION = "known-unknowns"
 GIB = 2**30
 # The pocket preset fits into this with room for JupyterLab and a browser; its runs and caches need little disk.
 NEEDED_RAM_BYTES = int(3.5 * GIB)
@@ -117,7 +118,7 @@ def inspect(path: str | Path = ".") -> Machine:
         gpu_bytes=gpu_bytes,
         free_disk_bytes=shutil.disk_usage(path).free,
         omp_threads=int(threads) if threads.isdigit() else None,
-        versions={name: _version(name) for name in [DISTRIBUTION, *_ranges(), "torchao"]},
+        versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
     )
 
 
@@ -178,11 +179,11 @@ def _check_gpu(machine: Machine) -> Check:
 
 
 def _check_packages(machine: Machine) -> tuple[Check, ...]:
-    ranges = _ranges()
-    if not ranges:
+    needed = ranges()
+    if not needed:
         detail = "not installed; run make test, or pip install -e . in the repository"
         return (Check(name=DISTRIBUTION, ok=False, detail=detail),)
-    return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in ranges.items())
+    return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in needed.items())
 
 
 def _check_package(name: str, found: str | None, wanted: str) -> Check:
@@ -203,25 +204,6 @@ def _check_torchao(machine: Machine) -> Check:
     ok = found is None or Version(found) >= Version(FIRST_GOOD_TORCHAO)
     cure = f"{found} stops PEFT from adding any LoRA layer; run pip uninstall torchao"
     return Check(name="torchao", ok=ok, detail=(found or "absent, which is fine") if ok else cure)
-
-
-def _ranges() -> dict[str, str]:
-    """Direct dependencies and their version ranges, as installed; empty when the package is not installed."""
-    from packaging.requirements import Requirement
-
-    try:
-        lines = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return {}
-    wanted = [Requirement(line) for line in lines]
-    return {item.name: str(item.specifier) for item in wanted if item.marker is None}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _gpu() -> tuple[str | None, tuple[int, int] | None, int | None]:

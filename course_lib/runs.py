@@ -17,7 +17,6 @@ import inspect
 import json
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from course_lib.files import (
     write_text,
 )
 from course_lib.hardware import device_name
+from course_lib.installation import commit as _commit
 from course_lib.mirror import Mirror
 from course_lib.records import EpochRecord, Snapshot
 from course_lib.run_files import RunSpec, is_completed, read_history, read_right, read_runs
@@ -263,15 +263,3 @@ def _peak_bytes() -> int | None:
     except ImportError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _commit() -> str:
-    here = Path(__file__).parents[1]
-    if not (here / "pyproject.toml").is_file():  # installed: the repository around it would be somebody else's
-        return ""
-    try:
-        found = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True,
-                               text=True, check=False)
-    except OSError:  # git is not installed
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""

@@ -25,7 +25,7 @@ GOOD = Machine(
 
 @pytest.fixture(autouse=True)
 def two_ranges(monkeypatch):
-    monkeypatch.setattr(hardware, "_ranges", lambda: {"torch": ">=2.10"})
+    monkeypatch.setattr(hardware, "ranges", lambda: {"torch": ">=2.10"})
 
 
 def failed(machine):
@@ -111,5 +111,5 @@ def test_inspect_describes_this_machine():
 
 
 def test_the_package_that_is_not_installed_is_told_how(monkeypatch):
-    monkeypatch.setattr(hardware, "_ranges", dict)
+    monkeypatch.setattr(hardware, "ranges", dict)
     assert "pip install -e ." in failed(GOOD)["known-unknowns"]

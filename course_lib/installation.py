@@ -1,0 +1,67 @@
+"""How the course was installed: on which host, from which commit, with which packages.
+
+A *host* is a machine that is lent for an hour with hundreds of packages on it: Google Colab or Kaggle.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["DISTRIBUTION", "commit", "host_name", "installed", "ranges", "version"]
+
+DISTRIBUTION = "known-unknowns"
+
+
+def host_name() -> str | None:
+    """"Colab" or "Kaggle"; None anywhere else. Kaggle's image is built on Colab's, so google.colab may be there too."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "Kaggle"
+    return "Colab" if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ else None
+
+
+def commit() -> str:
+    """The commit of the clone that the course runs from, with "-dirty" after a change; "" where there is no clone."""
+    here = Path(__file__).parents[1]
+    if not (here / "pyproject.toml").is_file():  # installed: the repository around it would be somebody else's
+        return ""
+    try:
+        found = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True,
+                               text=True, check=False)
+    except OSError:  # git is not installed
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def ranges() -> dict[str, str]:
+    """Direct dependencies and their version ranges, as installed; empty when the package is not installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    wanted = [Requirement(line) for line in lines]
+    return {item.name: str(item.specifier) for item in wanted if item.marker is None}
+
+
+def version(name: str) -> str | None:
+    """The version of an installed package; None where it is not there."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed() -> dict[str, str]:
+    """Every package that this Python finds, under its normal name ("jupyter-client"), with its version."""
+    from packaging.utils import canonicalize_name
+
+    found = {}
+    for one in metadata.distributions():
+        if name := one.metadata["Name"]:
+            found.setdefault(str(canonicalize_name(name)), one.version)  # the first on the path is what is imported
+    return found
