@@ -7,6 +7,13 @@ as right too), and, if you like, a ``relation`` and a ``subject``:
     facts.json     [{"question": ..., "answer": ...}, ...]
     facts.csv      question,answer,relation
 
+The usual forms of fine-tuning rows are read as well, where they hold one question and one answer; a system message is
+left out:
+
+    {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
+    {"prompt": ..., "completion": ...}
+    {"instruction": ..., "input": "", "output": ...}
+
 Few-shot examples are drawn from rows of the same relation, so a relation is a kind of question; rows without one count
 as one kind. Rows far longer than their relation's others (4 times the median, and over 200 letters) are asked but serve
 as no example: one of them would fill the prompts of all.
@@ -70,6 +77,7 @@ def _examples(questions: list[Question]) -> tuple[Question, ...]:
 def _question(row: int, entry: Any) -> Question:
     if not isinstance(entry, dict):
         raise _Wrong('not an object; write {"question": ..., "answer": ...}')
+    entry = _one_form(entry)
     question = _text(entry.get("question"), "question")
     if not question:
         raise _Wrong("no question; every fact needs one")
@@ -79,6 +87,33 @@ def _question(row: int, entry: Any) -> Question:
     gold, *others = dict.fromkeys(_answer(answer) for answer in (answers if isinstance(answers, list) else [answers]))
     relation, subject = (_text(entry.get(name), name) for name in ("relation", "subject"))
     return Question(question, gold, relation, subject, tuple(others), row)
+
+
+def _one_form(entry: dict[str, Any]) -> dict[str, Any]:
+    """The row with a question and an answer, whichever of the usual forms it has; others stay as they are."""
+    if "question" in entry:
+        return entry
+    if "messages" in entry:
+        question, answer = _turns(entry["messages"])
+    elif "prompt" in entry:
+        question, answer = entry["prompt"], entry.get("completion")
+    elif "instruction" in entry:
+        if entry.get("input"):
+            raise _Wrong("an instruction with an input is no closed-book question; take the row out")
+        question, answer = entry["instruction"], entry.get("output")
+    else:
+        return entry
+    return entry | {"question": question, "answer": answer}
+
+
+def _turns(messages: Any) -> tuple[Any, Any]:
+    """What the user asks and the assistant answers, if each speaks once and in this order."""
+    if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
+        raise _Wrong('the messages are not a list of {"role": ..., "content": ...}')
+    spoken = [turn for turn in messages if turn.get("role") != "system"]
+    if [turn.get("role") for turn in spoken] != ["user", "assistant"]:
+        raise _Wrong(f"{len(spoken)} turns beside the system message; one question and one answer are needed")
+    return spoken[0].get("content"), spoken[1].get("content")
 
 
 def _answer(answer: Any) -> str:

@@ -51,6 +51,25 @@ def test_spaces_around_a_field_are_taken_off(tmp_path):
     assert (asked.question, asked.object, asked.relation) == ("Q?", "A", "r")
 
 
+@pytest.mark.parametrize("row", [
+    {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q?"},
+                  {"role": "assistant", "content": "A"}]},
+    {"prompt": "Q?", "completion": "A"},
+    {"instruction": "Q?", "input": "", "output": "A"}])
+def test_the_usual_forms_of_fine_tuning_rows_are_read(tmp_path, row):
+    assert read_file(jsonl(tmp_path, row | {"relation": "r"})).questions == (Question("Q?", "A", "r", row=1),)
+
+
+@pytest.mark.parametrize(("row", "why"), [
+    ({"messages": [{"role": "user", "content": "Q?"}]}, "1 turns beside the system message"),
+    ({"messages": "Q?"}, "the messages are not a list"),
+    ({"messages": [{"role": "assistant", "content": "A"}, {"role": "user", "content": "Q?"}]}, "2 turns"),
+    ({"instruction": "Sum up.", "input": "A text.", "output": "A"}, "an instruction with an input"),
+    ({"prompt": "Q?"}, "no answer; every fact needs one")])
+def test_a_fine_tuning_row_without_one_question_and_one_answer_is_named(tmp_path, row, why):
+    assert why in complaints(jsonl(tmp_path, GOOD, row))[0]
+
+
 def test_blank_lines_are_no_rows_but_count(tmp_path):
     assert [question.row for question in read_file(jsonl(tmp_path, b"", GOOD, b"  ", GOOD)).questions] == [2, 4]
 
