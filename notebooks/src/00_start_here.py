@@ -1,32 +1,64 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **Goal.** Check your machine, ask a model three questions, and see the curve that you will reproduce.
+# **Goal.** Check your machine, learn how a lesson works, ask a model, and see the curve that you will reproduce.
 #
 # **You will be able to**
 #
 # 1. say in one sentence what this course shows, and who found it;
-# 2. choose a track and load its 4-bit model;
+# 2. choose a track, load its 4-bit model and ask it a question;
 # 3. tell a fact that the model knows from one that it does not.
 #
-# **Time and memory.** About 20 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
-# pocket preset. GPU presets: not measured yet.
+# **Time.** 25 minutes to read and run, 15 for the exercises.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Some Python. You need not have trained a model before.
+
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
+#
+# **Goal.** Everybody's notebook runs, everybody has seen a check turn from "not done yet" to "right", and the room can
+# say the course's claim in one sentence.
+#
+# **Misconceptions.**
+#
+# * "The model answered, so it knows." The table of three answers: a wrong answer has the same form as a right one.
+# * "Fine-tuning is how one puts facts into a model." The first printed lines: with unknown facts alone, accuracy falls.
+# * "The small model stands for the large one." The track's table: no number of one track holds for the other.
+#
+# **Ask.**
+#
+# * What does a model do when it does not know? (It writes the most likely name all the same.)
+# * Why may a fact be right that was never read? (Chance: some answers are common, such as a country.)
+# * What would a curve look like that shows no harm? (Level, at both stops.)
+#
+# **Where it breaks.**
+#
+# * A `[NO]` line of the machine check: take `course doctor`'s output and the cure that the line names.
+# * Somebody runs cells out of order and gets a NameError: Kernel, Restart and Run All.
+# * On a hosted notebook the first cell installs packages; without internet it says so. Let people pair up.
+#
+# **When late.** Skip exercise 00.2 (8 minutes) and the map at the end (2 minutes): the README has it too.
 
 # %%
 from course_lib.study import open_study
 
 study = open_study()
-print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts ({study.facts.totals()}).")
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %% [markdown]
 # ## What this course shows
 #
-# A **language model** learns facts when it is pre-trained on much text. **Fine-tuning** trains it further, on few
-# examples, for a task. If these examples hold facts that the model did not know, it learns them late. And as it
-# learns them, it begins to answer wrongly what it knew before: it **hallucinates** (Gekhman et al. 2024,
-# [arXiv 2405.05904](https://arxiv.org/abs/2405.05904)).
+# A **language model** is a program that continues text. It learns facts when it is **pre-trained**: made to predict
+# the next word in a great amount of text. **Fine-tuning** trains it further, on few examples, for a task.
+#
+# If these examples hold facts that the model did not know, it learns them late.
+
+# %% [markdown]
+# And as it learns them, it begins to answer wrongly what it knew before. It **hallucinates**: it states false things
+# as if they were facts. Gekhman et al. found this in 2024
+# ([arXiv 2405.05904](https://arxiv.org/abs/2405.05904)). We call it "the paper".
 
 # %%
 from course_lib import paper
@@ -36,8 +68,58 @@ print(f"In the paper, trained on unknown facts only: {early} % of the test quest
 print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.model}; Table 2, one run).")
 
 # %% [markdown]
-# You will measure what a model knows, build training sets with a chosen share of **Unknown** facts, train on them,
-# and draw this curve yourself.
+# You will measure what a model knows, build training sets with a chosen share of **Unknown** facts (facts that it
+# never answers right), train on them, and draw this curve yourself.
+
+# %% [markdown]
+# ## How a lesson works
+#
+# A **notebook** is made of cells: text like this, and code. Click on a code cell and press Shift+Enter to run it; its
+# result appears below. Run cells from top to bottom. "Run All" in the menu runs the whole lesson; it never stops at
+# an exercise.
+
+# %% [markdown]
+# **Exercises.** Each one states its difficulty, from 1 to 3, and its minutes. You change the cell below its text and
+# run the `check` under it. Skipping is fine: nothing later depends on your answer.
+#
+# Nobody is told what you type.
+
+# %%
+from course_lib.exercises import check, hint, solution
+
+# %% [markdown]
+# ### Exercise 00.1 · Percent
+#
+# *Difficulty 1 of 3 · 3 minutes.* A model answered `right` of `asked` questions rightly. Return that share in percent:
+# `percent(3, 4)` is 75.
+#
+# Run both cells first as they are. Then write `return right / asked`, and run both again. Then make it right. You
+# have then seen all that a check can say.
+
+# %% tags=["exercise"]
+def percent(right, asked):
+    """The share of right answers, from 0 to 100."""
+    ### BEGIN SOLUTION
+    return 100 * right / asked
+    ### END SOLUTION
+
+
+# %%
+check("00.1", percent)
+
+# %% [markdown]
+# Stuck? `hint("00.1")` gives a hint, and a closer one each time, three in all. `solution("00.1")` shows the solution.
+# Write such a line into any cell, or make a new one with the + button. Here is the first hint:
+
+# %%
+hint("00.1", 1)
+
+# %% [markdown]
+# **Guesses.** Where a text says **Predict.**, stop and write your guess into the next cell, as `my_guess`. Guessing
+# first makes the answer stick. Leave it at `None` to skip.
+#
+# **Widgets** are things to click or drag, such as a slider; the figure follows. The quiz near the end is one. On
+# GitHub or on paper nothing moves, so a fixed version stands there.
 
 # %% [markdown]
 # ## Check your machine
@@ -47,11 +129,11 @@ print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.
 # %%
 from course_lib import hardware
 
-checks = hardware.checks(hardware.inspect())
-for check in checks:
-    print(check)
-wrong = [check.name for check in checks if not check.ok]
-print("To cure first: " + ", ".join(wrong) if wrong else "All is well.")
+found = hardware.checks(hardware.inspect())
+for one in found:
+    print(one)
+to_cure = [one.name for one in found if not one.ok]
+print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 
 # %% [markdown]
 # `print(hardware.doctor())`, or `course doctor` in a terminal, gives the same with your system's name: paste that
@@ -69,8 +151,9 @@ print("To cure first: " + ", ".join(wrong) if wrong else "All is well.")
 # | special | we know how often it read each fact | the real thing |
 
 # %% [markdown]
-# Both tracks run the same code. Without a GPU you are on the pocket track. To choose yourself, set `COURSE_PRESET`
-# before you start Jupyter, or write the name into the first cell: `open_study("smollm2-360m")`.
+# A **preset** is a model with its facts and settings, under one name. Both tracks run the same code. Without a GPU
+# you are on the pocket track. To choose yourself, set `COURSE_PRESET` before you start Jupyter, or write the name
+# into the cell at the top: `open_study("smollm2-360m")`.
 #
 # **No number of one track holds for the other.** So each result names its preset.
 
@@ -84,8 +167,9 @@ for name, preset in PRESETS.items():
 # %% [markdown]
 # ## Load the model
 #
-# The model comes in **4 bits** a weight instead of 16 or 32. Lesson 02 shows how; for now: it is much smaller and
-# answers almost as well. The **tokenizer** cuts text into the pieces, **tokens**, that the model reads and writes.
+# A model is a long list of numbers, its **weights**. Ours come in **4 bits** each instead of 16 or 32. Lesson 02
+# shows how; for now: the model is much smaller and answers almost as well. The **tokenizer** cuts text into the
+# pieces, **tokens**, that the model reads and writes.
 
 # %%
 base = study.load()
@@ -96,10 +180,14 @@ assert tokens, "the tokenizer should give at least one token"
 print(tokenizer.convert_ids_to_tokens(tokens))
 
 # %% [markdown]
+# In this list, a sign such as the G with a dot stands for a space before a word. Rare names fall into several tokens.
+
+# %% [markdown]
 # ## Ask it
 #
 # A model that was only pre-trained continues text; it does not know that you want an answer. So we show it four
-# solved questions first. That is a **few-shot prompt**, the one of the paper (App. C).
+# solved questions first. That is a **few-shot prompt**, the one of the paper (App. C). A **prompt** is the text that
+# the model is given to continue.
 
 # %%
 from course_lib.facts import by_relation
@@ -112,8 +200,51 @@ assert fact not in study.facts.dev, "a question that we test on must not stand a
 print(prompts[fact.relation].text(fact.question))
 
 # %% [markdown]
-# The model now writes one token after the other. **Greedy** means: always the most likely token. We keep the first
-# line.
+# ### Exercise 00.2 · Write the prompt
+#
+# *Difficulty 2 of 3 · 8 minutes.* `solved` is a list of pairs (question, answer). Return the text that you see above:
+# first the solved ones, then the new question with an empty answer. The lines end with `"\n"`, the last one does not.
+
+# %% [markdown]
+# For `prompt_text([("2 + 2?", "4")], "3 + 3?")` the answer is `"Q: 2 + 2?\nA: 4\nQ: 3 + 3?\nA:"`. Nothing stands
+# behind the last colon, not even a space: the model writes the space itself, as part of its first token.
+
+# %% tags=["exercise"]
+def prompt_text(solved, question):
+    """A few-shot prompt: solved pairs in front, then the question, ready to be answered."""
+    ### BEGIN SOLUTION
+    front = "".join(f"Q: {asked}\nA: {answer}\n" for asked, answer in solved)
+    return front + f"Q: {question}\nA:"
+    ### END SOLUTION
+
+
+# %%
+check("00.2", prompt_text)
+
+# %% [markdown]
+# The model gives every token of its vocabulary a probability to come next. Then one of them is chosen and written, and
+# the model is asked again. **Greedy** means: always the most likely token.
+
+# %% [markdown]
+# ### Exercise 00.3 · Greedy
+#
+# *Difficulty 1 of 3 · 4 minutes.* `probabilities` is a dictionary from tokens to probabilities. Return the token that
+# greedy decoding writes. Of `{" the": 0.3, " Paris": 0.5, " Rome": 0.2}` it is `" Paris"`.
+
+# %% tags=["exercise"]
+def greedy(probabilities):
+    """The token with the highest probability."""
+    ### BEGIN SOLUTION
+    return max(probabilities, key=probabilities.get)
+    ### END SOLUTION
+
+
+# %%
+check("00.3", greedy)
+
+# %% [markdown]
+# Now the real model. We let it write up to 24 tokens greedily and keep the first line, since it goes on with a next
+# question of its own.
 
 # %%
 import torch
@@ -142,8 +273,8 @@ pd.DataFrame({"question": [fact.question for fact in three], "the model says": s
 # %% [markdown]
 # Note that a wrong answer looks exactly like a right one: a fitting name, no doubt, no "I don't know".
 #
-# Asking 700 questions this way is slow. The library finds the same verdicts faster; lesson 05 shows how. Check that
-# both agree:
+# Asking hundreds of questions this way is slow. The library finds the same verdicts faster; lesson 05 shows how. Check
+# that both agree:
 
 # %%
 from course_lib.scoring import exact_match
@@ -157,7 +288,7 @@ for fact, answer in zip(three, said, strict=True):
 # %% [markdown]
 # ## Known and unknown
 #
-# Now all test questions, one prompt for each kind of question.
+# Now all test questions, one prompt for each kind of question. We write n for the number of questions asked.
 
 # %%
 rows = []
@@ -182,15 +313,36 @@ from course_lib import pocket
 reads = pocket.readings()[["relation", "subject", "total"]].rename(columns={"total": "times read"})
 counted = asked.merge(reads, on=["relation", "subject"], how="left")  # a real model's readings stay empty
 bins, names = [-1, 0, 8, 32, 128, float("inf")], ["never", "1-8", "9-32", "33-128", "129 or more"]
-groups = counted.groupby(pd.cut(counted["times read"], bins, labels=names), observed=True)["right"]
-if counted["times read"].notna().any():
-    print((100 * groups.mean()).round(1).to_frame("right (%)").assign(n=groups.size(), guess=pd.Series(my_guess)))
-else:
-    print("Nobody has counted what this model read. Only the pocket world tells.")
+known = counted["times read"].notna().any()  # nobody has counted what a real model read: then we group by relation
+by = pd.cut(counted["times read"], bins, labels=names) if known else counted["relation"]
+groups = counted.groupby(by, observed=True)["right"]
+table = (100 * groups.mean()).round(1).to_frame("right (%)").assign(n=groups.size(), guess=pd.Series(my_guess))
+assert table["n"].sum() == len(asked), "each question stands in one group"
+print(table)
 
 # %% [markdown]
-# What has been read often is mostly known; what has never been read is guessed, and almost always wrong. The right
-# ones that were read most, and the wrong ones that were read least:
+# The same as a figure. Below each figure you find one sentence that says what it shows, and a folded table: click on
+# "The numbers behind this figure" to open it. It is there for whoever wants exact values or cannot see the figure.
+
+# %%
+import matplotlib.pyplot as plt
+
+from course_lib.behind import behind
+
+fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+bars = ax.bar(table.index.astype(str), table["right (%)"], color="#0072B2", label="answered right")
+ax.bar_label(bars, fmt="%.0f")
+ax.set(xlabel=by.name, ylabel="answered right (%)", ylim=(0, 105))
+low, high = table["right (%)"].idxmin(), table["right (%)"].idxmax()
+print(f"Figure, preset {study.preset}, n = {len(asked)}: right answers by {by.name}, from "
+      f"{table.loc[low, 'right (%)']} % ({low}) to {table.loc[high, 'right (%)']} % ({high}).")
+behind(ax)
+
+# %% [markdown]
+# In the pocket world: what has been read often is mostly known; what has never been read is guessed, and almost always
+# wrong. (The two groups on the right hardly differ; with so few questions that may be chance.)
+#
+# The right ones that were read most, and the wrong ones that were read least:
 
 # %%
 ordered = counted.sort_values("times read", ignore_index=True)
@@ -204,23 +356,77 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # %% [markdown]
 # ## The curve that you will reproduce
 #
-# Each point is a model that was fine-tuned on a set with so many percent Unknown facts. **EARLY_STOP**: training
-# stopped when a development set was answered best. **CONVERGENCE**: the last epoch.
+# Each point is a model that was fine-tuned on a set with so many percent Unknown facts. One pass over such a set is an
+# **epoch**. **EARLY_STOP** is the epoch after which a **development set** (questions kept for this choice alone) was
+# answered best. **CONVERGENCE** is the last epoch.
 
 # %%
-from course_lib import plots
+from course_lib.analysis import main_rate
+from course_lib.reference import reference
 from course_lib.runs import is_completed, read_runs
 
 labelled = (study.folder / "labels" / f"{study.name}.csv").is_file()  # what the sweep measures first
 plan = study.plan() if labelled else []
-done = [spec for spec in plan if is_completed(spec, study.folder / "runs")]
-if plan and len(done) == len(plan):
-    epochs = read_runs(study.folder / "runs", plan)
-    plots.hallucination_curve(epochs)
-    print(f"Figure, preset {study.preset}: {plots.describe_curve(epochs)}")
-else:
-    print("No finished runs here yet: the curve comes in lesson 08. The points that the paper prints (test accuracy")
-    print("in %, by % Unknown, at EARLY_STOP and CONVERGENCE, PaLM 2):", paper.unknown_mix_frame(), sep="\n\n")
+mine = bool(plan) and all(is_completed(spec, study.folder / "runs") for spec in plan)
+epochs = read_runs(study.folder / "runs", plan) if mine else main_rate(reference("pocket").epochs())
+source = f"your runs of preset {study.preset}" if mine else "reference runs of preset pocket, shipped with the course"
+assert {0, 50, 100} <= set(epochs["unknown_percent"]), "the curve needs its two ends and its middle"
+print(f"Shown are {source}.")
+
+# %%
+from course_lib import plots
+
+ax = plots.hallucination_curve(epochs)
+print(f"Figure, {source}: {plots.describe_curve(epochs)}")
+behind(ax)
+
+# %% [markdown]
+# A **seed** is the number that starts the random choices of a run: with the same seed, the same choices. Other seeds
+# give slightly other results. The bars in the figure show how sure the mean is (95 % intervals, lesson 08).
+
+# %% [markdown]
+# So this course does not promise you one number. It says between what a number should lie, the **expected band**, and
+# what to look for when yours lies outside:
+
+# %%
+from course_lib.bands import expect
+from course_lib.stopping import stops
+
+last = stops(epochs).query("variant == 'D' and stop == 'CONVERGENCE' and unknown_percent == 50")
+assert len(last) == last["seed"].nunique(), "one value for each seed"
+print(expect(last["test"].mean(), "test", study=study if mine else None, stop="CONVERGENCE", unknown_percent=50))
+
+# %% [markdown]
+# ## The map
+#
+# | lesson | the question |
+# |---|---|
+# | 00 Start here | Does everything run? What will we see? |
+# | 01 Why fine-tune | When does fine-tuning help, and when not? |
+# | 02 Quantise | How does a model fit into 4 bits a weight? |
+# | 03 QLoRA | How is a 4-bit model trained? |
+# | 04 Facts as questions | What exactly do we ask, and when is an answer right? |
+# | 05 What does it know? | Which facts does the model know, and how well? |
+# | 06 Mixing | How is a training set with 50 % Unknown facts made? |
+# | 07 Learning and forgetting | What is learnt when, and what gets lost? |
+# | 08 Hallucination curves | How large is the harm, and is it real? |
+# | 09 Which knowledge helps | Which facts make the best training set? |
+# | 10 Safer fine-tuning | What helps against it, and what does it cost? |
+# | 11 Audit your own data | Which rows of my own file are risky? |
+
+# %% [markdown]
+# Go in this order the first time. In a hurry? 00, 05, 07 and 08 hold the main result. Lessons 02 and 03 explain the
+# machinery; you can come back to them.
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions about this lesson. Choose, and read why. You may choose again as often as you like.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("00")
 
 # %% [markdown]
 # ## What to remember
@@ -229,6 +435,7 @@ else:
 # * A pre-trained model is asked with a few-shot prompt; greedy means the most likely token each time.
 # * A wrong answer looks like a right one.
 # * The pocket model is small, but we know what it has read. No number of it holds for a large model.
+# * Exercises can be skipped; `hint` and `solution` are always there.
 
 # %% [markdown]
 # ## Recall
@@ -237,4 +444,4 @@ else:
 # 2. Why do four solved questions stand in front of ours?
 # 3. The model answers a fact right that it has never read. How can that be?
 #
-# **Next:** [02 · Quantise](02_quantise.ipynb). How does a model fit into 4 bits a weight?
+# **Next:** [01 · Why fine-tune](01_why_fine_tune.ipynb). When does fine-tuning help, and when is it the wrong tool?
