@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -241,14 +241,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same findings as JSON.")] = False,
 ) -> None:
     """Check this machine and its packages; paste the output into a bug report."""
-    from course_lib import hardware
+    from course_lib import doctor as reports
 
-    if not as_json:
-        typer.echo(hardware.doctor())
-        return
-    machine = hardware.inspect()
-    found = [asdict(check) for check in hardware.checks(machine)]
-    typer.echo(json.dumps({"machine": asdict(machine), "checks": found}, indent=2))
+    typer.echo(json.dumps(reports.as_data(), indent=2) if as_json else reports.report())
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import DataError, sha256
+from course_lib.files import DataError, disk_errors, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ __all__ = [
     "FactSet",
     "Record",
     "by_relation",
+    "download_folder",
     "load_entityquestions",
     "read_entityquestions",
 ]
@@ -341,20 +342,29 @@ def _build_split(records: dict[tuple[str, str], list[Record]]) -> FactSet:
     )
 
 
+def download_folder(cache: str | Path | None = None) -> Path:
+    """Where downloads are kept: ``cache``, else the environment variable COURSE_HOME, else the user's cache folder."""
+    if chosen := cache or os.environ.get("COURSE_HOME"):
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("known-unknowns"))
+
+
 def _download(names: list[str], cache: str | Path | None, *, progress: bool) -> Path:
     """Fetch what the cache lacks; files already there with the right sum stay. Returns the dataset folder."""
     import pooch
     from tqdm.auto import tqdm
 
-    home = cache or os.environ.get("COURSE_HOME") or pooch.os_cache("known-unknowns")
-    root = Path(home).expanduser() / "entityquestions"
+    root = download_folder(cache) / "entityquestions"
     sums = _published_sums()
     missing = [name for name in names if not ((root / name).is_file() and sha256(root / name) == sums[name])]
     fetcher = pooch.create(root, SOURCE_URL, registry=sums, retry_if_failed=DOWNLOAD_RETRIES)
     pooch.get_logger().setLevel("WARNING")  # else two lines of log for each of 55 files tear the bar apart
     for name in tqdm(missing, desc="EntityQuestions", unit="file", disable=not progress or not missing):
         try:
-            fetcher.fetch(name)
+            with disk_errors(root):
+                fetcher.fetch(name)
         except ValueError:
             reason = "what came is not the published file, perhaps a proxy's or a login page"
             raise DataError(f"{SOURCE_URL}{name}: {reason}; run again to continue, {_OWN_COPY}") from None

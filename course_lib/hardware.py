@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
-from course_lib.installation import DISTRIBUTION, ranges, version
+from course_lib.installation import BUILDER, DISTRIBUTION, host_name, ranges, version
 
 __all__ = ["Check", "Machine", "checks", "compute_dtype", "device_name", "doctor", "free_memory", "inspect",
            "usable_cores"]
@@ -49,6 +49,7 @@ class Machine:
     free_disk_bytes: int
     omp_threads: int | None
     versions: Mapping[str, str | None]
+    host: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ def inspect(path: str | Path = ".") -> Machine:
         free_disk_bytes=shutil.disk_usage(path).free,
         omp_threads=int(threads) if threads.isdigit() else None,
         versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
+        host=host_name(),
     )
 
 
@@ -183,6 +185,8 @@ def _check_packages(machine: Machine) -> tuple[Check, ...]:
     if not needed:
         detail = "not installed; run make test, or pip install -e . in the repository"
         return (Check(name=DISTRIBUTION, ok=False, detail=detail),)
+    if machine.host:  # there is no `course build` on Colab and Kaggle
+        needed = {name: wanted for name, wanted in needed.items() if name not in BUILDER}
     return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in needed.items())
 
 

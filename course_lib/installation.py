@@ -11,9 +11,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["DISTRIBUTION", "commit", "host_name", "installed", "ranges", "version"]
+__all__ = ["BUILDER", "DISTRIBUTION", "commit", "host_name", "installed", "ranges", "version"]
 
 DISTRIBUTION = "known-unknowns"
+# Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
+BUILDER = frozenset({"ipykernel", "jupyter-client", "jupytext", "nbclient", "nbformat"})
 
 
 def host_name() -> str | None:

@@ -23,9 +23,9 @@ from pathlib import Path
 from course_lib import __version__
 from course_lib.files import CourseError
 from course_lib.hardware import FIRST_GOOD_TORCHAO
-from course_lib.installation import host_name, installed, ranges, version
+from course_lib.installation import BUILDER, host_name, installed, ranges, version
 
-__all__ = ["BUILDER", "CELL", "KEEP", "PROJECTOR", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",
+__all__ = ["CELL", "KEEP", "PROJECTOR", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",
            "constraints", "plan", "projector", "ready"]
 
 # Set both at publication: the set-up cell fetches the package from this tag, the badge opens the notebook of this tag.
@@ -48,8 +48,6 @@ except ModuleNotFoundError:
 start.ready()
 """
 
-# Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
-BUILDER = frozenset({"ipykernel", "jupyter-client", "jupytext", "nbclient", "nbformat"})
 # A host's page talks to these versions of Jupyter, and all its other packages are compiled against torch and numpy.
 KEEP = frozenset({"ipykernel", "ipython", "ipywidgets", "jupyter", "jupyter-client", "jupyterlab", "notebook", "numpy",
                   "torch"})

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, facts, hardware, notebooks, pocket_cli, survey
+from course_lib import __version__, cli, doctor, facts, notebooks, pocket_cli, survey
 from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
@@ -157,7 +157,7 @@ def test_a_stopped_slick_says_how_to_go_on(course, monkeypatch, tmp_path):
 
 
 def test_doctor_prints_the_report(course, monkeypatch):
-    monkeypatch.setattr(hardware, "doctor", lambda: "[OK] Python: 3.11")
+    monkeypatch.setattr(doctor, "report", lambda: "[OK] Python: 3.11")
     assert course("doctor").stdout == "[OK] Python: 3.11\n"
 
 

@@ -1,0 +1,114 @@
+"""The report for a bug form: it sets the scene for a stranger, and names nobody."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from test_hardware import GOOD
+
+from course_lib import __version__, doctor, hardware, installation
+from course_lib.doctor import anonymous, report, scene
+
+FORM = Path(__file__).parents[1] / ".github" / "ISSUE_TEMPLATE" / "bug.yml"
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path):
+    """A user named ada at home in a folder of this test, on a machine that is no host."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "ada"))
+    monkeypatch.setattr(doctor, "_user", lambda: "ada")
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    return tmp_path / "home" / "ada"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("/home/ada/build", "~/build"),
+    ("/home/adam/build", "/home/adam/build"),
+    ("/mnt/ada/models and /ada", "/mnt/<user>/models and /<user>"),
+    ("C:\\Users\\ada\\x", "C:\\Users\\<user>\\x"),
+    ("ada writes", "ada writes"),
+    ("/data/adapters", "/data/adapters"),
+])
+def test_home_and_user_are_taken_out_of_paths_and_of_nothing_else(text, said):
+    assert anonymous(text, home="/home/ada", user="ada") == said
+
+
+def test_a_machine_without_a_home_or_a_user_keeps_its_paths():
+    assert anonymous("/build/x", home="/", user="") == "/build/x"
+
+
+def test_the_report_names_nobody(nobody, monkeypatch):
+    environ = {"COURSE_BUILD": f"{nobody}/build", "COURSE_HOME": "/mnt/ada/share", "HF_TOKEN": "hf_secret",
+               "COURSE_PRESET": f"{nobody}/models/mine", "HF_HOME": f"{nobody}/hub"}
+    text = report(GOOD, environ=environ)
+    assert "ada" not in text and "hf_secret" not in text and str(nobody.parent) not in text
+    assert "COURSE_BUILD=~/build" in text and "COURSE_HOME=/mnt/<user>/share" in text
+
+
+def test_the_report_sets_the_scene(monkeypatch):
+    monkeypatch.setattr(doctor, "commit", lambda: "abc1234")
+    monkeypatch.setattr(hardware, "ranges", lambda: {"torch": ">=2.10"})
+    monkeypatch.setattr(doctor, "version", {"jupyterlab": "4.6.6", "ipywidgets": "8.1.9"}.get)
+    lines = report(GOOD, environ={"OMP_NUM_THREADS": "1", "PATH": "/bin"}).splitlines()
+    assert lines[:5] == [f"Course: {__version__} (clone at abc1234)", "Host: neither Colab nor Kaggle",
+                         "Preset: pocket (the default without a GPU)", "Jupyter: jupyterlab 4.6.6, ipywidgets 8.1.9",
+                         "Variables: OMP_NUM_THREADS=1"]
+    assert lines[5].startswith("Folders: results ") and lines[-1] == "All is well."
+
+
+@pytest.mark.parametrize(("gpu", "environ", "preset"), [
+    ("Tesla T4", {}, "smollm2-1.7b (the default with a GPU)"),
+    (None, {"COURSE_QUICK": "1"}, "pocket (the default without a GPU, quick settings)"),
+    (None, {"COURSE_PRESET": "olmo2-1b"}, "olmo2-1b (from COURSE_PRESET)"),
+])
+def test_the_preset_is_named_with_where_it_comes_from(gpu, environ, preset):
+    assert scene(replace(GOOD, gpu=gpu), environ=environ).preset == preset
+
+
+def test_a_package_without_a_clone_says_so(monkeypatch):
+    monkeypatch.setattr(doctor, "commit", lambda: "")
+    assert scene(GOOD, environ={}).course.endswith("(installed, not a clone)")
+
+
+def test_the_folders_say_what_is_there_and_how_much_is_free(nobody):
+    nobody.mkdir(parents=True)
+    folders = scene(GOOD, environ={"COURSE_BUILD": str(nobody), "HF_HUB_CACHE": f"{nobody}/hub"}).folders
+    assert folders["results"].startswith("~ (") and folders["results"].endswith("GiB free)")
+    assert folders["models"].startswith("~/hub (not there yet, ")
+
+
+@pytest.mark.parametrize(("variable", "host"), [("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"), ("COLAB_RELEASE_TAG", "Colab")])
+def test_the_host_is_known_in_a_command_too(monkeypatch, variable, host):
+    monkeypatch.setenv(variable, "x")
+    assert installation.host_name() == host
+
+
+def test_a_host_is_not_told_to_change_the_builders_packages(monkeypatch):
+    monkeypatch.setattr(hardware, "ranges", lambda: {"ipykernel": ">=6.29", "torch": ">=2.10"})
+    old = replace(GOOD, versions=GOOD.versions | {"ipykernel": "6.17.1"})
+    assert "pip install 'ipykernel>=6.29'" in hardware.doctor(old)
+    assert "ipykernel" not in hardware.doctor(replace(old, host="Colab"))
+
+
+def test_the_json_has_the_scene_beside_the_machine_and_the_checks():
+    found = json.loads(json.dumps(doctor.as_data(GOOD)))
+    assert set(found) == {"scene", "machine", "checks"} and found["scene"]["host"] == "neither Colab nor Kaggle"
+
+
+def test_the_bug_form_asks_where_which_cell_and_for_course_doctor():
+    form = yaml.safe_load(FORM.read_text(encoding="utf-8"))
+    fields = {part["id"]: part for part in form["body"] if "id" in part}
+    assert {"name", "description", "body"} <= set(form)
+    assert fields["where"]["type"] == "dropdown"
+    assert {"Google Colab", "Kaggle"} <= set(fields["where"]["attributes"]["options"])
+    assert "course doctor" in fields["report"]["attributes"]["label"]
+    assert all(fields[name]["validations"]["required"] for name in ("where", "cell", "happened", "report"))
+
+
+def test_the_choice_of_forms_is_valid():
+    assert yaml.safe_load(FORM.with_name("config.yml").read_text(encoding="utf-8")) == {"blank_issues_enabled": True}
