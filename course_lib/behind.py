@@ -33,7 +33,7 @@ class Behind:
                            for name, table in zip(self.names, self.tables, strict=True))
 
     def __repr__(self) -> str:
-        return "The numbers behind this figure are in the table beside it."
+        return f"The numbers behind this figure:\n{self}"
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{escape(name)}</p>{table.to_html(index=False, border=0, na_rep='')}"

@@ -98,6 +98,8 @@ def clean(notebook: NotebookNode, names: Mapping[str, str]) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _is_progress_bar(output)]
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = _clean_text(output.text, names)
@@ -105,6 +107,12 @@ def clean(notebook: NotebookNode, names: Mapping[str, str]) -> None:
                 output.traceback = [_clean_text(line, names) for line in output.traceback]
             else:
                 _clean_data(output.data, names)
+
+
+def _is_progress_bar(output: NotebookNode) -> bool:
+    """A bar of tqdm, drawn as a widget: its text is " 40%|####   | ..."."""
+    data = output.get("data", {})
+    return WIDGET in data and bool(re.search(r"\d%\|", data.get("text/plain", "")))
 
 
 def _clean_data(data: dict[str, Any], names: Mapping[str, str]) -> None:

@@ -284,3 +284,16 @@ def test_an_interrupt_stops_the_run_and_its_kernel(root):
     assert process.returncode == 130 and "stopped; run the same command again" in stderr
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_a_widget_with_a_twin_leaves_its_words(root):
+    text = ("# %%\nimport ipywidgets\nfrom course_lib.shown import show\n"
+            "show(ipywidgets.IntSlider(), '**at 0** nothing')\n")
+    notebook = executed(root, text)
+    assert notebook.cells[0].outputs[0].data == {
+        "text/plain": execution.WIDGET_NOTE, "text/markdown": "**at 0** nothing"}
+
+
+def test_a_progress_bar_leaves_nothing(root):
+    text = "# %%\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3), disable=False):\n    pass\nprint('done')\n"
+    assert [output.text for output in executed(root, text).cells[0].outputs] == ["done\n"]
