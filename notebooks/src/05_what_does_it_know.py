@@ -1,33 +1,66 @@
 # %% [markdown]
 # # 05 · What does it know?
 #
-# **Goal:** measure, fact by fact, what a model already knows before anybody fine-tunes it.
+# **Goal.** Measure, fact by fact, what a model already knows before anybody fine-tunes it.
 #
-# Afterwards you can
+# **You will be able to**
 #
-# * measure P_Correct for a question, by sampling and exactly;
-# * sort facts into the four SliCK categories, and say where that sorting is a coin flip and what it costs;
-# * check the categories, and a rival of theirs, against what the model has really read.
+# 1. measure P_Correct, the share of right answers to one question, by sampling and exactly;
+# 2. sort facts into the four SliCK categories, and say where that sorting is a coin flip and what it costs;
+# 3. check the categories, and a rival of theirs, against what the model has really read.
+#
+# **Time.** 60 minutes to read and run, 35 for the exercises. The cells take about 1 minute of it on a CPU, and
+# 1 minute more the first time, when the facts are measured.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+#
+# **Before.** Lesson 04 (facts as closed-book questions, exact match). The method is that of Gekhman et al. 2024,
+# [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 3; "the paper" always means this one.
 
-# %% [markdown]
-# | track | minutes | memory |
-# |---|---|---|
-# | pocket, on a CPU | under 1 when the labels exist; under 1 more on two cores to measure them | about 1 GB |
-# | a real model, on a GPU | not measured yet | not measured yet |
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
 #
-# **Needed before:** notebook 04 (facts as closed-book questions, exact match).
+# **Goal.** What a model knows is a measurement with a budget: a category says what 170 tries gave, and at the border
+# between WeaklyKnown and Unknown it is the toss of a coin whose odds can be computed.
+#
+# **Misconceptions.**
+#
+# * "A wrong greedy answer means Unknown." Exercise 05.2 catches this: WeaklyKnown is exactly that case.
+# * "Unknown means never read." The table in "What it really read": nearly half of the pocket model's Unknown facts were
+#   read between 1 and 32 times.
+# * "Two labels for one fact: somebody made a mistake." The six seeds of "Ask again" are all honest.
+# * "A higher temperature finds every answer in the end." Top-k has cut some off: the Unknown question of "Move the
+#   dials" stays Unknown at every temperature.
+#
+# **Ask.**
+#
+# * Same model, same fact, two labels: who is wrong? (Nobody. The label is a draw; say its probability.)
+# * You may ask only five of the ten prompts. Does the share of Unknown grow or shrink? (It grows: fewer tries.)
+# * Why is the exact probability only a lower bound? (Other tokens can spell the same text.)
+# * Could you make the last table for a model from the Hub? (Only where its training text is public and can be
+#   searched.)
+#
+# **Where it breaks.**
+#
+# * The cell of "Ask again" draws 960 samples: 11 seconds on one free core, a minute on a busy machine. It has not hung.
+# * On real facts the cells of "What it really read" print one line or nothing. That is meant: nobody counted.
+# * In a notebook that was only opened, a control is a line of text. Run its cell.
+#
+# **When late.** Skip "A rival" with exercise 05.5 (18 minutes) and the two cells on other spellings (4 minutes). Do not
+# skip "Ask again".
 
 # %%
 from course_lib.study import open_study
 
 study = open_study()
-print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %% [markdown]
 # ## One question, ten prompts
 #
 # A **few-shot prompt** shows some solved questions first, so that the model sees in which form to answer. The paper
-# takes four solved questions of the same relation, from the development split (arXiv 2405.05904, App. C).
+# takes four solved questions of the same relation (App. C). They come from the development split, whose facts are
+# neither trained nor tested.
 
 # %%
 def few_shot(exemplars):
@@ -50,9 +83,9 @@ prompts = draw_prompts(study.facts.exemplars)
 print(len(prompts), "relations with", {len(group) for group in prompts.values()}, "prompts each")
 
 # %% [markdown]
-# Now we need questions that are worth a look. `study.labels()` holds the result of this lesson for all facts; the rest
-# of the lesson explains how it was made. We peek at it, to choose one clear test question of each category and one on
-# a border.
+# Now we need questions that are worth a look. `study.labels()` holds the result of this lesson for all facts: a
+# **category** for each, which says how well the model knows it. How it is made comes step by step. We only peek at it,
+# to choose one clear test question of each category and one on a border.
 
 # %%
 labelled = study.labels()
@@ -68,9 +101,45 @@ for name, fact in chosen.items():
 assert all(test["question"][row] == chosen[name].question for name, row in rows.items()), "each row is its fact's"
 
 # %% [markdown]
-# **Greedy** decoding always takes the most likely next token; this is temperature T = 0. **Sampling** draws the token
-# at random. A temperature below 1 favours likely tokens, and **top-k** keeps only the k best. The paper samples with
-# T = 0.5 and k = 40.
+# ## Greedy and sampled answers
+#
+# A model gives every possible next token a score, its **logit**. **Greedy** decoding always takes the token with the
+# best one. **Sampling** draws a token at random: the higher its logit, the likelier it is.
+
+# %% [markdown]
+# Two settings shape the draw. All logits are first divided by the **temperature** T: below 1 it favours likely
+# tokens, and T = 0 is a name for greedy decoding. **Top-k** keeps only the k best tokens. The **softmax**, $e^z$ of
+# each divided by their sum, then makes probabilities of them. The paper samples with T = 0.5 and k = 40.
+
+# %% [markdown]
+# ### Exercise 05.1 · What a sampler draws from
+#
+# *Difficulty 2 of 3 · 10 minutes.* Write the probability of each next token, in the order of the logits. What top-k
+# cuts off gets 0; the others sum to 1. For the logits 2, 1 and 0, T = 1 and k = 2 give 0.731, 0.269 and 0.
+
+# %% tags=["exercise"]
+def sampler(logits, temperature, top_k):
+    """Probability of each token after temperature, top-k and softmax; a list or an array as long as logits."""
+    import numpy as np
+
+    ### BEGIN SOLUTION
+    z = np.asarray(logits, float) / temperature
+    z[z < np.sort(z)[-top_k]] = -np.inf
+    p = np.exp(z - z.max())
+    return p / p.sum()
+    ### END SOLUTION
+
+# %%
+from course_lib.exercises import check, hint, solution
+
+check("05.1", sampler)
+
+# %% [markdown]
+# `check` says whether an answer is right, and if not, the likely reason. `hint("05.1")` gives three hints, one after
+# the other, and `solution("05.1")` the whole answer. An exercise may stay undone: nothing later needs it.
+
+# %% [markdown]
+# The package transformers does all this in `generate`. The next function asks the model once, or draws some samples.
 
 # %%
 import torch
@@ -90,9 +159,9 @@ def answers(prompt, question, samples=0):
     return [text.split("\n")[0].strip() for text in texts]
 
 # %% [markdown]
-# First the question whose greedy answers waver most, once after each of its ten prompts. The question is always the
-# same; only the four solved examples change. In the pocket world, as in Wikidata, some relations name a place finely or
-# coarsely, and the examples suggest which is wanted.
+# First the question whose greedy answers waver most, once after each of its ten prompts. Only the four solved examples
+# change. In the pocket world, as in Wikidata, some relations name a place finely or coarsely, by its town or by its
+# province. The examples suggest which is wanted.
 
 # %%
 wavering = (test["p_greedy"] - 0.5).abs().idxmin()
@@ -112,8 +181,8 @@ assert not full_precision or right == round(10 * test["p_greedy"][wavering]), "r
 #
 # $$P_{Correct}(q, a; M, T) = \frac{1}{N} \sum_{i=1}^{N} [\,a_i = a\,]$$
 #
-# The bracket is 1 for an exact match and 0 otherwise (paper, section 3). At T = 0 we have N = 10. At T = 0.5 the paper
-# draws 16 answers a prompt: N = 160.
+# The bracket is 1 for an exact match and 0 otherwise (section 3), so P_Correct is a share of right answers. M is the
+# model. Greedy answers, T = 0, give N = 10. At T = 0.5 the paper draws 16 answers a prompt: N = 160.
 
 # %%
 def p_correct(given, gold):
@@ -125,49 +194,68 @@ def sample_160(fact):
 
 
 torch.manual_seed(0)
-measured = {}
+drawn = {}
 for name, fact in chosen.items():
-    greedy = [answers(prompt, fact.question)[0] for prompt in prompts[fact.relation]]
-    measured[name] = p_correct(greedy, fact.object), p_correct(sample_160(fact), fact.object)
-    print(f"{name:12} P(T=0) = {measured[name][0]:.2f}   P(T=0.5) = {measured[name][1]:.3f}")
+    drawn[name] = [answers(prompt, fact.question)[0] for prompt in prompts[fact.relation]], sample_160(fact)
+    greedy, sampled = (p_correct(given, fact.object) for given in drawn[name])
+    print(f"{name:12} P(T=0) = {greedy:.2f}   P(T=0.5) = {sampled:.3f}")
+assert {len(given) for pair in drawn.values() for given in pair} == {10, 160}, "170 answers a question"
 
 # %% [markdown]
 # ## The four categories
 #
-# **SliCK** (Sampling-based Categorization of Knowledge) needs only these two numbers. *Known* means one of the
-# first three categories; *Unknown* means that none of the 170 answers was right.
+# **SliCK** (Sampling-based Categorization of Knowledge) needs only these two numbers:
+#
+# | category | P_Correct at T = 0 | P_Correct at T = 0.5 |
+# |---|---|---|
+# | HighlyKnown | 1 | does not matter |
+# | MaybeKnown | above 0, below 1 | does not matter |
+# | WeaklyKnown | 0 | above 0 |
+# | Unknown | 0 | 0 |
+#
+# **Known** means any of the first three. **Unknown** means that none of the 170 answers was right.
 
-# %%
+# %% [markdown]
+# ### Exercise 05.2 · Four categories
+#
+# *Difficulty 1 of 3 · 5 minutes.* Write the table as a function. In: P_Correct of the greedy answers, then of the
+# samples. Out: the name of the category, spelled as in the table. `category(0.3, 0.5)` is `"MaybeKnown"`.
+
+# %% tags=["exercise"]
 def category(p_greedy, p_sampled):
+    """The SliCK category of a fact from its two P_Correct."""
+    ### BEGIN SOLUTION
     if p_greedy == 1:
         return "HighlyKnown"
     if p_greedy > 0:
         return "MaybeKnown"
     return "WeaklyKnown" if p_sampled > 0 else "Unknown"
+    ### END SOLUTION
 
-
-for name, (p_greedy, p_sampled) in measured.items():
-    print(f"{name:12} {p_greedy:.2f}  {p_sampled:.3f}  ->  {category(p_greedy, p_sampled)}")
-    agrees = name in ("border", category(p_greedy, p_sampled))
-    assert agrees or not full_precision, f"chosen as a clear case of {name}"
+# %%
+check("05.2", category)
 
 # %% [markdown]
-# The library applies the same rules to tables of scores. Four invented questions show that both agree: every row is a
-# question, every column one of the ten prompts.
+# The library has the same rules. It wants the right answers counted: which greedy answers are right, and how many of
+# the 16 samples after each prompt. Do the five questions get the categories that we chose them for?
 
 # %%
 import numpy as np
 
-from course_lib.scoring import Scores
-from course_lib.slick import label
+from course_lib.sampling import Samples
+from course_lib.slick import label_samples
 
-greedy = np.array([[True] * 10, [True] * 4 + [False] * 6, [False] * 10, [False] * 10])
-p = np.array([[1.0] * 10, [1.0] * 4 + [0.0] * 6, [0.9] * 10, [0.0] * 10])
-with np.errstate(divide="ignore"):
-    invented = label(Scores(greedy, np.log(p), np.ones_like(p)))
-ours = [category(g, s) for g, s in zip(greedy.mean(1), p.mean(1), strict=True)]
-assert ours == list(invented["drawn"]) == list(invented["category"]), "the rules and the library must agree"
-print(ours)
+
+def label_of(fact, greedy, sampled):
+    right = np.array([answer == fact.object for answer in greedy])[None]
+    hits = np.array([answer == fact.object for answer in sampled]).reshape(1, len(greedy), 16).sum(axis=2)
+    return label_samples(Samples(right, hits, n_samples=16))["drawn"][0]
+
+
+for name, pair in drawn.items():
+    said = label_of(chosen[name], *pair)
+    print(f"{name:12} ->  {said}")
+    assert name in ("border", said) or not full_precision, f"chosen as a clear case of {name}"
 
 # %% [markdown]
 # ## Ask again
@@ -186,23 +274,23 @@ print(fact.question, fact.object)
 for seed in range(6):
     torch.manual_seed(seed)
     sampled = sample_160(fact)
-    said.append(category(p_correct(greedy, fact.object), p_correct(sampled, fact.object)))
+    said.append(label_of(fact, greedy, sampled))
     print(f"  seed {seed}: {sampled.count(fact.object)} of {len(sampled)} samples right -> {said[-1]}")
 by_sampling = time.perf_counter() - started
 print(f"{len(greedy) + 6 * 160} answers in {by_sampling:.0f} s; labels seen: {', '.join(sorted(set(said)))}")
 assert len(set(said)) <= 2, "the greedy answers are fixed, so only one border can be crossed"
 
 # %% [markdown]
-# Nothing was wrong in any of the six runs: all of them are honest results of the paper's protocol. A right answer that
-# turns up about once in 200 samples turns up in some sets of 160 and not in others. To label all its facts the paper
-# needed more than 15 million answers (section 11).
+# Nothing went wrong in any of the six runs: all of them are honest results of the paper's protocol. A right answer that
+# comes about once in 200 samples turns up in some sets of 160 and not in others. And it is costly: to label all its
+# facts the paper needed more than 15 million answers (section 11).
 
 # %% [markdown]
 # ## The same number, without sampling
 #
-# There is a shorter way: feed prompt *and* answer through the model once, and read off the probability of each answer
-# token. This is **teacher forcing**. The product is the chance that a sample is this answer (Hayes et al. 2024, arXiv
-# 2410.19482).
+# There is a shorter way. Feed prompt *and* answer through the model once, and read off the probability of each answer
+# token. This is **teacher forcing**: the model is told the answer and only asked how likely each step was. The product
+# of all steps is the chance that a sample is this answer (Hayes et al. 2024, arXiv 2410.19482).
 
 # %%
 from course_lib.scoring import encode_answers
@@ -257,29 +345,49 @@ assert abs(share - p) <= 4 * error + 0.005, "the sampled share is too far from t
 # %% [markdown]
 # ## Unknown has a probability
 #
-# Back to the border question. With chance $p_i$ of a right sample after prompt i, all 160 samples miss with
-# probability $\prod_i (1-p_i)^{16}$. No greedy answer is right, so this is the chance that the protocol says Unknown.
-# Otherwise it says WeaklyKnown.
+# Back to the border question. After prompt i a sample is right with chance $p_i$, so it misses with chance $1 -
+# p_i$. No greedy answer is right. So the protocol says Unknown if all 160 samples miss, and WeaklyKnown otherwise.
+# The samples are drawn independently of each other.
+
+# %% [markdown]
+# ### Exercise 05.3 · How likely is Unknown?
+#
+# *Difficulty 2 of 3 · 6 minutes.* No greedy answer is right. Write the probability that all samples miss. In: the
+# chance `p` after each prompt, and the samples a prompt. One number comes out. `prob_unknown([0.5, 0], samples=2)`
+# is 0.25: two tries with chance one half must fail.
+
+# %% tags=["exercise"]
+import numpy as np
+
+
+def prob_unknown(p, samples=16):
+    """Probability that all samples after all prompts are wrong."""
+    ### BEGIN SOLUTION
+    return float(np.prod((1 - np.asarray(p)) ** samples))
+    ### END SOLUTION
 
 # %%
-def prob_unknown(p, samples=16):
-    return float(np.prod((1 - np.asarray(p)) ** samples))
+check("05.3", prob_unknown)
 
+# %% [markdown]
+# In a formula: $\prod_i (1-p_i)^{16}$. The library computes it for every fact, as the column `prob_Unknown`. Here it is
+# for the border question.
+
+# %%
+from course_lib.slick import label
 
 fact = chosen["border"]
 scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
-p = np.exp(scores.log_probability[0])
-print(f"{fact.question} right sample after each prompt: {p.round(4)}")
-print(f"mean {p.mean():.4f}; P(labelled Unknown) = {prob_unknown(p):.3f}")
-by_library = label(scores)["prob_Unknown"][0]
-assert scores.greedy.any() or np.isclose(prob_unknown(p), by_library), "the library multiplies the same factors"
+p, chance = np.exp(scores.log_probability[0]), label(scores)["prob_Unknown"][0]
+print(f"{fact.question} chance of a right sample after each prompt: {p.round(4)}")
+print(f"mean {p.mean():.4f}; probability of the label Unknown {chance:.3f}")
+assert scores.greedy.any() or np.isclose(chance, np.prod((1 - p) ** 16)), "the library multiplies the same factors"
 
 # %% [markdown]
 # Does this explain what the six seeds said? Each seed is one toss of a coin that shows Unknown with this probability.
 
 # %%
-chance, seen = prob_unknown(p), said.count("Unknown")
-spread = np.sqrt(6 * chance * (1 - chance))
+seen, spread = said.count("Unknown"), np.sqrt(6 * chance * (1 - chance))
 print(f"Unknown was said by {seen} of 6 seeds: {', '.join(said)}")
 print(f"expected 6 x {chance:.3f} = {6 * chance:.1f}, give or take {spread:.1f} (one standard deviation)")
 print(f"all six seeds alike would have happened with probability {chance**6 + (1 - chance)**6:.3f}")
@@ -287,8 +395,8 @@ assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to t
 
 # %% [markdown]
 # What is exact here? The probability of the answer's **canonical** tokens: those that the tokenizer itself makes of the
-# text. A sampler may spell the same text with other tokens (`Par` `is`), and the protocol counts that as right. So p
-# is a *lower bound* for the text, and P(Unknown) an upper bound. Greedy answers are compared as text and have no gap.
+# text. A sampler may spell the same text with other tokens (`Par` `is`), and that counts as right too. So p is a *lower
+# bound* for the text, and P(Unknown) an upper bound. Greedy answers are compared as text and have no gap.
 
 # %% [markdown]
 # How wide is the gap? The library can walk all other spellings of an answer. We try 20 pairs of question and prompt.
@@ -320,9 +428,9 @@ for one in near.values():
 assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), "the same numbers as above"
 
 # %% [markdown]
-# **Predict.** You can choose a question and move temperature and number of samples. Which of the five questions can
-# change their label at all? Does a higher temperature make Unknown more or less likely? Decide first, then move. In a
-# stored notebook the next output is only a note; run the cell to use it.
+# **Predict.** You can choose a question, and move temperature and number of samples. Which of the five questions can
+# change their label at all? Does a higher temperature make Unknown more or less likely? Decide first, then move. (In a
+# notebook that was only opened there is a note instead: run the cell.)
 
 # %%
 from course_lib import widgets
@@ -332,10 +440,12 @@ widgets.knowledge_explorer(list(near.values()))
 # %% [markdown]
 # The same without controls: the border question at two temperatures. A blue bar is a prompt whose greedy answer is
 # right (tick), a grey one a prompt whose greedy answer is wrong (cross). Where a bar says 0, top-k has cut a token of
-# the right answer off, and no temperature brings it back.
+# the right answer off. `behind` puts a folded table with the figure's numbers under it.
 
 # %%
 import matplotlib.pyplot as plt
+
+from course_lib.behind import behind
 
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
@@ -343,6 +453,7 @@ for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
     closeup_bars(near["border"], **setting, ax=ax)
     print(describe_closeup(near["border"], **setting))
 assert len(axes[0].patches) >= 10, "a bar for each prompt"
+behind(*axes)
 
 # %% [markdown]
 # Now the answer to the prediction: the most likely labels of each question, at all eight temperatures and with 1, 4, 16
@@ -377,10 +488,11 @@ from course_lib.slick import shares
 total = paper.TRAIN_TOTAL
 bars = {f"{study.preset}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
 bars["paper, train"] = {name: count / total.total for name, count in total.by_category.items()}
-plots.category_bars(bars)
+ax = plots.category_bars(bars)
 for name, parts in bars.items():
     assert abs(sum(parts.values()) - 1) < 1e-9, "the four shares make one whole"
     print(f"{name}: {plots.describe_shares(parts)}")
+behind(ax)
 
 # %% [markdown]
 # Relations differ a lot, in the paper as here. Which relation of the table below has the most MaybeKnown facts? In the
@@ -399,9 +511,28 @@ table
 # %% [markdown]
 # ## The border is a coin flip
 #
-# **Predict.** Two honest teams label all these facts with this same model. Both follow the paper: 160 samples, only
-# the random seed differs. How many labels in 1,000 will differ: none, about 3, about 40, about 200? Write it down,
-# then run the next cell.
+# Two honest teams label the same model. Both follow the paper; only the random seed differs. Each label is a draw: a
+# team says Unknown with probability P(Unknown), and so on for the other three. When do they disagree about a fact?
+
+# %% [markdown]
+# ### Exercise 05.4 · Two honest teams
+#
+# *Difficulty 2 of 3 · 6 minutes.* Write the chance that two teams give one fact different labels. In: the four
+# probabilities of its labels, which sum to 1. Each team draws on its own. `disagreement([0, 0, 0.5, 0.5])` is 0.5.
+
+# %% tags=["exercise"]
+def disagreement(parts):
+    """Chance that two independent draws from these label probabilities differ."""
+    ### BEGIN SOLUTION
+    return 1 - sum(part**2 for part in parts)
+    ### END SOLUTION
+
+# %%
+check("05.4", disagreement)
+
+# %% [markdown]
+# **Predict.** Now all facts of this study. Two teams, 160 samples a fact each. How many labels in 1,000 will differ:
+# none, about 3, about 40, about 200? Write it down, then run the next cell.
 
 # %%
 undecided = labelled[labelled["p_greedy"] == 0]
@@ -415,9 +546,9 @@ print(f"expected disagreements {expected:.0f} ({1000 * expected / len(labelled):
 assert abs(differ - expected) <= 4 * np.sqrt(expected) + 1, "the trial is far from the expectation"
 
 # %% [markdown]
-# A team calls a fact Unknown with probability P. The two differ if one says Unknown and the other does not:
-# $2P(1-P)$, the column `disagreement`. Only facts with P between the extremes cause trouble. The figure shows how many
-# there are.
+# Without a right greedy answer only two labels are left: Unknown with probability P, WeaklyKnown otherwise. The two
+# teams differ with chance $2P(1-P)$; it is the column `disagreement`. Only facts with P between the extremes cause
+# trouble. The figure shows how many there are.
 
 # %%
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
@@ -427,13 +558,14 @@ middle = int(((p_unknown > 0.05) & (p_unknown < 0.95)).sum())
 print(f"{middle} of {len(p_unknown)} facts ({middle / len(p_unknown):.0%}) lie between 0.05 and 0.95: their label "
       f"depends on the seed. The tallest bar ({counts.max():.0f} facts) starts at {edges[counts.argmax()]:.2f}.")
 assert counts.sum() == len(undecided), "every such fact stands in one bar"
+behind(ax)
 
 # %% [markdown]
 # ## What a budget buys
 #
-# Ten prompts and 16 samples are a choice: a **budget**. What if somebody takes fewer prompts, or more samples? From
-# the exact probabilities this, too, is arithmetic: the expected shares of the labels, over all ways to pick m of the
-# ten prompts. We take 150 test facts.
+# Ten prompts and 16 samples are a choice: a **budget** of tries. What if somebody takes fewer prompts, or more
+# samples? From the exact probabilities this, too, is arithmetic: the expected shares of the labels, over all ways to
+# pick some of the ten prompts. We take 150 test facts.
 
 # %%
 import random
@@ -466,8 +598,8 @@ assert (unknown.diff(axis=1).iloc[:, 1:] < 1e-9).all(axis=None), "nor do more sa
 # ## A rival: just ask the model
 #
 # **P(True)** (Kadavath et al. 2022, arXiv 2207.05221) shows the model a question with a proposed answer and asks
-# whether it is true: $P(A) / (P(A) + P(B))$. The paper uses it as a baseline for Unknown (section 5.4). One pass a
-# fact, no samples.
+# whether it is true. The answer "(A)" stands for True: P(True) is $P(A) / (P(A) + P(B))$. The paper uses it as a
+# **baseline**, a simpler method to beat (section 5.4). One pass a fact, no samples.
 
 # %%
 from course_lib.p_true import p_true, proposal
@@ -499,8 +631,30 @@ assert read is None or read["readings"].notna().all(), "every fact has a count"
 
 # %% [markdown]
 # Take one fact that the model has read and one that it never read. The **separation** of a score is the chance that
-# the fact that was read has the higher one (the area under the ROC curve): 1 is perfect, 0.5 is a blind guess. Its
-# standard error comes from drawing both groups again, with repeats, 200 times (**bootstrap**).
+# the fact that was read has the higher score; a tie counts half. 1 is perfect, 0.5 is a blind guess. Statisticians call
+# it the area under the ROC curve.
+
+# %% [markdown]
+# ### Exercise 05.5 · Separation
+#
+# *Difficulty 2 of 3 · 8 minutes.* Compare every score of `yes` with every score of `no`. Out: the share of pairs in
+# which `yes` is higher; a tie counts half. `separation_by_hand([3, 2], [2, 1])` is 0.875: of four pairs three are in
+# order and one is a tie.
+
+# %% tags=["exercise"]
+def separation_by_hand(yes, no):
+    """Chance that a score drawn from yes is higher than one drawn from no; a tie counts half."""
+    ### BEGIN SOLUTION
+    won = sum((high > low) + 0.5 * (high == low) for high in yes for low in no)
+    return won / (len(yes) * len(no))
+    ### END SOLUTION
+
+# %%
+check("05.5", separation_by_hand)
+
+# %% [markdown]
+# How sure is such a number? Draw both groups again from themselves, with repeats, 200 times: this is the **bootstrap**.
+# How much the separation moves is its standard error.
 
 # %%
 from course_lib.p_true import separation
@@ -512,8 +666,8 @@ def standard_error(value, judge, draws=200, seed=0):
     return np.std([separation(value[pick], judge[pick]) for pick in picks])
 
 
-yes, no = np.array([3.0, 2.0]), np.array([2.0, 1.0])  # four pairs: three are in order, one is a tie
-assert separation(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the chance that yes is higher; a tie counts half"
+yes, no = np.array([3.0, 2.0]), np.array([2.0, 1.0])
+assert separation(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the library's separation, on the example above"
 
 # %% [markdown]
 # On the pocket model the judge is "was read at least once". Where no readings are known, it is SliCK's own label
@@ -562,10 +716,12 @@ if read is not None:
     assert counts.to_numpy().sum() == len(read), "every fact stands in one cell"
 
 # %%
+ax = None
 if read is not None:
-    plots.readings_bars(read)
+    ax = plots.readings_bars(read)
     for name, part in read.groupby(plots.reading_groups(read["readings"]), observed=True):
         print(f"read {name} (n = {len(part)}): {plots.describe_shares(shares(part))}")
+behind(ax) if ax else None
 
 # %% [markdown]
 # HighlyKnown rises steeply with the readings and then levels off: in relations with a fine and a coarse answer even a
@@ -601,6 +757,16 @@ if read is not None:
 # about 72 % of the recorded answers are the United States (our count).
 
 # %% [markdown]
+# ## Quiz
+#
+# Six questions on this lesson. Each choice is explained.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("05")
+
+# %% [markdown]
 # ## What to remember
 #
 # * P_Correct is a share of exact matches over ten few-shot prompts. SliCK needs it at T = 0 and at T = 0.5.
@@ -610,7 +776,7 @@ if read is not None:
 # * In the pocket world Unknown facts were never read, or too seldom to stick; some never-read facts are guessed.
 
 # %% [markdown]
-# ## Recall questions
+# ## Recall
 #
 # 1. A fact is right in 3 of 10 greedy answers and in 90 of 160 samples. Which category is it, and which of the two
 #    numbers did you not need?
@@ -618,4 +784,5 @@ if read is not None:
 #    Unknown with 16 samples a prompt? With 64?
 # 3. Why must the probability of an answer contain the probability of stopping, and why is it still a lower bound?
 #
-# **Next:** notebook 06 uses these labels to build training sets with a chosen share of Unknown facts.
+# **Next:** [06 · Mixing](06_mixing.ipynb). It uses these labels to build training sets with a chosen share of Unknown
+# facts.
