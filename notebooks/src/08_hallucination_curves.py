@@ -231,13 +231,20 @@ behind(ax)
 # %% [markdown]
 # ## Move through the epochs
 #
-# Two sliders: the epoch, and the mix to read out. Start at epoch 1 and move right. First answer this: at which epoch
-# does the line begin to tilt? In a stored notebook the next output is only a note; run the cell to use it.
+# The controls choose the epoch, the mix to read out, D or D_Known, and the questions. The shaded **band** is where the
+# reference seeds lie; hollow points are the paper's.
+
+# %% [markdown]
+# **Predict.** Start at epoch 1 and move right. At which epoch does the line begin to tilt? Does D_Known tilt too? Do
+# your own runs lie inside the band?
 
 # %%
 from course_lib import widgets
+from course_lib.reference import has_reference, reference
+from course_lib.shown import show
 
-widgets.curve_explorer(epochs)
+band = reference(study.name).epochs() if has_reference(study.name) else None
+show(widgets.curve_explorer(epochs, band=band))
 
 # %% [markdown]
 # The same without sliders: test accuracy against % Unknown, one line for each of some epochs. Light lines are early,
