@@ -7,4 +7,8 @@ The science is Gekhman et al. 2024 (arXiv 2405.05904). Import the rooms you need
 Importing this package loads none of the heavy libraries.
 """
 
+from course_lib.installation import use_classroom
+
 __version__ = "0.1.0"
+
+use_classroom()

@@ -160,22 +160,45 @@ def build_notebooks(
 
 @app.command()
 def lab(
+    folder: Annotated[Path | None, typer.Argument(help="Another folder of notebooks; else the clone's.")] = None,
     build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    projector: Annotated[bool, typer.Option("--projector", help="Larger text and figures, for the back row.")] = False,
 ) -> None:
     """Open JupyterLab on the notebooks."""
     from course_lib import notebooks
 
     if util.find_spec("jupyterlab") is None:
         raise CourseError("JupyterLab is not installed; run `pip install 'known-unknowns[lab]'`, or `make lab`")
-    root = notebooks.find_root()
-    folder = notebooks.build_folder(root, build)
+    root = None if folder else notebooks.find_root()
+    shown = folder or root / "notebooks"
+    if not shown.is_dir():
+        raise CourseError(f"{shown}: no such folder; give one that holds notebooks")
+    results = notebooks.build_folder(root or shown, build)
     # A kernel that is registered for the user under the same name must not win over this interpreter's.
-    env = {**os.environ, "COURSE_BUILD": str(folder), "JUPYTER_PREFER_ENV_PATH": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(root / "notebooks")], env=env)
+    env = {**os.environ, "COURSE_BUILD": str(results), "JUPYTER_PREFER_ENV_PATH": "1"}
+    if os.environ.get("COURSE_HOME"):
+        env["COURSE_HOME"] = str(Path(os.environ["COURSE_HOME"]).expanduser().resolve())
+    if projector:
+        from course_lib.projector import enlarge_lab
+
+        env |= enlarge_lab(results / "projector")
+    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(shown)], env=env)
     while process.poll() is None:
         with suppress(KeyboardInterrupt):  # JupyterLab gets the same Ctrl-C, and asks whether it is meant
             process.wait()
     raise typer.Exit(process.returncode)
+
+
+@app.command("prefetch")
+def prefetch_room(
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; run it again to go on.")],
+    model: Annotated[list[str] | None, typer.Option(help="A preset or Hub id to fetch too; may be repeated.")] = None,
+    wheels: Annotated[bool, typer.Option("--wheels", help="Also the packages, for this Python and system.")] = False,
+) -> None:
+    """Put everything that a room needs into one folder, to teach without a network."""
+    from course_lib.prefetch import prefetch
+
+    typer.echo(prefetch(folder, models=model or (), wheels=wheels, echo=typer.echo).read_text(encoding="utf-8"))
 
 
 @app.command()

@@ -11,11 +11,25 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["BUILDER", "DISTRIBUTION", "commit", "host_name", "installed", "ranges", "version"]
+__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "HUB", "commit", "host_name", "installed", "ranges",
+           "use_classroom", "version"]
 
 DISTRIBUTION = "known-unknowns"
 # Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
 BUILDER = frozenset({"ipykernel", "jupyter-client", "jupytext", "nbclient", "nbformat"})
+# A folder made by `course prefetch` holds this note, and below this name the Hub's models.
+CLASSROOM, HUB = "known-unknowns.json", "hub"
+
+
+def use_classroom() -> None:
+    """Where COURSE_HOME names a folder of `course prefetch`, let the Hub's library read from it, without a network.
+
+    This must happen before that library is imported; a value that you set yourself wins.
+    """
+    home = Path(os.environ.get("COURSE_HOME") or "").expanduser()
+    if (home / CLASSROOM).is_file() and (home / HUB).is_dir():
+        os.environ.setdefault("HF_HUB_CACHE", str((home / HUB).resolve()))
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def host_name() -> str | None:

@@ -20,13 +20,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import __version__
+from course_lib import __version__, projector
 from course_lib.files import CourseError
 from course_lib.hardware import FIRST_GOOD_TORCHAO
 from course_lib.installation import BUILDER, host_name, installed, ranges, version
 
-__all__ = ["CELL", "KEEP", "PROJECTOR", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",
-           "constraints", "plan", "projector", "ready"]
+__all__ = ["CELL", "KEEP", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",
+           "constraints", "plan", "ready"]
 
 # Set both at publication: the set-up cell fetches the package from this tag, the badge opens the notebook of this tag.
 REPOSITORY = "https://github.com/known-unknowns/known-unknowns"
@@ -54,8 +54,6 @@ KEEP = frozenset({"ipykernel", "ipython", "ipywidgets", "jupyter", "jupyter-clie
 SHOWN = ("torch", "transformers", "peft", "bitsandbytes")
 DRIVE = Path("/content/drive")
 NEWER = {"Colab": "Runtime > Change runtime type > Runtime version", "Kaggle": "Settings > Environment"}
-# For the back row: with more dots an inch all text of a figure grows with its lines, its proportions stay.
-PROJECTOR = {"figure.dpi": 150, "font.size": 12, "lines.linewidth": 2.5, "lines.markersize": 8, "axes.linewidth": 1.2}
 
 
 class SetUpError(CourseError):
@@ -136,8 +134,8 @@ def ready(*, drive: bool | str | None = None) -> None:
         SetUpError: pip failed, the host's torch or numpy is too old, Drive was not connected, or the session has to be
             restarted once.
     """
-    if os.environ.get("COURSE_PROJECTOR", "0") not in ("", "0"):
-        projector()
+    if projector.is_on():
+        projector.enlarge_figures()
     host = host_name()
     if host is None:
         return
@@ -191,10 +189,3 @@ def _mount(folder: str) -> None:
     build = DRIVE / "MyDrive" / folder
     os.environ["COURSE_BUILD"] = str(build)
     print(f"Labels and runs are kept in {build}.")
-
-
-def projector() -> None:
-    """Projector mode: every figure of this session is drawn half as large again, with larger type and bolder lines."""
-    import matplotlib
-
-    matplotlib.rcParams.update(PROJECTOR)

@@ -354,25 +354,6 @@ def test_nothing_that_a_notebook_imports_needs_the_builders_packages():
     assert {name: by for name, by in packages.items() if name in BUILDER - {"ipykernel"}} == {}
 
 
-# ------------------------------------------------------------------------------------------------- projector mode
-
-
-@pytest.fixture
-def rc():
-    import matplotlib
-
-    with matplotlib.rc_context():
-        yield matplotlib.rcParams
-
-
-@pytest.mark.parametrize(("value", "dpi"), [("1", 150), ("", 100), ("0", 100)])
-def test_projector_mode_is_set_by_its_variable(monkeypatch, rc, value, dpi):
-    monkeypatch.setenv("COURSE_PROJECTOR", value)
-    rc["figure.dpi"], rc["font.size"] = 100, 10
-    ready()
-    assert rc["figure.dpi"] == dpi and (rc["font.size"] == 12) == (dpi == 150)
-
-
 # ------------------------------------------------------------------------------------------------ with the real pip
 
 

@@ -1,0 +1,228 @@
+"""Everything that a room of learners needs, in one folder: ``course prefetch DIR``, for poor networks and none.
+
+The folder holds EntityQuestions, the notebooks, and what is asked for: wheels of every package in ``requirements.lock``
+and of the course itself, and models from the Hugging Face Hub in the Hub's own cache layout, as plain files that also
+live on a USB stick. ``README.txt`` has the commands for the room. One environment variable makes the course read from
+the folder: ``COURSE_HOME`` (:func:`course_lib.installation.use_classroom`).
+
+Each part may be stopped and run again: what is there and whole is not fetched a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from course_lib import __version__
+from course_lib.facts import read_entityquestions
+from course_lib.files import (
+    CourseError,
+    disk_errors,
+    read_json,
+    repository,
+    sha256,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from course_lib.installation import CLASSROOM, HUB, version
+from course_lib.models import PRESETS
+
+__all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
+
+GB = 10**9
+WHEELS = "wheels"
+# Where a clone keeps the notebooks, and where they go.
+PARTS = {"notebooks": "notebooks", "instructor": "build/instructor"}
+# What transformers reads: weights as safetensors, settings and tokenizers; no copies in other formats.
+PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
+OURS = {"entityquestions", HUB, WHEELS, *PARTS, CLASSROOM, "README.txt"}
+FULL = "No space left on device"
+
+
+def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = False,
+             echo: Callable[[str], None] = print) -> Path:
+    """Fill ``folder`` for a room without a network; returns its README.txt.
+
+    Args:
+        folder: made if it is not there; a second call fetches only what is missing.
+        models: presets or Hub ids whose weights are wanted; the size of each is said before it is fetched.
+        wheels: also fetch the packages, for this version of Python on this kind of machine. Needs a clone.
+
+    Raises:
+        CourseError: no network, no room on the disk, no such model; what has come is kept.
+    """
+    folder, root = Path(folder).expanduser().resolve(), repository(Path.cwd()) or repository(Path(__file__).parents[1])
+    note = folder / CLASSROOM
+    strange = [path.name for path in folder.glob("*") if path.name not in OURS] if folder.is_dir() else []
+    if strange and not note.is_file():
+        raise CourseError(f"{folder}: already holds {strange[0]}; give a new or an empty folder")
+    made = read_json(note) if note.is_file() else {}
+    write_json(note, made | {"version": __version__})
+    echo(f"Facts: {fetch_facts(folder)} files of EntityQuestions, each with the right sum.")
+    echo(f"Notebooks: {copy_notebooks(root, folder)}.")
+    if wheels:
+        write_json(note, read_json(note) | {"lock": fetch_wheels(root, folder, done=made.get("lock"), echo=echo),
+                                            "python": _python(), "machine": _machine()})
+    for name in models:
+        fetch_model(name, folder, echo=echo)
+    return write_text(folder / "README.txt", readme(folder))
+
+
+def fetch_facts(folder: Path) -> int:
+    """EntityQuestions in full, 72 files, each compared with its published sum; the number of files."""
+    return len(read_entityquestions(splits=("train", "dev", "test"), cache=folder))
+
+
+def copy_notebooks(root: Path | None, folder: Path) -> str:
+    """Copy the learner's and the instructor's notebooks of a clone; what was copied, in words."""
+    said = []
+    for part, place in PARTS.items():
+        found = sorted((root / place).glob("*.ipynb")) if root else []
+        for path in found:
+            write_bytes(folder / part / path.name, path.read_bytes())
+        said.append(f"{len(found)} {'for learners' if part == 'notebooks' else 'for instructors'}")
+    missing = "" if root and said[1][0] != "0" else "; `course build --instructor` in a clone makes the instructor's"
+    return ", ".join(said) + missing
+
+
+def fetch_wheels(root: Path | None, folder: Path, *, done: str | None, echo: Callable[[str], None]) -> str:
+    """Wheels of ``requirements.lock`` and of the course; returns the lock's SHA-256. ``done``: that of the last time.
+
+    pip's own settings hold: an extra index for CPU builds of torch saves gigabytes where no machine has a GPU.
+
+    Raises:
+        CourseError: there is no clone, or pip failed.
+    """
+    if root is None or not (root / "requirements.lock").is_file():
+        raise CourseError("--wheels needs requirements.lock; run the command in a clone of the repository")
+    lock, shelf = root / "requirements.lock", folder / WHEELS
+    if sha256(lock) != done:
+        echo(f"Wheels: fetching the packages of requirements.lock for Python {_python()} on {_machine()}.")
+        _pip("download", "--only-binary", ":all:", "-r", str(lock), "-d", str(shelf), folder=shelf)
+    with tempfile.TemporaryDirectory() as source:
+        _copy_source(root, Path(source))
+        isolated = [] if _must_fetch_setuptools() else ["--no-build-isolation"]
+        _pip("wheel", "-q", "--no-deps", *isolated, "-w", str(shelf), source, folder=shelf)
+    echo(f"Wheels: {len(list(shelf.glob('*.whl')))} packages.")
+    return sha256(lock)
+
+
+def _copy_source(root: Path, target: Path) -> None:
+    """What the wheel is made of; built in the clone itself, setuptools would leave folders in its ``build``."""
+    shutil.copytree(root / "course_lib", target / "course_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, target / name)
+
+
+def _must_fetch_setuptools() -> bool:
+    """Whether this Python has no setuptools that understands our pyproject.toml."""
+    from packaging.version import Version
+
+    found = version("setuptools")
+    return found is None or Version(found) < Version("77.0.3")
+
+
+def _pip(*words: str, folder: Path) -> None:
+    run = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+    done = subprocess.run(run, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        if FULL in done.stderr:
+            raise CourseError(f"{folder}: the disk is full; free some space and run the same command again")
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+        raise CourseError(f"pip {words[0]} stopped ({said[-1].removeprefix('ERROR: ')}); see that this machine is "
+                          f"online and run the same command again, what is fetched is kept")
+
+
+def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path:
+    """The files of a preset's model, or of a Hub id, in the Hub's cache layout below ``folder``.
+
+    Raises:
+        CourseError: no such model, its terms are not accepted, no room for it, or no network.
+    """
+    if name in PRESETS and PRESETS[name].facts == "pocket":
+        raise CourseError("the pocket model comes with the package; name another preset or a Hub id")
+    source = PRESETS[name].source if name in PRESETS else name
+    if source.count("/") != 1:
+        raise CourseError(f"{name}: no such preset; give one of {', '.join(PRESETS)}, or a Hub id (owner/name)")
+    os.environ["HF_HUB_DISABLE_SYMLINKS"] = "1"  # links do not survive a USB stick; read when the Hub is imported
+    os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
+    wanted: dict[str, Any] = {"cache_dir": folder / HUB, "allow_patterns": list(PATTERNS), "ignore_patterns": ["*/*"]}
+    with disk_errors(folder):
+        return Path(_snapshot(source, folder, wanted, echo))
+
+
+def _snapshot(source: str, folder: Path, wanted: dict[str, Any], echo: Callable[[str], None]) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        try:
+            files = snapshot_download(source, dry_run=True, **wanted)
+        except (GatedRepoError, RepositoryNotFoundError):
+            raise
+        except Exception:  # no network: what a connection raises depends on the version
+            return snapshot_download(source, local_files_only=True, **wanted)
+        _announce(source, folder, files, echo)
+        return snapshot_download(source, **wanted)
+    except GatedRepoError:
+        raise CourseError(f"{source}: its owner asks you to accept terms; do so on its page, log in with `hf auth "
+                          f"login`, and run the same command again") from None
+    except RepositoryNotFoundError:
+        raise CourseError(f"{source}: no such model on the Hub; check the name, or log in if it is private") from None
+    except OSError as error:
+        if isinstance(error, LocalEntryNotFoundError) or error.errno is None:
+            raise CourseError(f"{source}: not fetched, the Hub cannot be reached; see that this machine is online and "
+                              f"run the same command again, what has come is kept") from None
+        raise
+
+
+def _announce(source: str, folder: Path, files: Sequence[Any], echo: Callable[[str], None]) -> None:
+    """Say how much is to be fetched, and stop before it if the disk has no room for it."""
+    sizes = [file.file_size or 0 for file in files if file.will_download]
+    free = shutil.disk_usage(folder).free
+    if not sizes:
+        echo(f"Model {source}: there already.")
+        return
+    echo(f"Model {source}: {sum(sizes) / GB:.2f} GB in {len(sizes)} files.")
+    if sum(sizes) > free:
+        raise CourseError(f"{folder}: {source} takes {sum(sizes) / GB:.2f} GB, but only {free / GB:.2f} GB are free; "
+                          f"make room, or give a folder on another disk")
+
+
+def readme(folder: Path) -> str:
+    """The text for the room: what the folder holds, and the commands to start with."""
+    made = read_json(folder / CLASSROOM)
+    shelf = sorted((folder / WHEELS).glob("*.whl"))
+    models = sorted(path.name.removeprefix("models--").replace("--", "/") for path in (folder / HUB).glob("models--*"))
+    count = {part: len(list((folder / part).glob("*.ipynb"))) for part in PARTS}
+    packages = (f"{len(shelf)} packages for Python {made.get('python')} on {made.get('machine')}" if shelf else
+                "none; install the course on each machine while there is a network")
+    install = ["python3 -m venv ~/known-unknowns",
+               '~/known-unknowns/bin/pip install --no-index --find-links wheels "known-unknowns[lab]"'] if shelf else []
+    start = ["cp -r notebooks ~/my-notebooks",
+             f'COURSE_HOME="$PWD" {"~/known-unknowns/bin/" if shelf else ""}course lab ~/my-notebooks']
+    return "\n".join([
+        f"Known Unknowns {made.get('version')}, for a room without a network", "",
+        "facts      EntityQuestions, 72 files, checked against their published sums",
+        f"notebooks  {count['notebooks']} for learners, {count['instructor']} for instructors",
+        f"wheels     {packages}",
+        f"models     {', '.join(models) or 'none but the pocket model, which is in the package'}", "",
+        "On each machine, in this folder:", "", *(f"    {line}" for line in [*install, *start]), "",
+        "COURSE_HOME is the one variable that the course needs: it then reads facts and models from here and asks no",
+        "network. `course doctor`, with the same variable, says what each machine can do."]) + "\n"
+
+
+def _python() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
