@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # reading_groups is that of course_lib.harm, which belongs to the use of readings_bars
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "new_axes", "one_run", "reading_groups", "readings_bars", "run_curve"]
+           "new_axes", "new_panels", "one_run", "reading_groups", "readings_bars", "run_curve"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
@@ -39,6 +39,23 @@ def new_axes(ax: Axes | None = None) -> Axes:
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def new_panels(number: int, axes: Sequence[Axes] | None = None, *, width: float = 3.2,
+               height: float = 3.4) -> tuple[Axes, ...]:
+    """The given axes, or those of a new figure side by side with one y axis; sizes in inches, of one panel.
+
+    Raises:
+        CourseError: another number of axes was given.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=(width * number, height), layout="constrained")
+        axes = figure.subplots(1, number, sharey=True, squeeze=False)[0]
+    if len(axes) != number:
+        raise CourseError(f"{len(axes)} axes for {number} panels; give one for each")
+    return tuple(new_axes(ax) for ax in axes)
 
 
 def one_run(epochs: pd.DataFrame) -> None:

@@ -5,11 +5,12 @@ So one output carries both: the widget, which JupyterLab, Notebook and Colab pre
 all others show. When a notebook is stored, :mod:`course_lib.execution` drops the widget and keeps the twin.
 
 Example:
-    >>> show(knowledge_explorer(closeups), describe_closeup(closeups[0], temperature=0.5, n_samples=16))
+    >>> show(knowledge_explorer(closeups))
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from course_lib.execution import WIDGET, WIDGET_NOTE
@@ -18,7 +19,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import ipywidgets
 
-__all__ = ["bundle", "show"]
+__all__ = ["bundle", "show", "started"]
 
 
 def bundle(widget: ipywidgets.DOMWidget, twin: str) -> dict[str, object]:
@@ -35,12 +36,21 @@ def bundle(widget: ipywidgets.DOMWidget, twin: str) -> dict[str, object]:
     return {WIDGET: view, "text/markdown": twin, "text/plain": WIDGET_NOTE}
 
 
-def show(widget: ipywidgets.DOMWidget, twin: str) -> None:
+def show(widget: ipywidgets.DOMWidget, twin: str | None = None) -> None:
     """Display a widget; readers without widgets get ``twin`` (Markdown) instead.
+
+    Without ``twin`` it is the sentence that the widget says at its start (:func:`course_lib.explorer.explorer`).
 
     Raises:
         CourseError: see :func:`bundle`.
     """
     from IPython.display import display
 
-    display(bundle(widget, twin), raw=True)
+    display(bundle(widget, started(widget) if twin is None else twin), raw=True)
+
+
+def started(widget: ipywidgets.DOMWidget) -> str:
+    """The twin text of one of the course's own widgets: what it says before anybody moves it; "" of any other."""
+    said = getattr(widget, "twin", "")
+    lines = re.sub(r"([\\`*_{}\[\]<>$|#~])", r"\\\1", said).replace("\n", "  \n")
+    return f"*(Interactive when the cell is run.)* At the start: {lines}" if said else ""

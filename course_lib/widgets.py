@@ -1,76 +1,87 @@
-"""Controls over what is already computed: thin ipywidgets over plots; moving a slider runs no model.
+"""The course's widgets: thin layers of controls over functions that compute and draw; each works alone.
 
-Only what ipywidgets 7.7 and 8.1 share is used, and figures are drawn inline into one output.
+    memory_calculator     does a training step fit on this GPU?            (memory, memory_plots)
+    nf4_explorer          levels, blocks and the error of 4 bits           (nf4, nf4_plots)
+    knowledge_explorer    facts, their ten prompts, answers, probability   (browse, closeup, knowledge_plots)
+    mixing_board          shares of the categories with |D| fixed          (mixing_board)
+    curve_explorer        the curve after any epoch                        (curve_view)
+    ask_the_model         base and tuned model side by side                (ask)
+
+The seventh, the live view of a training run, is :mod:`course_lib.training_view`. Moving a control of the first five
+runs no model. Show each by :func:`course_lib.shown.show`, so that it leaves a text in a stored notebook.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from course_lib import memory, memory_plots
 from course_lib.closeup import Closeup
+from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
+from course_lib.explorer import dropdown, explorer, slider, steps, toggles
 from course_lib.files import CourseError
 from course_lib.knowledge_plots import closeup_bars, describe_closeup
-from course_lib.plots import COLOURS, new_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import ipywidgets
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer"]
+# curve_at_epoch and describe_epoch are those of course_lib.curve_view, which belong to the use of curve_explorer
+__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator"]
 
 
-def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, ax: Axes | None = None) -> Axes:
-    """Test and ood accuracy against % Unknown after ``epoch`` epochs, one mix marked; mean over the seeds."""
-    ax = new_axes(ax)
-    rows = epochs[(epochs["variant"] == "D") & (epochs["epoch"] == epoch)]
-    means = rows.groupby("unknown_percent")[["test", "ood"]].mean()
-    for measure, style in (("test", "o-"), ("ood", "s--")):
-        ax.plot(means.index, means[measure], style, color=COLOURS[measure], label=measure)
-    ax.axvline(unknown_percent, color="grey", linestyle=":")
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel="accuracy (%)", title=f"after epoch {epoch}",
-           ylim=(0, max(1, 1.1 * epochs[["test", "ood"]].max().max())))
-    ax.legend(frameon=False)
-    return ax
+def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywidgets.VBox:
+    """Model, bits, LoRA rank, rows, tokens a row and GPU: one stacked bar, and whether it fits."""
+    name = dropdown("model", list(memory.SHAPES), model)
+    bits = toggles("bits a weight", list(memory.BITS), 4)
+    rank = steps("LoRA rank", [4, 8, 16, 32, 64, 128], 16)
+    batch = steps("rows a step", [1, 2, 4, 8, 16, 32], 8)
+    tokens = steps("tokens a row", [32, 64, 128, 256, 512, 1024, 2048], 128)
+    card = toggles("GPU", list(memory.GPUS), gpu)
+
+    def needed() -> memory.Memory:
+        return memory.estimate(memory.SHAPES[name.value], bits=bits.value, rank=rank.value, batch=batch.value,
+                               tokens=tokens.value)
+
+    def figure() -> Axes:
+        return memory_plots.memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
+
+    def sentence() -> str:
+        return memory_plots.describe_memory(name.value, needed(), gpu=card.value)
+
+    return explorer([name, bits, rank, batch, tokens, card], figure, sentence)
 
 
-def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float) -> str:
-    """What the marked mix has reached, in one sentence: means over the seeds."""
-    rows = epochs[(epochs["variant"] == "D") & (epochs["epoch"] == epoch)
-                  & (epochs["unknown_percent"] == unknown_percent)].mean(numeric_only=True)
-    if math.isnan(rows["test"]):
-        return f"{unknown_percent:g} % Unknown, epoch {epoch}: no run has come so far."
-    fitted = ", ".join(f"{rows[f'{kind}_fitted']:.0f} % of {kind.capitalize()} fitted" for kind in ("known", "unknown")
-                       if rows[f"{kind}_fitted"] == rows[f"{kind}_fitted"])
-    return (f"{unknown_percent:g} % Unknown, epoch {epoch}: test {rows['test']:.1f} %, out of distribution "
-            f"{rows['ood']:.1f} %; {fitted}.")
+def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:
+    """Share of Unknown, epoch, measure, and D or D_Known, over the runs of ``epochs``; the paper's points beside.
 
-
-def curve_explorer(epochs: pd.DataFrame) -> ipywidgets.VBox:
-    """Two sliders, % Unknown and epoch, over the stored runs.
+    ``band`` are the epochs of reference runs, drawn as a band under the line.
 
     Raises:
         CourseError: there is no run of D.
     """
-    import ipywidgets
-
-    percents = sorted(float(percent) for percent in epochs.query("variant == 'D'")["unknown_percent"].unique())
-    if not percents:
+    runs = [table[table["variant"].isin(["D", "D_Known"])] for table in (epochs, band) if table is not None]
+    percents = sorted({float(percent) for table in runs for percent in table["unknown_percent"]})
+    if not (runs[0]["variant"] == "D").any():
         raise CourseError("no run of D to explore; run the sweep, or give all of its epochs")
-    percent = ipywidgets.SelectionSlider(options=[(f"{p:g}", p) for p in percents], value=percents[len(percents) // 2],
-                                         description="% Unknown", **_slider())
-    epoch = ipywidgets.IntSlider(min=int(epochs["epoch"].min()), max=int(epochs["epoch"].max()),
-                                 value=int(epochs["epoch"].max()), description="epoch", **_slider())
+    low, high = (int(end(table["epoch"].agg(end) for table in runs)) for end in (min, max))
+    percent = steps("% Unknown", [(f"{p:g}", p) for p in percents], percents[len(percents) // 2])
+    epoch = slider("epoch", low, high, high)
+    measured = toggles("measured", [("both", SPLITS), ("in distribution", ("test",)),
+                                    ("out of distribution", ("ood",))], SPLITS)
+    variants = [name for name in ("D", "D_Known") if any((table["variant"] == name).any() for table in runs)]
+    variant = toggles("rows", variants, "D")
 
-    def figure() -> Axes:
-        return curve_at_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value)
+    def chosen() -> dict[str, object]:
+        return {"epoch": epoch.value, "unknown_percent": percent.value, "variant": variant.value,
+                "measures": measured.value, "band": band}
 
-    def sentence() -> str:
-        return describe_epoch(epochs, epoch=epoch.value, unknown_percent=percent.value)
-
-    return _explorer([percent, epoch], figure, sentence)
+    return explorer([percent, epoch, measured, variant],
+                    lambda: curve_at_epoch(epochs, **chosen(), published=True),
+                    lambda: describe_epoch(epochs, **chosen()))
 
 
 def knowledge_explorer(closeups: Sequence[Closeup]) -> ipywidgets.VBox:
@@ -81,19 +92,16 @@ def knowledge_explorer(closeups: Sequence[Closeup]) -> ipywidgets.VBox:
     Raises:
         CourseError: no question to explore, or questions that were computed at different temperatures.
     """
-    import ipywidgets
-
     grids = {closeup.temperatures for closeup in closeups}
     if len(grids) != 1:
         raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give closeup() the same "
                           f"temperatures for each question, and at least one question")
     grid = grids.pop()
     questions = [(f"{number}. {closeup.fact.question}", number - 1) for number, closeup in enumerate(closeups, 1)]
-    chosen = ipywidgets.Dropdown(options=questions, value=0, description="question", **_wide())
-    temperature = ipywidgets.SelectionSlider(options=[(f"{value:g}", value) for value in grid],
-                                             value=min(grid, key=lambda value: abs(value - 0.5)),
-                                             description="temperature", **_slider())
-    samples = ipywidgets.IntSlider(min=1, max=64, value=16, description="samples", **_slider())
+    chosen = dropdown("question", questions, 0)
+    temperature = steps("temperature", [(f"{value:g}", value) for value in grid],
+                        min(grid, key=lambda value: abs(value - 0.5)))
+    samples = slider("samples", 1, 64, 16)
 
     def figure() -> Axes:
         return closeup_bars(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
@@ -101,35 +109,4 @@ def knowledge_explorer(closeups: Sequence[Closeup]) -> ipywidgets.VBox:
     def sentence() -> str:
         return describe_closeup(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
 
-    return _explorer([chosen, temperature, samples], figure, sentence)
-
-
-def _wide() -> dict[str, object]:
-    return {"layout": {"width": "420px"}, "style": {"description_width": "110px"}}
-
-
-def _slider() -> dict[str, object]:
-    return _wide() | {"continuous_update": False}
-
-
-def _explorer(controls: list[ipywidgets.Widget], figure: Callable[[], Axes],
-              sentence: Callable[[], str]) -> ipywidgets.VBox:
-    """The controls, and under them the figure and its sentence, drawn anew whenever one of them moves."""
-    import ipywidgets
-    import matplotlib.pyplot as plt
-    from IPython.display import display
-
-    output = ipywidgets.Output()
-
-    def draw(_: object = None) -> None:
-        with output:
-            output.clear_output(wait=True)
-            ax = figure()
-            display(ax.figure)
-            plt.close(ax.figure)
-            print(sentence())
-
-    for control in controls:
-        control.observe(draw, names="value")
-    draw()
-    return ipywidgets.VBox([*controls, output])
+    return explorer([chosen, temperature, samples], figure, sentence)

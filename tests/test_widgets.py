@@ -88,13 +88,13 @@ def test_an_epoch_that_no_run_has_reached_is_described_as_such() -> None:
 
 
 def test_the_sliders_offer_every_mix_and_every_epoch(shown: list) -> None:
-    percent, epoch, _ = widgets.curve_explorer(SWEEP).children
+    percent, epoch, *_ = widgets.curve_explorer(SWEEP).children
     assert percent.options == (("0", 0.0), ("50", 50.0), ("100", 100.0))
     assert (epoch.min, epoch.max, epoch.value, percent.value) == (0, 2, 2, 50)
 
 
 def test_a_figure_is_drawn_at_once_and_at_every_move(shown: list) -> None:
-    percent, epoch, _ = widgets.curve_explorer(SWEEP).children
+    percent, epoch, *_ = widgets.curve_explorer(SWEEP).children
     assert len(shown) == 1
     for slider, value in ((percent, 0.0), (percent, 100.0), (epoch, 0), (epoch, 2)):
         slider.value = value
@@ -102,13 +102,13 @@ def test_a_figure_is_drawn_at_once_and_at_every_move(shown: list) -> None:
 
 
 def test_no_figure_stays_open(shown: list) -> None:
-    percent, epoch, _ = widgets.curve_explorer(SWEEP).children
+    percent, epoch, *_ = widgets.curve_explorer(SWEEP).children
     percent.value, epoch.value = 0.0, 0
     assert plt.get_fignums() == []
 
 
 def test_the_sentence_is_printed_under_the_figure(shown: list, capsys: pytest.CaptureFixture[str]) -> None:
-    percent, _, _ = widgets.curve_explorer(SWEEP).children
+    percent, *_ = widgets.curve_explorer(SWEEP).children
     percent.value = 0.0
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 % Unknown, epoch 2: test 42.0 %")
 
