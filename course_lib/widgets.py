@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from course_lib import memory, memory_plots
+from course_lib import memory, memory_plots, nf4, nf4_plots
 from course_lib.closeup import Closeup
 from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.explorer import dropdown, explorer, slider, steps, toggles
@@ -23,14 +23,16 @@ from course_lib.files import CourseError
 from course_lib.knowledge_plots import closeup_bars, describe_closeup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import ipywidgets
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
 
 # curve_at_epoch and describe_epoch are those of course_lib.curve_view, which belong to the use of curve_explorer
-__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator"]
+__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator",
+           "nf4_explorer"]
 
 
 def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywidgets.VBox:
@@ -53,6 +55,36 @@ def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywid
         return memory_plots.describe_memory(name.value, needed(), gpu=card.value)
 
     return explorer([name, bits, rank, batch, tokens, card], figure, sentence)
+
+
+def nf4_explorer(samples: Mapping[str, np.ndarray]) -> ipywidgets.VBox:
+    """Kind of weights, levels, bits and block size: where the weights lie among the levels, and the error.
+
+    ``samples``: name -> weights, such as :func:`course_lib.nf4.weight_samples` gives.
+
+    Raises:
+        CourseError: there are no samples.
+    """
+    if not samples:
+        raise CourseError("no weights to explore; give some, for example nf4.weight_samples(layer)")
+    name = dropdown("weights", list(samples), next(iter(samples)))
+    kind = toggles("levels", list(nf4.KINDS), "NF4")
+    bits = steps("bits", [2, 3, 4], 4)
+    block = steps("block size", list(nf4.BLOCKS), 64)
+
+    def found(levels: str) -> nf4.Quantised:
+        return nf4.quantise(samples[name.value], nf4.levels(levels, bits.value), block=block.value)
+
+    def figure() -> Axes:
+        title = f"{name.value}, {kind.value} levels, {bits.value} bits, blocks of {block.value}"
+        return nf4_plots.level_histogram(found(kind.value), nf4.levels(kind.value, bits.value), title=title)
+
+    def sentence() -> str:
+        rival = found("even" if kind.value == "NF4" else "NF4")
+        return nf4_plots.describe_levels(found(kind.value), name=name.value, kind=kind.value, bits=bits.value,
+                                         block=block.value, rival=rival)
+
+    return explorer([name, kind, bits, block], figure, sentence)
 
 
 def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:
