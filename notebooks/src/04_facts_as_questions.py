@@ -9,17 +9,44 @@
 # 2. rebuild the paper's split, to the last question;
 # 3. name the errors of exact match, and the score of a model that knows nothing but the most common answer.
 #
-# **Time and memory.** About 35 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
-# pocket preset. GPU presets: not measured yet.
+# **Time.** 35 minutes to read and run, 22 for the exercises.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2
 # and App. A; EntityQuestions, Sciavolino et al. 2021, [arXiv 2109.08535](https://arxiv.org/abs/2109.08535).
+
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
+#
+# **Goal.** A score means something only with its split, its judge (exact match) and its baseline beside it.
+#
+# **Misconceptions.**
+#
+# * "Train and test must not share answers." They share most of them: 68 % in the public data. Subjects are what counts.
+# * "Exact match is too strict to be of use." It is equally strict to every model; differences survive. Exercise 04.3.
+# * "70 % right means that it knows." On P495 one single answer gets 72 %. The figure with the diamonds.
+#
+# **Ask.**
+#
+# * A test question has two answers and is dropped. Why does its subject still block a training row? (The row would
+#   teach about a subject that the tests ask for.)
+# * Which of the seven judged answers would you call right? Let the room vote before the table is shown.
+# * Why can nobody count the readings of a fact for a real model? (Its text is secret, or too long to search.)
+#
+# **Where it breaks.**
+#
+# * Without `COURSE_DATA` the check of the published counts says "not checked here": that is no error.
+# * The corpus cell writes all documents again and takes some seconds.
+#
+# **When late.** Skip "How the pocket world's facts are made" (7 minutes; lesson 05 repeats what it needs) and
+# exercise 04.3 (5 minutes).
 
 # %%
 from course_lib.study import open_study
 
 study = open_study()
-print(f"Preset {study.preset}, facts of {study.facts.name}: {study.facts.totals()}")
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %% [markdown]
 # ## A fact is a triple
@@ -63,7 +90,8 @@ role = {relation: "train, dev, test" for relation in IN_DISTRIBUTION}
 role |= {relation: "OOD test" for relation in OUT_OF_DISTRIBUTION}
 relations = pd.DataFrame({"relation": RELATION_NAMES, "question": QUESTIONS, "used for": role}).fillna("not asked")
 relations = relations.sort_values("used for", ascending=False, kind="stable")
-assert relations["used for"].value_counts().to_dict() == {"train, dev, test": 12, "OOD test": 7, "not asked": 5}
+counted = relations["used for"].value_counts().to_dict()
+assert counted == {"train, dev, test": 12, "OOD test": 7, "not asked": 5}, "the paper's 12, 7 and 5 relations"
 relations
 
 # %% [markdown]
@@ -92,6 +120,29 @@ def split(train_file, test_file):
 train, test = split(train_file, test_file)
 assert [record["subject"] for record in train] == ["Ana Brel"], "Ito Sand has two answers, Mel Ruhn is tested"
 print(f"train: {train}\ntest:  {test}")
+
+# %%
+from course_lib.exercises import check, hint, solution
+
+print("Stuck? hint('04.1') helps, solution('04.1') shows one way. You may also go on.")
+
+# %% [markdown]
+# ### Exercise 04.1 · Which rows leak?
+#
+# *Difficulty 1 of 3 · 5 minutes.* Records look as above. Give the subjects of `train_file`, in its order, that any
+# record of `test_file` asks about, whether that record has one answer or several. For the two files above: `["Mel
+# Ruhn"]`.
+
+# %% tags=["exercise"]
+def leaks(train_file, test_file):
+    """Training subjects that a test question asks about."""
+    ### BEGIN SOLUTION
+    tested = {record["subject"] for record in test_file}
+    return [record["subject"] for record in train_file if record["subject"] in tested]
+    ### END SOLUTION
+
+# %%
+check("04.1", leaks)
 
 # %% [markdown]
 # The paper says that neither subjects nor objects overlap. In the public files, only the filter on **subjects**,
@@ -144,18 +195,34 @@ else:
 # **Exact match** (EM): the first line of what the model writes is the answer, letter for letter; spaces around it do
 # not count.
 
-# %%
+# %% [markdown]
+# ### Exercise 04.2 · The judge
+#
+# *Difficulty 1 of 3 · 5 minutes.* Write exact match: `generated` is all that the model wrote, perhaps with more lines
+# below the answer. Give True or False. Example: `" Paris\\nQ: Who owns it?"` matches `"Paris"`, and `"Parish"` does
+# not.
+
+# %% tags=["exercise"]
 def exact(generated, answer):
     """Whether the first line is the answer, spaces at its ends aside."""
+    ### BEGIN SOLUTION
     return generated.split("\n")[0].strip() == answer
+    ### END SOLUTION
 
+# %%
+check("04.2", exact)
 
+# %% [markdown]
+# The library's judge on seven cases. Which of the "wrong" ones would you have accepted?
+
+# %%
 from course_lib.scoring import is_match
 
 cases = [("Paris", "Paris"), (" Paris\nQ: Who owns it?", "Paris"), ("Parish", "Paris"), ("paris", "Paris"),
          ("The Beatles", "Beatles"), ("New York", "New York City"), ("It is Paris.", "Paris")]
-assert all(exact(*case) == is_match(*case) for case in cases), "the library must judge as we do"
-pd.DataFrame(cases, columns=["the model writes", "right answer"]).assign(match=[exact(*case) for case in cases])
+verdicts = [is_match(*case) for case in cases]
+assert verdicts == [True, True, False, False, False, False, False], "strict: letter for letter"
+pd.DataFrame(cases, columns=["the model writes", "right answer"]).assign(match=verdicts)
 
 # %% [markdown]
 # Some of these "wrong" answers are fine. Exact match is strict but cheap, the same for everyone, and never too kind.
@@ -178,6 +245,22 @@ audit.to_frame()
 forgiven = 1 - paper.EXACT_MATCH_AUDIT["wrong"] / 100
 for score in (20, 40, 60):
     print(f"exact match {score} %: perhaps {score + forgiven * (100 - score):.0f} % truly right")
+
+# %% [markdown]
+# ### Exercise 04.3 · From a strict score to a fair one
+#
+# *Difficulty 2 of 3 · 5 minutes.* Exact match gives `score` percent. Of 100 answers that it called wrong, people found
+# `truly_wrong` to be wrong. Give the percentage that is truly right. Example: 20 and 90 give 28.
+
+# %% tags=["exercise"]
+def fair_score(score, truly_wrong):
+    """Percent truly right, by an audit of 100 answers that were called wrong."""
+    ### BEGIN SOLUTION
+    return score + (100 - truly_wrong) / 100 * (100 - score)
+    ### END SOLUTION
+
+# %%
+check("04.3", fair_score)
 
 # %% [markdown]
 # For the paper's question this matters less: we compare models with each other, and the same strict judge judges all.
@@ -223,7 +306,30 @@ else:
 # ## What does a model score that knows nothing?
 #
 # It can still give the **majority answer**: for each relation, the answer that is most common in the training facts.
-# Every accuracy should stand beside this baseline.
+# Every accuracy should stand beside this **baseline**: a score that anybody gets without the skill in question.
+
+# %% [markdown]
+# ### Exercise 04.4 · The majority answer
+#
+# *Difficulty 2 of 3 · 7 minutes.* For one relation you have the list of training answers and the list of test answers.
+# Give the percentage of test questions that the most common *training* answer gets right. Example: training Ulm, Ulm,
+# Rome and test Ulm, Rome, Rome, Bonn give 25.
+
+# %% tags=["exercise"]
+def majority_share(train_answers, test_answers):
+    """Percent of the test answers that are the most common training answer."""
+    from collections import Counter
+
+    ### BEGIN SOLUTION
+    answer = Counter(train_answers).most_common(1)[0][0]
+    return 100 * test_answers.count(answer) / len(test_answers)
+    ### END SOLUTION
+
+# %%
+check("04.4", majority_share)
+
+# %% [markdown]
+# Now for every relation of this study:
 
 # %%
 from collections import Counter
@@ -257,12 +363,15 @@ assert model_score > overall, "a model that knows something should beat the majo
 # %%
 import matplotlib.pyplot as plt
 
+from course_lib.behind import behind
 from course_lib.plots import COLOURS
 
 per_relation = 100 * asked.groupby("relation")["right"].mean().loc[baseline.index]
-fig, ax = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
 names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
          baseline.index]
+
+# %%
+fig, ax = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
 ax.barh(names, per_relation, color=COLOURS["MaybeKnown"], label="model, few-shot")
 ax.plot(baseline["share (%)"], names, "D", color=COLOURS["Unknown"], label="majority answer")
 ax.set(xlabel="test facts answered exactly (%)", ylabel="relation (different training answers)", xlim=(-2, 100))
@@ -271,6 +380,7 @@ ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 above = int((per_relation > baseline["share (%)"]).sum())
 print(f"Figure, preset {study.preset}: exact match by relation. The model is above the majority answer in {above} of "
       f"{len(baseline)} relations; the majority answer reaches at most {baseline['share (%)'].max():.1f} %.")
+behind(ax)
 
 # %% [markdown]
 # ## How the pocket world's facts are made
@@ -306,11 +416,14 @@ print(f"{len(documents):,} documents; {question!r} stands in them {entries} time
 assert entries == recorded, "the record of readings must be what the text holds"
 
 # %%
-print(next(document for document in documents if question in document))
-
-# %%
 import numpy as np
 
+print(next(document for document in documents if question in document))
+
+# %% [markdown]
+# How often was each fact read? The axis grows by a factor at each step, because the counts do.
+
+# %%
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 read = reads.loc[reads["total"] > 0, "total"]
 never = int((reads["total"] == 0).sum())
@@ -322,10 +435,21 @@ ax.minorticks_off()
 ax.legend(frameon=False)
 print(f"Figure, pocket world, n = {len(reads):,} facts: {never:,} were never read; the others {read.min()} to "
       f"{read.max()} times, half of them {read.median():.0f} times or fewer.")
+behind(ax)
 
 # %% [markdown]
 # This is what no real model can give us: **for each fact, what the model has read of it**. In lesson 05 we hold the
 # measured categories against it.
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Every answer is explained, and nobody counts your tries.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("04")
 
 # %% [markdown]
 # ## What to remember
