@@ -13,7 +13,8 @@ from course_lib.files import write_json
 
 __all__ = ["FIGURES", "JUPYTERLAB", "enlarge_figures", "enlarge_lab", "is_on"]
 
-FIGURES = {"figure.dpi": 150, "font.size": 12, "lines.linewidth": 2.5, "lines.markersize": 8, "axes.linewidth": 1.2}
+FIGURES = {"figure.dpi": 150, "font.size": 12, "lines.linewidth": 2, "lines.markersize": 7, "axes.linewidth": 1.2,
+           "legend.handlelength": 3}
 JUPYTERLAB = {"@jupyterlab/apputils-extension:themes": {"overrides": {
     "code-font-size": "18px", "content-font-size1": "20px", "ui-font-size1": "16px"}}}
 
