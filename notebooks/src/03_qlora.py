@@ -9,11 +9,39 @@
 # 2. say exactly which tokens the loss sees, and read a loss curve;
 # 3. save an adapter, load it onto a fresh base, and take it off again.
 #
-# **Time and memory.** About 45 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
-# pocket preset. GPU presets: not measured yet.
+# **Time.** 45 minutes to read and run, 24 for the exercises.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 02. Sources: LoRA, Hu et al. 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685); QLoRA,
 # Dettmers et al. 2023, [arXiv 2305.14314](https://arxiv.org/abs/2305.14314).
+
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
+#
+# **Goal.** A frozen 4-bit base and a small trained correction beside it; and a falling loss does not say which rows are
+# learned.
+#
+# **Misconceptions.**
+#
+# * "QLoRA trains the 4-bit weights." It never touches them: the cell that prints their gradient says None.
+# * "B = 0 is a bug, since then nothing can be learned." A is random, so B gets a gradient at once; see the next cell.
+# * "The loss sees the whole row." Decode the labels: only the answer and the end of text.
+# * "The loss falls, so the model gets better." The right panel: which rows are fitted when.
+#
+# **Ask.**
+#
+# * What happens to the share of trained weights when the model gets wider? (It falls: in + out against in times out.)
+# * Why must the end of text be in the labels? (Else the model never learns to stop.)
+# * Can this adapter be put on the unquantised model? (Not well: it was trained beside the 4-bit weights.)
+#
+# **Where it breaks.**
+#
+# * Running one of the adapter cells twice adds a second adapter: restart and run all.
+# * On some CPUs bitsandbytes repacks weights in evaluation; the library's `load` prevents it (see "Three traps").
+#
+# **When late.** Skip "Save the adapter and load it again" (5 minutes), "Three traps" (4 minutes) and exercise 03.2 (6
+# minutes).
 
 # %%
 from course_lib.study import open_study
@@ -38,7 +66,8 @@ assert not any(weight.requires_grad for weight in model.parameters()), "the base
 # weights W stay **frozen**, and a small correction is trained beside them:
 #
 # $$y = W x + \frac{\alpha}{r} B A x$$
-#
+
+# %% [markdown]
 # A has r rows, B has r columns. The **rank** r is small, so A and B have few weights. This is **LoRA**, low-rank
 # adaptation; on a 4-bit base it is called **QLoRA**.
 
@@ -111,10 +140,12 @@ print(f"same A, same B: largest difference {difference:.1e}; B changed the outpu
 # %% [markdown]
 # ## Count what is trained
 #
-# **Predict.** A LoRA layer of rank r on a matrix (out, in) has r × (in + out) weights instead of in × out. How many
+# **Predict.** A LoRA layer of rank r on a matrix (out, in) has r x (in + out) weights instead of in x out. How many
 # percent of your model's weights are trained at rank 16? Write your guess down, then run the cell.
 
 # %%
+from course_lib.exercises import check, hint, solution
+
 my_guess = None  # percent
 
 lora = [module for module in adapted.modules() if hasattr(module, "lora_A")]
@@ -126,7 +157,23 @@ print(f"preset {study.preset}: {len(lora)} layers, {trained:,} weights, {share:.
 print(f"float32, its gradient and two Adam states: {16 * trained / 1e6:.1f} MB")
 
 # %% [markdown]
-# in × out grows with the square of the width, in + out only with the width. So the share is large in a tiny model and
+# ### Exercise 03.1 · How many weights are trained?
+#
+# *Difficulty 1 of 3 · 5 minutes.* `shapes` is a list of (out, in), one for each linear layer. Give the number of
+# weights in all A and B of this rank. Example: one layer of (4, 3) at rank 2 has 14.
+
+# %% tags=["exercise"]
+def lora_weights(shapes, rank):
+    """Number of trained weights of LoRA on layers of these shapes."""
+    ### BEGIN SOLUTION
+    return sum(rank * (outputs + inputs) for outputs, inputs in shapes)
+    ### END SOLUTION
+
+# %%
+check("03.1", lora_weights)
+
+# %% [markdown]
+# in x out grows with the square of the width, in + out only with the width. So the share is large in a tiny model and
 # small in a large one: 18.1 M of 1,711 M weights are 1.1 % of SmolLM2-1.7B (lesson 02 computes both).
 #
 # `remove_lora` takes the adapter off. The base was never touched, so it must answer as before:
@@ -142,6 +189,27 @@ with torch.no_grad():
 assert torch.equal(switched_off, without), "off and removed must be the same"
 assert not torch.equal(with_adapter, without), "the random B should have changed something"
 print("Switched off or removed: the same output. The base is as it was.")
+
+# %% [markdown]
+# ### Exercise 03.2 · Merge
+#
+# *Difficulty 2 of 3 · 6 minutes.* For a model that shall only answer, the correction can be added to the weights once:
+# **merging**. Give the matrix that does the same as W with its adapter. A is (r, in), B is (out, r), all numpy arrays;
+# r is the number of rows of A.
+
+# %% tags=["exercise"]
+def merged(W, A, B, alpha):
+    """One matrix, shape (out, in), for W x + (alpha / r) B A x."""
+    ### BEGIN SOLUTION
+    return W + alpha / len(A) * (B @ A)
+    ### END SOLUTION
+
+# %%
+check("03.2", merged)
+
+# %% [markdown]
+# We do not merge in this course: a merged matrix is no longer on the 4-bit levels, so it would have to be quantised
+# again, with a new error.
 
 # %% [markdown]
 # ## What the loss sees
@@ -176,10 +244,54 @@ assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learnt, or
 # not.
 
 # %% [markdown]
+# ### Exercise 03.3 · Find the mistake
+#
+# *Difficulty 2 of 3 · 8 minutes.* A colleague made `labels` for a row whose answer begins at place `start`; `end` is
+# the token for end of text. Give "question counted" if any place before `start` counts, else "no end" if the last
+# label is not `end`, else "fine".
+
+# %% tags=["exercise"]
+def diagnose(labels, start, end):
+    """ "question counted", "no end" or "fine"."""
+    ### BEGIN SOLUTION
+    if any(label != -100 for label in labels[:start]):
+        return "question counted"
+    return "fine" if labels[-1] == end else "no end"
+    ### END SOLUTION
+
+# %%
+check("03.3", diagnose)
+
+# %% [markdown]
 # ## The training loop is four lines
 #
 # Loss, gradient, step, and forget the gradient. **AdamW** is the usual rule for the size of a step. Five steps on
 # this one row:
+
+# %% [markdown]
+# First the loss itself. For each answer token the model gave a probability; its surprise is minus the natural logarithm
+# of it. The unit is called **nat**.
+
+# %% [markdown]
+# ### Exercise 03.4 · The loss of an answer
+#
+# *Difficulty 1 of 3 · 5 minutes.* `probabilities` are those that the model gave to the tokens of the right answer. Give
+# the mean surprise. Example: for 1.0 and 0.5 it is 0.347.
+
+# %% tags=["exercise"]
+def mean_surprise(probabilities):
+    """Mean of -log p, in nats a token."""
+    import math
+
+    ### BEGIN SOLUTION
+    return sum(-math.log(p) for p in probabilities) / len(probabilities)
+    ### END SOLUTION
+
+# %%
+check("03.4", mean_surprise)
+
+# %% [markdown]
+# torch calls this cross-entropy, and takes it from the model's raw scores, the **logits**.
 
 # %%
 def loss_of(model, tokens, labels):
@@ -269,9 +381,10 @@ history[["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test"]].roun
 import matplotlib.pyplot as plt
 
 from course_lib import plots
+from course_lib.behind import behind
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black")
+left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black", label="training loss")
 left.set(xlabel="epoch", ylabel="training loss (nats a token)", ylim=(0, None), xlim=(0, None))
 left.grid(alpha=0.3)
 plots.run_curve(history, ax=right)
@@ -279,6 +392,7 @@ first, last = history["loss"].iloc[1], history["loss"].iloc[-1]
 print(f"Figure, preset {study.preset}, one run of {len(rows)} rows, {len(dev)} dev facts. Left: the loss falls from "
       f"{first:.2f} to {last:.2f}. Right: {plots.describe_run(history)}")
 assert last < first, "the loss should fall"
+behind(left, right)
 
 # %% [markdown]
 # Read the two panels together. The loss falls smoothly and looks like plain success. The right panel tells what it
@@ -328,9 +442,14 @@ assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
 # %% [markdown]
 # ## Three traps
 #
+# Each of them gives a model that trains, and is wrong without a word.
+
+# %% [markdown]
 # * **Evaluation and training must compute alike.** bitsandbytes 0.50 on some CPUs (AVX512-BF16) repacks the 4-bit
 #   weights in the first evaluation. From then on the gradient through the base is silently wrong. Our `load` turns the
 #   repacking off (`models.keep_exact_on_cpu`).
+
+# %% [markdown]
 # * **A T4 has no bfloat16**, yet `torch.cuda.is_bf16_supported()` says yes, because emulation counts. Decide by compute
 #   capability: 8.0 or more.
 # * **Adapters stay float32.** In float16 their small steps get lost; `tune` also scales the loss there.
@@ -345,6 +464,16 @@ assert not any(module.support_avx512bf16_for_cpu for module in four_bit), "the r
 print(f"repacking is off in all {len(four_bit)} layers")
 for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
     print(f"{name:7} computes in {compute_dtype(capability)}")
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions. Every answer is explained, and nobody counts your tries.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("03")
 
 # %% [markdown]
 # ## What to remember
