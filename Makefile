@@ -1,4 +1,4 @@
-# make course | test | check | lab | notebooks: each one installs .venv first, if that has not been done yet.
+# make course | test | check | lab | notebooks | instructor | site: each one installs .venv first, if that has not been done yet.
 
 # The lock was made with 3.11; the first newer Python does as well.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help course test check lab notebooks
+.PHONY: help course test check lab notebooks instructor
 
 help:
 	@echo "make course     run every notebook headless and write build/report.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make check      lint, look for stale notebooks, run the fast tests"
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make notebooks  execute notebooks/src and store notebooks/*.ipynb"
+	@echo "make instructor build the notebooks with solutions and notes in build/instructor"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -45,3 +46,6 @@ lab: $(STAMP)
 
 notebooks: $(STAMP)
 	@$(BIN)/course build
+
+instructor: $(STAMP)
+	@$(BIN)/course build --instructor
