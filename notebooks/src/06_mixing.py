@@ -1,34 +1,65 @@
 # %% [markdown]
 # # 06 · Mixing
 #
-# **Goal:** build training sets that differ in one thing only: how much of them the model did not know.
+# **Goal.** Build training sets that differ in one thing only: how much of them the model did not know.
 #
-# Afterwards you can
+# **You will be able to**
 #
-# * work out the largest training set |D| that every mix can have;
-# * draw D at X % Unknown, and its control D_Known;
-# * say why size, relations and draws are held fixed, and why nobody invents fake facts for this.
+# 1. work out the largest training set |D| that every mix can have;
+# 2. draw D at X % Unknown, and its control D_Known;
+# 3. say why size, relations and draws are held fixed, and why nobody invents fake facts for this.
+#
+# **Time.** 30 minutes to read and run, 26 for the exercises. The cells take under 1 minute of it on a CPU, and 1 minute
+# more where lesson 05 has not measured the facts yet.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+#
+# **Before.** Lesson 05 (the four SliCK categories and how they are measured). The training sets are those of Gekhman et
+# al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 4 and App. E; "the paper" means this one.
 
-# %% [markdown]
-# | track | minutes | memory |
-# |---|---|---|
-# | pocket, on a CPU | under 1 when the labels exist; about 2 more on two cores to measure them | about 1 GB |
-# | a real model, on a GPU | not measured yet | not measured yet |
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
 #
-# **Needed before:** notebook 05 (the four SliCK categories and how they are measured).
+# **Goal.** A difference between two training sets means something only if they differ in one thing; here that is the
+# share of Unknown rows, and everything else is held still on purpose.
+#
+# **Misconceptions.**
+#
+# * "More Unknown rows means more rows." |D| is the same for every share; the bars of the figure keep their length.
+# * "D_Known should be filled up to |D|." Then it would hold other Known rows and be no control; see exercise 06.4.
+# * "One mix at 25 % and one at 50 % are two independent samples." With one seed they share 75 % of their rows.
+# * "Invented facts are Unknown for sure, so take those." A fake object for a real subject contradicts what the model
+#   knows: it is an update, another experiment.
+#
+# **Ask.**
+#
+# * Why is |D| only 119 here, of 3,360 facts? (The smallest of four categories counts, relation by relation: P740 has
+#   one HighlyKnown fact, so it gives one row.)
+# * What would you lose with the rule of two groups? (Sets of one category could not be compared with D.)
+# * Someone compares |D| = 119 at 0 % with |D_Known| = 30 at 75 %. What else differs? (The size: fewer Known rows.)
+# * Which share of the rows do 0 % and 100 % have in common? (None.)
+#
+# **Where it breaks.**
+#
+# * A run with other labels (another seed of the prompts, another model) has another |D|: nobody's 119 is wrong.
+# * "refused: ..." under "What cannot be built" is the point of that cell, not a failure.
+# * The first cell with labels takes a minute where lesson 05 has not run; let it run before the break.
+#
+# **When late.** Skip "The other variants" and "What a row looks like" (6 minutes) and exercise 06.2 (10 minutes).
+# Lessons 07 and 08 need D and D_Known only.
 
 # %%
 from course_lib.study import open_study
 
 study = open_study()
-print(f"preset {study.preset}; number of facts: {study.facts.totals()}")
+print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %% [markdown]
 # ## What must not change
 #
 # We want to compare training sets with 0 % and 100 % Unknown facts. If one of them were larger, or had more questions
-# about capitals, we could not tell what made the difference. So D has one size and one mix of relations for every
-# share X (arXiv 2405.05904, App. E).
+# about capitals, we could not tell what made the difference. So the training set, **D**, has one size and one mix of
+# relations for every share X of Unknown rows.
 
 # %%
 train = study.labels().query("split == 'train'").reset_index(drop=True)
@@ -40,7 +71,7 @@ assert len(train) == len(study.facts.train), "one label for each training fact"
 # ## How large can D be?
 #
 # The paper also builds sets of one category only. So a relation can give at most as many rows as its *smallest*
-# category has. The sum over relations is |D|. We recompute it from the paper's Table 4.
+# category has. The sum over relations is **|D|**, the number of rows of D. We recompute it from the paper's Table 4.
 
 # %%
 from course_lib import paper
@@ -51,8 +82,33 @@ print("|D| =", sum(smallest.values()))
 assert sum(smallest.values()) == paper.D_SIZE == 6142, "the paper's |D|"
 
 # %% [markdown]
-# The same rule, written for a table of labels. Rule `"category"` is the paper's and compares the four categories. Rule
-# `"known"` compares only two groups: Known and Unknown.
+# That is rule `"category"`: the smallest of the four categories. There is another one. Where only Known and Unknown are
+# mixed, two groups are enough: all Known facts together, and the Unknown ones. Rule `"known"` takes the smaller of the
+# two.
+
+# %% [markdown]
+# ### Exercise 06.1 · Rows of one relation
+#
+# *Difficulty 1 of 3 · 5 minutes.* How many rows can one relation give? In: how many facts it has of each category,
+# and the rule. For 70, 30, 12 and 50 facts (Unknown last) it is 12 by rule `"category"` and 50 by rule `"known"`.
+
+# %% tags=["exercise"]
+def rows_of(counts, rule):
+    """Rows that a relation can give; counts: {"HighlyKnown": 70, ..., "Unknown": 50}; rule: "category" or "known"."""
+    ### BEGIN SOLUTION
+    if rule == "category":
+        return min(counts.values())
+    unknown = counts["Unknown"]
+    return min(sum(counts.values()) - unknown, unknown)
+    ### END SOLUTION
+
+# %%
+from course_lib.exercises import check, hint, solution
+
+check("06.1", rows_of)
+
+# %% [markdown]
+# The same for a whole table of labels, relation by relation. A relation that can give no row is left out.
 
 # %%
 def sizes_by_hand(labelled, rule):
@@ -74,9 +130,9 @@ for rule in ("category", "known"):
     print(f"rule {rule!r:10}: |D| = {sum(sizes.values()):4}, from {len(sizes)} relations")
 
 # %% [markdown]
-# Rule `"known"` uses more of a small world, and is enough where only Known and Unknown are mixed. But then D could not
-# be compared with sets of one category. Each study has its rule in its settings, and the most rows that a mix may
-# have: with a larger sum, all sizes are scaled down in proportion.
+# Rule `"known"` uses more of a small world. But then D could not be compared with sets of one category. Each study has
+# its rule in its settings, and the most rows that a mix may have: with a larger sum, all sizes are scaled down in
+# proportion.
 
 # %%
 settings = study.settings
@@ -103,8 +159,8 @@ def draw(known, unknown, size, percent, rng, extra=0.5):
     return first + rng.sample(unknown, len(unknown))[:n_unknown]
 
 # %% [markdown]
-# We try it on one relation at 50 %. The seed is the run's seed and the relation's name together, so that each relation
-# has its own order.
+# We try it on one relation at 50 %. A **seed** fixes what a random generator draws, so that a draw can be repeated.
+# Here it is the run's seed and the relation's name together: each relation has its own order.
 
 # %%
 import random
@@ -123,9 +179,35 @@ print(f"{relation}: {size - n_unknown} Known and {n_unknown} Unknown rows")
 assert len(ours) == size and abs(n_unknown - size / 2) <= 0.5, "half of the rows, to the nearest whole number"
 
 # %% [markdown]
-# Half of an odd number of rows is no whole number. If every relation rounded the same way, the whole D would miss its
-# share. So the library gives each relation another `extra`, evenly spaced between 0 and 1: some round up, others down.
-# With it our draw is that of `mix`.
+# Half of an odd number of rows is no whole number. If every relation rounded the same way, the whole D would miss
+# its share: of five relations with 3 rows each, 50 % would be 5 Unknown rows rounded down, 10 rounded up, and 7.5
+# are meant.
+
+# %% [markdown]
+# ### Exercise 06.2 · Round without a drift
+#
+# *Difficulty 3 of 3 · 10 minutes.* Give the Unknown rows of each relation, in the order of `sizes`: the exact number
+# rounded down or up, and all together within 1 of the share of the sum. `unknown_rows([3, 3, 3, 3, 3], 50)` may be
+# `[1, 1, 2, 2, 2]`.
+
+# %% tags=["exercise"]
+def unknown_rows(sizes, percent):
+    """Unknown rows of each relation, a list of whole numbers as long as sizes."""
+    ### BEGIN SOLUTION
+    rows, until, before = [], 0.0, 0
+    for size in sizes:
+        until += size * percent / 100
+        rows.append(int(until + 0.5) - before)
+        before += rows[-1]
+    return rows
+    ### END SOLUTION
+
+# %%
+check("06.2", unknown_rows)
+
+# %% [markdown]
+# The library has another way: each relation adds its own `extra` before rounding down, evenly spaced between 0 and
+# 1. So some round up, others down. With it our draw is that of `mix`.
 
 # %%
 from course_lib.mixing import mix
@@ -170,6 +252,7 @@ relations
 # %%
 import matplotlib.pyplot as plt
 
+from course_lib.behind import behind
 from course_lib.plots import COLOURS
 
 fig, axes = plt.subplots(1, len(mixes), figsize=(10.5, 3.8), sharex=True, sharey=True, layout="constrained")
@@ -183,6 +266,7 @@ axes[0].invert_yaxis()
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
 print(f"In each of {len(mixes)} panels the {len(sizes)} bars have the same lengths ({min(sizes.values())} to "
       f"{max(sizes.values())} rows); from left to right the Unknown part grows from none of the bar to all of it.")
+behind(*axes)
 
 # %% [markdown]
 # ## Nested draws
@@ -199,8 +283,26 @@ assert set(d50.known) <= set(d25.known), "the Known rows of 50 % are among those
 
 # %% [markdown]
 # The draws are **nested**: from 25 % to 50 %, a quarter of the rows is exchanged and nothing else moves. This is what
-# cutting a shuffled pool gives. With fresh draws, part of any difference would be luck. Another *seed* is a fresh
-# draw: it shows how large that luck is.
+# cutting a shuffled pool gives. With fresh draws, part of any difference would be luck.
+
+# %% [markdown]
+# ### Exercise 06.3 · Rows in common
+#
+# *Difficulty 2 of 3 · 6 minutes.* Two mixes of one seed have x % and y % Unknown rows. Which share of their rows do
+# they have in common, from 0 to 1? Look at the Unknown rows first, then at the Known ones. `common(25, 50)` is 0.75.
+
+# %% tags=["exercise"]
+def common(x, y):
+    """Share of the rows that D at x % and D at y % Unknown have in common, for one seed."""
+    ### BEGIN SOLUTION
+    return 1 - abs(x - y) / 100
+    ### END SOLUTION
+
+# %%
+check("06.3", common)
+
+# %% [markdown]
+# Another *seed* is a fresh draw: it shows how large the luck is.
 
 # %%
 other = {row.fact for row in study.mix(50, seed=1).rows}
@@ -212,17 +314,32 @@ assert other != facts50, "another seed draws other rows"
 # ## The control: D_Known
 #
 # Suppose a model gets worse with 50 % Unknown. Did the Unknown rows harm it, or did it only miss the Known rows that
-# they replaced? **D_Known** answers this: D without its Unknown rows, and nothing in their place (paper, section
-# 4.2).
+# they replaced? A **control** answers this: a second training set that lacks the suspect. **D_Known** is D without its
+# Unknown rows, and nothing in their place (section 4.2).
+
+# %% [markdown]
+# ### Exercise 06.4 · Take the Unknown rows out
+#
+# *Difficulty 1 of 3 · 5 minutes.* Make the rows of D_Known from those of D. Each row has a `fact`, a `category`, and
+# `unknown`, which is True or False. Keep the order of the rows, and give back a tuple.
+
+# %% tags=["exercise"]
+def without_unknown(rows):
+    """The rows of D_Known: those of D whose fact the model knew."""
+    ### BEGIN SOLUTION
+    return tuple(row for row in rows if not row.unknown)
+    ### END SOLUTION
 
 # %%
-def without_unknown(rows):
-    return tuple(row for row in rows if not row.unknown)
+check("06.4", without_unknown)
 
+# %% [markdown]
+# The library makes it with `variant="D_Known"`. How large is the control of each mix?
 
+# %%
 for percent, m in mixes.items():
     control = study.mix(percent, variant="D_Known")
-    assert control.rows == without_unknown(m.rows), "D_Known is D with rows taken out, in the same order"
+    assert set(m.rows) - set(control.rows) == {row for row in m.rows if row.unknown}, "only Unknown rows are missing"
     print(f"X = {percent:3g} %: |D| = {len(m.rows)}, |D_Known| = {len(control.rows)}")
 
 # %% [markdown]
@@ -239,9 +356,9 @@ runs
 # %% [markdown]
 # ## The other variants
 #
-# Three more questions need training sets of their own. *Which* knowledge helps (notebook 09)? Sets of one category,
-# and **D_Natural**: every relation's own shares. Can the model learn to decline (notebook 10)? **D_IDK**: D, with "I
-# don't know" as the answer of its Unknown rows.
+# Two more questions need training sets of their own. *Which* knowledge helps (lesson 09)? Sets of one category, and
+# **D_Natural**, in which every relation keeps its own shares. Can the model learn to decline (lesson 10)? **D_IDK**: D,
+# with "I don't know" as the answer of its Unknown rows.
 
 # %%
 from collections import Counter
@@ -299,8 +416,8 @@ assert {row.fact.question for row in mixes[50].rows} <= {fact.question for fact 
 # %% [markdown]
 # ## Why not invent fake facts?
 #
-# It looks simpler: make up facts, and they are Unknown for sure. The paper says no (App. F). A fake *subject* is a rare
-# case in practice. A fake *object* for a real subject is worse, as the next cell shows.
+# It looks simpler: make up facts, and they are Unknown for sure. The paper says no (App. F). A fake *subject*, somebody
+# who does not exist, is a rare case in practice. A fake *object*, a wrong answer about somebody real, is worse.
 
 # %%
 sure = next(fact for fact, name in zip(study.facts.train, train["category"], strict=True) if name == "HighlyKnown")
@@ -316,6 +433,16 @@ assert fake != sure.object, "the fake answer contradicts what the model knows"
 # These are different experiments. And a training file from real life holds many facts of the second kind.
 
 # %% [markdown]
+# ## Quiz
+#
+# Five questions on this lesson. Each choice is explained.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("06")
+
+# %% [markdown]
 # ## What to remember
 #
 # * |D| is a sum over relations: the smallest group of each. The paper's rule gives 6,142 rows.
@@ -324,11 +451,12 @@ assert fake != sure.object, "the fake answer contradicts what the model knows"
 # * A mix that cannot be built is refused, never filled up.
 
 # %% [markdown]
-# ## Recall questions
+# ## Recall
 #
-# 1. A relation has 90, 40, 15 and 60 facts in the four categories, Unknown last. How many rows does it give under
+# 1. A relation has 20, 10, 5 and 100 facts in the four categories, Unknown last. How many rows does it give under
 #    each of the two rules?
 # 2. How large is D_Known at X = 75 %, if |D| = 480?
 # 3. Why is a fact with a wrong, invented object no substitute for an Unknown fact?
 #
-# **Next:** notebook 07 fine-tunes on one of these sets and watches, epoch by epoch, what is learned and what is lost.
+# **Next:** [07 · Learning and forgetting](07_learning_and_forgetting.ipynb). It fine-tunes on one of these sets and
+# watches, epoch by epoch, what is learned and what is lost.
