@@ -356,8 +356,8 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # %% [markdown]
 # ## The curve that you will reproduce
 #
-# Each point is a model that was fine-tuned on a set with so many percent Unknown facts. One pass over such a set is an
-# **epoch**. **EARLY_STOP** is the epoch after which a **development set** (questions kept for this choice alone) was
+# Each point is a model that was fine-tuned on a set, D, with so many percent Unknown facts. One pass over such a set is
+# an **epoch**. **EARLY_STOP** is the epoch after which a **development set** (questions kept for this choice alone) was
 # answered best. **CONVERGENCE** is the last epoch.
 
 # %%

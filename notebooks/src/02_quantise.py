@@ -9,11 +9,38 @@
 # 2. compute the bits per weight and the memory that a model needs on a GPU;
 # 3. measure how much knowledge the model loses.
 #
-# **Time and memory.** About 40 minutes to read; the code runs in under half a minute and needs 1 GB of RAM with the
-# pocket preset. GPU presets: not measured yet.
+# **Time.** 40 minutes to read and run, 30 for the exercises.
+#
+# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
 #
 # **Before.** Lesson 00. Source of the method: QLoRA, Dettmers et al. 2023,
 # [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), sections 2 and 3.
+
+# %% [markdown] tags=["instructor"]
+# ## For the instructor
+#
+# **Goal.** Four bits are no magic: sixteen levels, one scale for 64 weights, and a cost that one can count and measure.
+#
+# **Misconceptions.**
+#
+# * "4 bits means 4 bits a weight." The scales count too: 4.5, or 4.127 with double quantisation (exercise 02.2).
+# * "A 7B model is 3.5 GB, so it trains on a 4 GB card." The section on sizing: embedding, adapters and working memory.
+# * "NF4 is always better than even levels." The figure of block sizes: in very small blocks it is not.
+# * "No difference was seen, so there is none." The paired comparison at the end: look at the interval.
+#
+# **Ask.**
+#
+# * What happens to a block with one huge weight? (The others land on few levels near zero: small blocks limit this.)
+# * Why 7 levels below zero and 8 above? (Zero itself takes one of the sixteen.)
+# * Why does a small model shrink less? (Its embedding, which stays in 16 or 32 bits, is a larger part.)
+#
+# **Where it breaks.**
+#
+# * On a GPU the loaded weights are in another dtype: the last digits of a few printed errors differ.
+# * Own models of odd sizes stop at the cell about whole blocks. That is its purpose: bitsandbytes would be silently
+#   wrong there on a CPU.
+#
+# **When late.** Skip step 3's byte comparison (5 minutes) and exercise 02.3 (10 minutes); tell the 4.127.
 
 # %%
 from course_lib.study import open_study
@@ -24,8 +51,10 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # %% [markdown]
 # ## A weight is a number, and a number takes bits
 #
-# A model is a long list of numbers, its **weights**. In the format float32 each takes 32 bits, in float16 16 bits.
-# **Quantising** means to store each weight with fewer bits, as the nearest of a few allowed values.
+# A model is a long list of numbers, its **weights**. A **bit** is a 0 or a 1; eight are a **byte**. In the format
+# float32 a weight takes 32 bits, in float16 16.
+#
+# **Quantising** means to store each weight with fewer bits, as the nearest of a few allowed values, the **levels**.
 
 # %%
 from course_lib.models import load
@@ -37,8 +66,9 @@ print(f"{count:,} weights of {bits} bits = {count * bits / 8e6:.1f} MB")
 print(f"A model with 7 billion weights: {7 * bits / 8:.0f} GB in this format, {7 * 4 / 8:.1f} GB with 4 bits each")
 
 # %% [markdown]
-# We take one **linear layer**: a matrix W that turns an input x into W x. Nearly all weights of a model stand in such
-# matrices, so these are what QLoRA quantises.
+# We take one **linear layer**: a matrix W (a table of numbers) that turns an input x, a list of numbers, into W x.
+# Nearly all weights of a model stand in such matrices. So these are what **QLoRA**, the method of this lesson and the
+# next, quantises.
 
 # %%
 layer = full.model.model.layers[0].mlp.up_proj
@@ -50,8 +80,8 @@ assert weight.abs().max() > 3 * weight.std(), "we expect a bell curve with a few
 # %% [markdown]
 # ## Step 1: sixteen levels
 #
-# Four bits can name 2⁴ = 16 values. Which 16? Trained weights look like a bell curve: many near zero, few far out.
-# So the levels should stand close together near zero.
+# Four bits can name 2⁴ = 16 values. Which 16? Trained weights look like a bell curve (the **normal curve**): many
+# near zero, few far out. So the levels should stand close together near zero.
 #
 # NF4 ("normal float") takes **quantiles**: it cuts the bell curve into parts of equal area, and each level gets one
 # part.
@@ -74,7 +104,7 @@ print(np.round(nf4_levels(), 4))
 
 # %% [markdown]
 # Zero is one of the levels, so a weight of zero stays exactly zero. That is why there are 7 levels on one side and 8
-# on the other. bitsandbytes keeps the same 16 numbers in a table:
+# on the other. **bitsandbytes**, the library that most people quantise with, keeps the same 16 numbers in a table:
 
 # %%
 import bitsandbytes.functional as bnb_functional
@@ -84,6 +114,30 @@ levels = bnb_functional.get_4bit_type("nf4", device="cpu")
 difference = np.abs(nf4_levels() - levels.numpy()).max()
 assert difference < 1e-6, "the levels must be those of bitsandbytes"
 print(f"largest difference to the table of bitsandbytes: {difference:.1e} (rounding)")
+
+# %% [markdown]
+# Not the level itself is stored but its number from 0 to 15, the **code**. For that, each weight has to find its
+# nearest level.
+
+# %%
+from course_lib.exercises import check, hint, solution
+
+# %% [markdown]
+# ### Exercise 02.1 · The nearest level
+#
+# *Difficulty 1 of 3 · 5 minutes.* `levels` is a list of numbers in rising order. Return the code of `value`: the place,
+# counted from 0, of the level that is nearest to it. With the levels `[-1, 0, 0.4, 1]`, 0.3 has the code 2.
+
+# %% tags=["exercise"]
+def nearest(value, levels):
+    """The place, from 0, of the level nearest to a value."""
+    ### BEGIN SOLUTION
+    return min(range(len(levels)), key=lambda place: abs(levels[place] - value))
+    ### END SOLUTION
+
+
+# %%
+check("02.1", nearest)
 
 # %% [markdown]
 # ## Step 2: blocks and scales
@@ -126,6 +180,23 @@ assert worst <= gaps + 1e-6, "no weight may move by more than half of the widest
 print(f"largest error: {worst:.3f} of the block's scale; half of the widest gap between levels is {gaps:.3f}")
 
 # %% [markdown]
+# ### Exercise 02.2 · Bits a weight
+#
+# *Difficulty 1 of 3 · 5 minutes.* A weight takes 4 bits for its code. A block of `block` weights shares one scale in
+# float32. How many bits does one weight take in all? Return that number. Example: with blocks of 16 weights it is 6.
+
+# %% tags=["exercise"]
+def bits_a_weight(block):
+    """Bits that one weight takes, with one float32 scale for each `block` weights."""
+    ### BEGIN SOLUTION
+    return 4 + 32 / block
+    ### END SOLUTION
+
+
+# %%
+check("02.2", bits_a_weight)
+
+# %% [markdown]
 # ## Bit for bit the same as bitsandbytes
 #
 # bitsandbytes packs two codes into one byte. We do the same and compare every bit: codes, scales, restored weights.
@@ -157,6 +228,8 @@ print("Every linear layer of this model has rows of whole blocks.")
 # %%
 import matplotlib.pyplot as plt
 
+from course_lib.behind import behind
+
 scaled = (weight.reshape(-1, 64) / scale).flatten().numpy()
 even = np.linspace(-1, 1, 16)
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
@@ -169,6 +242,7 @@ ax.legend(frameon=False, ncols=3, loc="upper center")
 inner = [np.mean(np.abs(values) < 0.5) for values in (scaled, levels.numpy(), even)]
 print(f"Figure: a bell curve of weights. {inner[0]:.0%} of the weights lie between -0.5 and 0.5, and so do "
       f"{inner[1]:.0%} of the NF4 levels, but only {inner[2]:.0%} of evenly spaced levels.")
+behind(ax)
 
 # %% [markdown]
 # The two small peaks at -1 and 1 are there because the largest weight of every block is divided by itself.
@@ -239,6 +313,7 @@ at = errors.set_index("block")
 print(f"Figure: the error grows with the block. NF4: {at.loc[64, 'NF4']:.1%} with blocks of 64, "
       f"{at.loc[4096, 'NF4']:.1%} with 4096. Even levels: {at.loc[64, 'even levels']:.1%} and "
       f"{at.loc[4096, 'even levels']:.1%}.")
+behind(ax)
 
 # %%
 better = errors.loc[errors["NF4"] < errors["even levels"], "block"]
@@ -251,10 +326,61 @@ print(f"Larger blocks are coarser. On this layer NF4 beats even levels at block 
 # a bell, and even levels do as well.
 
 # %% [markdown]
+# **Predict.** On which weights do NF4 levels beat even ones: those of our trained layer, numbers from the normal curve,
+# or numbers with a **heavy tail** (some very far from zero)? Does your answer hold for blocks of 16 as well as of
+# 4096? Decide, then move the sliders.
+
+# %%
+from course_lib import nf4, widgets
+from course_lib.shown import show
+
+samples = nf4.weight_samples(weight.numpy(), seed=0)
+assert len({len(weights) for weights in samples.values()}) == 1, "as many weights of each kind"
+show(widgets.nf4_explorer(samples))
+
+# %% [markdown]
+# The same without controls: the error by block size, one line for each kind of weights and levels.
+
+# %%
+from course_lib import nf4_plots
+
+error_rows = nf4.error_table(samples, bits=4)
+ax = nf4_plots.error_curves(error_rows)
+print(nf4_plots.describe_errors(error_rows))
+behind(ax)
+
+# %% [markdown]
+# ### Exercise 02.3 · The plain way: int4
+#
+# *Difficulty 2 of 3 · 10 minutes.* **int4** stores whole numbers from -7 to 7. The scale of a block is its largest
+# absolute value divided by 7. Divide the block by its scale, round to whole numbers, and multiply again. Return these
+# restored weights. `block` is a numpy array, not all zero.
+
+# %% [markdown]
+# Worked out for `[7.0, -3.4, 0.2]`: the largest absolute value is 7, so the scale is 1. Rounded: 7, -3, 0. Restored:
+# `[7.0, -3.0, 0.0]`.
+
+# %% tags=["exercise"]
+import numpy as np
+
+
+def int4(block):
+    """A block of weights after storing it as whole numbers from -7 to 7 with one scale."""
+    ### BEGIN SOLUTION
+    scale = np.abs(block).max() / 7
+    return np.round(block / scale) * scale
+    ### END SOLUTION
+
+
+# %%
+check("02.3", int4)
+
+# %% [markdown]
 # ## The whole model, before and after
 #
-# The library's `load` does all of this: every linear layer in NF4 with double quantisation. The embedding (the table
-# from token to vector), the norms and the output layer stay as they are.
+# The library's `load` does all of this: every linear layer in NF4 with double quantisation. Three parts stay as they
+# are: the **embedding** (the table that turns a token into numbers), the **norms** (small layers that rescale), and
+# the output layer, which turns numbers into tokens again.
 
 # %%
 quantised = study.load()
@@ -303,8 +429,13 @@ sizes_mb.round(3)
 # %% [markdown]
 # ## Size a model for a GPU
 #
-# Four terms: the linear layers at 4.127 bits, the rest in 16 bits, the LoRA adapters of lesson 03 with their gradient
-# and two Adam states (4 numbers of 4 bytes for each trained weight), and then the working memory of a training step.
+# Four terms: the linear layers at 4.127 bits; the rest in 16 bits; the **LoRA adapters**, the small matrices that
+# lesson 03 trains beside the frozen weights; and the working memory of a training step.
+
+# %% [markdown]
+# A trained weight needs four numbers of 4 bytes: itself, its **gradient** (which way to move it), and two running
+# means that **Adam**, the usual rule for the size of a step, keeps. So 16 bytes. The **rank** of an adapter is its
+# width (lesson 03).
 
 # %%
 def memory(hidden, inner, layers, keys, vocabulary, tied, rank=16):
@@ -342,15 +473,66 @@ ours = memory(config.hidden_size, config.intermediate_size, config.num_hidden_la
 print(f"{study.preset}: formula {ours['weights (M)']:.2f} M weights, the loaded model {count / 1e6:.2f} M.")
 
 # %% [markdown]
-# **Does it fit?** A T4 has about 15 GB, so even a 7B model fits before training begins. The step itself needs more:
-# published T4 runs of Qwen2.5-7B went from 5.8 GB before to 7.9 GB at the peak
-# (outputs stored in [unslothai/notebooks](https://github.com/unslothai/notebooks), rank 16). Leave 2 to 3 GB free.
+# **Does it fit?** A **T4**, the GPU that Colab lends for free, has about 15 GB. So even a 7B model (7 billion weights)
+# fits before training begins. The step itself needs more: published T4 runs of Qwen2.5-7B went from 5.8 GB before to
+# 7.9 GB at the peak (outputs stored in [unslothai/notebooks](https://github.com/unslothai/notebooks), rank 16). Leave
+# 2 to 3 GB free.
+
+# %% [markdown]
+# **Predict.** Qwen2.5-7B in 4 bits fits on a T4 before training begins. Does a training step with 8 rows of 512 tokens
+# still fit? What helps most: fewer bits, a smaller rank, or shorter rows? Decide first, then move the controls.
+# (A **GiB** is 2 to the power of 30 bytes, 1.074 GB.)
+
+# %%
+from course_lib import memory as sizing
+
+show(widgets.memory_calculator())
+
+# %% [markdown]
+# The same without controls: all models with one setting, and three GPUs as lines. **Activations** are what the layers
+# have computed and need again for the gradient; **logits** are one number for each token of the vocabulary. Both are
+# the working memory of a step.
+
+# %%
+from course_lib import memory_plots
+
+needed = {name: sizing.estimate(shape, bits=4, rank=16, batch=8, tokens=128) for name, shape in sizing.SHAPES.items()}
+ax = memory_plots.memory_bars(needed)
+print(memory_plots.describe_fits(needed))
+assert needed["pocket"].total < needed["Qwen2.5-7B"].total, "more weights need more memory"
+behind(ax)
+
+# %% [markdown]
+# Activations grow with the number of rows and their length, so fewer and shorter rows help most. The published run
+# above took 2 rows a step, and **gradient checkpointing**: most activations are thrown away and computed again when
+# they are needed. That saves memory and costs time. The calculator leaves it out.
+
+# %% [markdown]
+# ### Exercise 02.4 · Will it fit?
+#
+# *Difficulty 2 of 3 · 10 minutes.* Return the gigabytes (a billion bytes) that training needs. `linear`, `rest` and
+# `lora` are billions of weights: in NF4 with double quantisation (4.127 bits), in 16 bits, and trained (16 bytes).
+# `working` is in gigabytes.
+#
+# Example: `gigabytes(8, 0, 0, 2)` is 8 x 4.127 / 8 + 2 = 6.127.
+
+# %% tags=["exercise"]
+def gigabytes(linear, rest, lora, working):
+    """Memory for training: 4-bit layers, 16-bit rest, adapters with gradient and Adam, and the step itself."""
+    ### BEGIN SOLUTION
+    return linear * 4.127 / 8 + rest * 16 / 8 + lora * 16 + working
+    ### END SOLUTION
+
+
+# %%
+check("02.4", gigabytes)
 
 # %% [markdown]
 # ## What does NF4 cost in knowledge?
 #
 # Now the question of this course. We ask both models the same facts, with four solved examples in front of each
-# question, and compare their **greedy** answers (always the most likely token).
+# question, and compare their **greedy** answers (always the most likely token). An answer counts as right when it is
+# letter for letter the right one: **exact match**.
 
 # %%
 import random
@@ -372,7 +554,8 @@ def answers_right(loaded):
 before, after = answers_right(full), answers_right(quantised)
 
 # %% [markdown]
-# The two models answer the same questions, so we compare in pairs: only the facts where they differ tell anything.
+# The two models answer the same questions, so we compare in pairs: only the facts where they differ tell anything. A
+# **95 % interval** is made so that in 95 of 100 such samples it holds the true value.
 
 # %%
 n, lost, won = len(before), int((before & ~after).sum()), int((~before & after).sum())
@@ -387,6 +570,16 @@ assert lost + won < n / 4, "NF4 should leave most answers as they were"
 # If zero lies in the interval, this sample shows no loss; it does not prove that there is none. Some answers change
 # all the same: facts that the model hardly knew. From here on **the 4-bit model is our base model**: what it knows is
 # measured on it, and it is the one we tune.
+
+# %% [markdown]
+# ## Quiz
+#
+# Five questions about this lesson. Choose, and read why.
+
+# %%
+from course_lib.quiz import quiz
+
+quiz("02")
 
 # %% [markdown]
 # ## What to remember
