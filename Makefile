@@ -1,13 +1,14 @@
-# make course | test | check | lab | notebooks | instructor | site: each one installs .venv first, if that has not been done yet.
+# make course | test | check | lab | notebooks | instructor | site: each one installs .venv first, if that has not been done.
 
 # The lock was made with 3.11; the first newer Python does as well.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+SITE := .venv/.site-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help course test check lab notebooks instructor
+.PHONY: help course test check lab notebooks instructor site
 
 help:
 	@echo "make course     run every notebook headless and write build/report.html"
@@ -15,6 +16,7 @@ help:
 	@echo "make check      lint, look for stale notebooks, run the fast tests"
 	@echo "make lab        open JupyterLab on the notebooks"
 	@echo "make notebooks  execute notebooks/src and store notebooks/*.ipynb"
+	@echo "make site       build the site of the course in build/site, and check it"
 	@echo "make instructor build the notebooks with solutions and notes in build/instructor"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -49,3 +51,12 @@ notebooks: $(STAMP)
 
 instructor: $(STAMP)
 	@$(BIN)/course build --instructor
+
+# held to the lock, so that the site's packages replace none of the course's
+$(SITE): $(STAMP)
+	@echo "Installing what the site is built with into .venv"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation -c requirements.lock -e '.[site]'
+	@touch $@
+
+site: $(SITE)
+	@$(BIN)/python -m course_lib.site

@@ -1,0 +1,89 @@
+"""How Sphinx builds the site; its pages are gathered by course_lib/site.py, which also starts it (``make site``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+from course_lib import __version__
+from course_lib.site_pages import alternative_texts, docstring
+
+project = "Known Unknowns"
+author = "the authors of Known Unknowns"
+copyright = "the authors of Known Unknowns; Apache-2.0"
+release = __version__
+language = "en"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+nb_execution_mode = "off"  # lessons are shown as they are stored
+nb_render_markdown_format = "myst"
+nb_number_source_lines = False
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+default_role = "literal"  # docstrings mark code with one backtick
+autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+python_display_short_literal_types = True
+toc_object_entries = False
+add_module_names = False
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "Known Unknowns"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_math_renderer = "mathml"
+
+
+def describe_pictures(app: Any, doctree: nodes.document) -> None:
+    """Give each picture of a lesson its alternative text; MyST-NB names a picture's file by its SHA-256."""
+    path = Path(app.env.doc2path(app.env.docname))
+    if path.suffix != ".ipynb":
+        return
+    texts = alternative_texts(nbformat.read(path, as_version=4))
+    for picture in doctree.findall(nodes.image):
+        if text := texts.get(Path(picture["uri"]).stem):
+            picture["alt"] = text
+
+
+def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Turn a docstring of ours, in place, before Napoleon reads its sections."""
+    lines[:] = docstring(lines)
+
+
+def as_mathml(tex: str, *, block: bool) -> str:
+    r"""A formula as MathML, which every browser draws by itself; ``\dots`` is the one name that docutils lacks."""
+    return tex2mathml(re.sub(r"\\dots\b", r"\\ldots", tex), as_block=block)
+
+
+def visit_math(writer: Any, node: nodes.math) -> None:
+    """Write a formula within a line."""
+    writer.body.append(as_mathml(node.astext(), block=False))
+    raise nodes.SkipNode
+
+
+def visit_math_block(writer: Any, node: nodes.math_block) -> None:
+    """Write a formula on lines of its own."""
+    writer.body.append(f'<div class="math">{as_mathml(node.astext(), block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
+    """Register what Sphinx and MyST-NB do not do by themselves."""
+    app.connect("doctree-read", describe_pictures)
+    app.connect("autodoc-process-docstring", read_docstring, priority=400)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
