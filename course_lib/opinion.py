@@ -7,6 +7,8 @@ With a its greedy answer after one few-shot prompt,
 
 is what P_Correct would be if a were the recorded answer. It is high where the model knows another answer, and lower,
 but not low, where it makes one up: it may be quite sure of an invention, so this says where to look, not who is right.
+Pocket preset, training facts, measured once: confidence 0.9 or more in 78 % of 1,139 HighlyKnown facts (there the
+answer is the recorded one) and in 6 % of 978 facts with P(Unknown) of 0.9 or more.
 """
 
 from __future__ import annotations
