@@ -146,8 +146,7 @@ def counts(decisions: pd.DataFrame) -> pd.DataFrame:
 def describe(decisions: pd.DataFrame) -> str:
     """The audit in one sentence."""
     number = decisions["decision"].value_counts()
-    return (f"Of {len(decisions):,} rows, {number['keep']:,} are kept, {number['look at']:,} need a look, and "
-            f"{number['hold back']:,} are held back.")
+    return f"Of {len(decisions):,} rows: {', '.join(f'{name} {number[name]:,}' for name in DECISIONS)}."
 
 
 def write_split(decisions: pd.DataFrame, source: str | Path, folder: str | Path) -> Split:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from course_lib.facts import by_relation
+from course_lib.files import CourseError
 from course_lib.questions import Question, QuestionSet
 
 __all__ = ["KINDS", "Finding", "check_rows", "plain", "with_clean_examples"]
@@ -53,9 +54,16 @@ def check_rows(data: QuestionSet, *, tested: Iterable[str] = ()) -> tuple[Findin
 
 
 def with_clean_examples(data: QuestionSet, findings: Iterable[Finding]) -> QuestionSet:
-    """The same questions; rows with a finding no longer serve as solved examples in the prompts of the others."""
+    """The same questions; rows with a finding no longer serve as solved examples in the prompts of the others.
+
+    Raises:
+        CourseError: every row has a finding.
+    """
     found = {finding.row for finding in findings}
-    return replace(data, exemplars=tuple(example for example in data.exemplars if example.row not in found))
+    clean = tuple(example for example in data.exemplars if example.row not in found)
+    if not clean:
+        raise CourseError(f"{data.name}: every row has a finding, so none can be a solved example; mend some first")
+    return replace(data, exemplars=clean)
 
 
 def _same_questions(data: QuestionSet) -> Iterator[Finding]:

@@ -119,6 +119,12 @@ def test_rows_with_a_finding_are_asked_but_are_no_examples():
     assert clean.questions == data.questions and [one.row for one in clean.exemplars] == [1, 2]
 
 
+def test_a_file_in_which_every_row_has_a_finding_is_refused():
+    data = asked(("Who?", "Ada"), ("Who?", "Bo"))
+    with pytest.raises(CourseError, match="every row has a finding"):
+        with_clean_examples(data, check_rows(data))
+
+
 # Decisions
 
 
@@ -188,7 +194,7 @@ def test_counts_hold_every_row_once_by_category_and_decision():
     expected.loc["HighlyKnown", "keep"] = expected.loc["WeaklyKnown", "look at"] = 1
     expected.loc["Unknown", "hold back"] = expected.loc["no label", "hold back"] = 1
     pd.testing.assert_frame_equal(counts(table), expected, check_dtype=False, check_column_type=False)
-    assert describe(table) == "Of 4 rows, 1 are kept, 1 need a look, and 2 are held back."
+    assert describe(table) == "Of 4 rows: keep 1, look at 1, hold back 2."
 
 
 # Files
@@ -232,7 +238,7 @@ def test_another_kind_of_file_is_refused_before_anything_is_written(tmp_path):
 def test_the_report_says_how_many_and_why_and_names_what_it_was_made_from(tmp_path):
     table = decide(labelled(0.0, 0.5, 1.0))
     text = write_report(table, tmp_path, about={"model": "pocket"}).read_text()
-    assert "* model: pocket" in text and "Of 3 rows, 1 are kept" in text
+    assert "* model: pocket" in text and "Of 3 rows: keep 1, look at 1, hold back 1." in text
     assert "* row 2: Q? A (P(Unknown) = 0.50: two measurements may differ)" in text
     assert all(limit in text for limit in audit.LIMITS)
     assert pd.read_csv(tmp_path / "decisions.csv")["decision"].tolist() == ["keep", "look at", "hold back"]
