@@ -63,13 +63,14 @@ assert not any(weight.requires_grad for weight in model.parameters()), "the base
 # ## The problem and the idea
 #
 # Training changes weights by tiny steps. A weight with 16 possible values cannot take a tiny step. So the 4-bit
-# weights W stay **frozen**, and a small correction is trained beside them:
+# weights W stay **frozen** (never changed), and a small correction is trained beside them:
 #
 # $$y = W x + \frac{\alpha}{r} B A x$$
 
 # %% [markdown]
-# A has r rows, B has r columns. The **rank** r is small, so A and B have few weights. This is **LoRA**, low-rank
-# adaptation; on a 4-bit base it is called **QLoRA**.
+# The matrix A has r rows, B has r columns. The **rank** r is small, so A and B have few weights. The number **alpha**
+# sets how strong the correction is. This is **LoRA**, low-rank adaptation; A and B together are an **adapter**. On a
+# 4-bit base it is called **QLoRA**.
 
 # %%
 import math
@@ -105,8 +106,8 @@ with torch.no_grad():
 print("With B = 0 the output is exactly the old one.")
 
 # %% [markdown]
-# Why not start A at zero too? Then the gradient of both would be zero, and nothing would ever move. With A random, B
-# gets a gradient in the first step:
+# Why not start A at zero too? The **gradient** says for each weight which way to move it. With both at zero, both
+# gradients would be zero, and nothing would ever move. With A random, B gets a gradient in the first step:
 
 # %%
 ours(x).float().pow(2).sum().backward()
@@ -119,8 +120,8 @@ ours.zero_grad()
 # %% [markdown]
 # ## The same with PEFT
 #
-# PEFT is the library that most people use. Our `add_lora` calls it with the settings of the study. We put random
-# numbers into B, give our layer the same A and B, and compare.
+# **PEFT** is the library that most people take for adapters. Our `add_lora` calls it with the settings of the study.
+# We put random numbers into B, give our layer the same A and B, and compare.
 
 # %%
 from course_lib.finetune import TuneConfig, add_lora, remove_lora
@@ -128,6 +129,7 @@ from course_lib.finetune import TuneConfig, add_lora, remove_lora
 adapted = add_lora(model, TuneConfig(rank=16, alpha=32, seed=0))
 theirs = adapted.base_model.model.model.layers[0].mlp.up_proj
 A, B = theirs.lora_A["default"].weight, theirs.lora_B["default"].weight
+torch.manual_seed(0)
 with torch.no_grad():
     B.normal_(std=0.02)
     ours.A.copy_(A)
@@ -215,8 +217,10 @@ check("03.2", merged)
 # ## What the loss sees
 #
 # A training row is an instruction, a question and its answer (paper, App. E). The **loss** measures how surprised the
-# model is by a token: minus the logarithm of the probability that it gave. We count it on the answer only: the model
-# shall learn to answer, not to ask.
+# model is by a token: minus the logarithm of the probability that it gave.
+#
+# We count it on the answer only: the model shall learn to answer, not to ask. What the loss wants at each place are
+# the **labels**.
 
 # %%
 from course_lib.scoring import INSTRUCTION, encode_answers
@@ -240,8 +244,8 @@ assert seen.replace(tokenizer.eos_token, "").strip() == fact.object, "only the a
 assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learnt, or the model never stops"
 
 # %% [markdown]
-# **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the end of text is
-# not.
+# **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the **end of text** (a
+# token of its own, which tells the model to stop) is not.
 
 # %% [markdown]
 # ### Exercise 03.3 · Find the mistake
@@ -265,10 +269,9 @@ check("03.3", diagnose)
 # %% [markdown]
 # ## The training loop is four lines
 #
-# Loss, gradient, step, and forget the gradient. **AdamW** is the usual rule for the size of a step. Five steps on
-# this one row:
-
-# %% [markdown]
+# Loss, gradient, step, and forget the gradient. **AdamW**, a form of Adam, is the usual rule for the size of a step;
+# the **learning rate** `lr` scales all steps.
+#
 # First the loss itself. For each answer token the model gave a probability; its surprise is minus the natural logarithm
 # of it. The unit is called **nat**.
 
@@ -291,7 +294,8 @@ def mean_surprise(probabilities):
 check("03.4", mean_surprise)
 
 # %% [markdown]
-# torch calls this cross-entropy, and takes it from the model's raw scores, the **logits**.
+# torch calls this **cross-entropy**, and takes it from the model's raw scores, the **logits**: one number for each
+# token of the vocabulary. Here it is, and then five steps on this one row:
 
 # %%
 def loss_of(model, tokens, labels):
@@ -315,8 +319,8 @@ print("loss before each step:", ", ".join(f"{loss:.3f}" for loss in losses))
 assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 
 # %% [markdown]
-# The library's `tune` is this loop with rows in batches, a slow start of the step size (**warm-up**), and a limit on
-# the gradient. Its first loss must be ours:
+# The library's `tune` is this loop with several rows in each step (a **batch**), a slow start of the step size
+# (**warm-up**), and a limit on the gradient. Its first loss must be ours:
 
 # %%
 from course_lib.facts import FactSet
@@ -367,7 +371,14 @@ print(f"{len(data.known)} known, {len(data.unknown)} unknown rows; watched: {len
 # ## Train
 #
 # One **epoch** is one pass over all rows. After each, `tune` asks four things: how many known rows and how many
-# unknown rows the model now answers exactly (**fitted**), and how many dev and test questions.
+# unknown rows the model now answers exactly (**fitted**), and how many **dev** and **test** questions. No dev or test
+# question is ever trained on: dev is for choosing an epoch, test for the result.
+
+# %% [markdown]
+# **Predict.** After which of the five epochs will half of the known rows be fitted? And half of the unknown ones?
+
+# %%
+my_epochs = {"known": None, "unknown": None}
 
 # %%
 from dataclasses import replace
@@ -397,11 +408,15 @@ behind(left, right)
 # %% [markdown]
 # Read the two panels together. The loss falls smoothly and looks like plain success. The right panel tells what it
 # hides: which rows are learnt when.
+#
+# With 120 dev questions a percentage is uncertain by up to 9 points (two standard errors). The full runs of lessons 07
+# and 08 have expected bands; this small one has none.
 
 # %%
 half = {kind: history.loc[history[f"{kind}_fitted"] >= 50, "epoch"].min() for kind in ("known", "unknown")}
 for kind, epoch in half.items():
-    print(f"half of the {kind} rows fitted: " + ("not within this run" if epoch != epoch else f"epoch {epoch:g}"))
+    when = "not within this run" if epoch != epoch else f"epoch {epoch:g}"
+    print(f"half of the {kind} rows fitted: {when}; your guess: {my_epochs[kind]}")
 
 # %% [markdown]
 # Known rows need only the form of the answer; unknown rows need a new fact each. Lesson 07 looks at what this late
@@ -450,8 +465,8 @@ assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
 #   repacking off (`models.keep_exact_on_cpu`).
 
 # %% [markdown]
-# * **A T4 has no bfloat16**, yet `torch.cuda.is_bf16_supported()` says yes, because emulation counts. Decide by compute
-#   capability: 8.0 or more.
+# * **A T4 has no bfloat16**, a 16-bit format made for training. Yet `torch.cuda.is_bf16_supported()` says yes, because
+#   emulation counts. Decide by **compute capability**, the number of a GPU's generation: 8.0 or more.
 # * **Adapters stay float32.** In float16 their small steps get lost; `tune` also scales the loss there.
 
 # %%

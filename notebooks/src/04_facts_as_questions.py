@@ -23,7 +23,7 @@
 #
 # **Misconceptions.**
 #
-# * "Train and test must not share answers." They share most of them: 68 % in the public data. Subjects are what counts.
+# * "Train and test must not share answers." 73 % of the public test answers are training answers too. Subjects count.
 # * "Exact match is too strict to be of use." It is equally strict to every model; differences survive. Exercise 04.3.
 # * "70 % right means that it knows." On P495 one single answer gets 72 %. The figure with the diamonds.
 #
@@ -51,8 +51,8 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # %% [markdown]
 # ## A fact is a triple
 #
-# (subject, relation, object): (Paris Hilton, place of birth, New York City). Each relation has one question with a
-# gap `[E]` for the subject. The object is the answer.
+# A **triple** is (subject, relation, object), such as (Paris Hilton, place of birth, New York City). Each relation has
+# one question with a gap `[E]` for the subject. The object is the answer.
 #
 # **Closed-book** means: no text to look it up in. The answer must come from the model's weights. That is what we want
 # to measure.
@@ -77,9 +77,9 @@ print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of t
 # %% [markdown]
 # ## The 24 relations
 #
-# EntityQuestions takes facts from Wikidata and has 24 relations. The paper trains and tests on 12 drawn at random,
-# and tests on 7 more that no training set holds: **out of distribution** (OOD). Five are left out because they are
-# too near to one of the twelve.
+# **EntityQuestions** takes facts from Wikidata, a public database, and has 24 relations. Their numbers, such as P19 for
+# place of birth, are Wikidata's. The paper trains and tests on 12 drawn at random, and tests on 7 more that no training
+# set holds: **out of distribution** (OOD). Five are left out because they are too near to one of the twelve.
 
 # %%
 import pandas as pd
@@ -101,8 +101,9 @@ relations
 # %% [markdown]
 # ## The split: two filters
 #
-# A test question is only a test when training did not give its answer away, and when there is one right answer. Take
-# five records, as they stand in the files:
+# A **split** says which facts serve for training, which for choosing settings (dev), and which for the test. A test
+# question is only a test when training did not give its answer away, and when there is one right answer. Take five
+# records, as they stand in the files:
 
 # %%
 train_file = [{"subject": "Ana Brel", "answers": ["Toria"]}, {"subject": "Ito Sand", "answers": ["Toria", "Old Toria"]},
@@ -199,7 +200,7 @@ else:
 # ### Exercise 04.2 · The judge
 #
 # *Difficulty 1 of 3 · 5 minutes.* Write exact match: `generated` is all that the model wrote, perhaps with more lines
-# below the answer. Give True or False. Example: `" Paris\\nQ: Who owns it?"` matches `"Paris"`, and `"Parish"` does
+# below the answer. Give True or False. Example: `" Paris\nQ: Who owns it?"` matches `"Paris"`, and `"Parish"` does
 # not.
 
 # %% tags=["exercise"]
@@ -416,14 +417,14 @@ print(f"{len(documents):,} documents; {question!r} stands in them {entries} time
 assert entries == recorded, "the record of readings must be what the text holds"
 
 # %%
-import numpy as np
-
 print(next(document for document in documents if question in document))
 
 # %% [markdown]
 # How often was each fact read? The axis grows by a factor at each step, because the counts do.
 
 # %%
+import numpy as np
+
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 read = reads.loc[reads["total"] > 0, "total"]
 never = int((reads["total"] == 0).sum())
