@@ -106,12 +106,13 @@ def _named(axis: Any, place: Any) -> Any:
     """The name of a category where the axis has names, else the number."""
     labels = {round(float(tick), 6): label.get_text() for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(),
                                                                           strict=False)}
-    if axis.have_units() or _has_words(labels.values()):
-        try:
-            return labels.get(round(float(place), 6)) or place
-        except (TypeError, ValueError):
-            return place
-    return place
+    if not _has_words(labels.values()):
+        return place
+    try:
+        near = min(labels, key=lambda tick: abs(tick - float(place)))  # bars of a group stand beside their tick
+    except (TypeError, ValueError):
+        return place  # the name itself
+    return labels[near] if abs(near - float(place)) < 0.5 and labels[near] else place
 
 
 def _has_words(texts: Any) -> bool:

@@ -62,3 +62,10 @@ def test_several_axes_give_several_tables(ax):
     ax.plot([0], [1], label="a")
     shown = behind(ax, ax)
     assert len(shown.tables) == 2 and str(shown).count("series") == 2
+
+
+def test_bars_beside_their_tick_have_its_name(ax):
+    ax.bar([-0.2, 0.8], [3.0, 4.0], 0.4, label="left")
+    ax.bar([0.2, 1.2], [5.0, 6.0], 0.4, label="right")
+    ax.set_xticks([0, 1], ["a", "b"])
+    assert rows(ax) == [("left", "a", 3.0), ("left", "b", 4.0), ("right", "a", 5.0), ("right", "b", 6.0)]

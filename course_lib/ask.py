@@ -1,0 +1,190 @@
+"""Ask the base and the tuned model the same question: what each says, how sure it is, and whether it is right.
+
+Both are asked as the training rows ask (the paper's instruction and the question, App. E), greedily. How sure a model
+is of what it says is the probability of exactly this answer, from its first token to the stop, when tokens are drawn
+from the model as it is (temperature 1, whole vocabulary): see :func:`course_lib.scoring.score`. The base is the tuned
+model with its adapter switched off. One question takes a few passes: about a third of a second on the pocket model.
+
+"Right" is the paper's exact match. A base often answers in a sentence, which exact match calls wrong; where the
+recorded answer stands in it as a whole, we say "right name, other form".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course_lib.answers import INSTRUCTION
+from course_lib.facts import Fact
+from course_lib.files import CourseError
+from course_lib.plots import COLOURS, new_axes
+from course_lib.scoring import score
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from course_lib.mixing import Mix
+
+__all__ = ["VERDICTS", "Asked", "Said", "ask", "certainty_bars", "describe_asked", "describe_many", "judged",
+           "readings_of", "table"]
+
+MODELS = ("base", "tuned")
+VERDICTS = ("right", "right name, other form", "wrong", "not known")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model says: its greedy answer, the probability of it, and one of ``VERDICTS``."""
+
+    answer: str
+    probability: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question put to both models.
+
+    ``object`` is the recorded answer, None for a question that was typed in. ``readings`` says how often the fact was
+    read in pre-training, ``trained`` the category of its training row; None where nobody knows, or where it had none.
+    """
+
+    question: str
+    object: str | None
+    base: Said
+    tuned: Said
+    readings: int | None = None
+    trained: str | None = None
+
+
+def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, *,
+        readings: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
+    """Ask both models about a fact, or a question in words.
+
+    ``readings`` are those of :func:`course_lib.pocket.readings`, ``data`` is the training set of the tuned model.
+
+    Raises:
+        CourseError: an empty question, or a model without an adapter.
+    """
+    if not hasattr(model, "disable_adapter"):
+        raise CourseError("this model has no adapter: give the model of a run, such as tune(...).model")
+    known = isinstance(fact, Fact)
+    question = fact.question if known else str(fact).strip()
+    if not question:
+        raise CourseError("the question is empty; type one, or choose a fact")
+    said = {}
+    for name, context in (("base", model.disable_adapter()), ("tuned", nullcontext())):
+        with context:
+            said[name] = _say(model, tokenizer, question, fact.object if known else None)
+    return Asked(question, fact.object if known else None, **said,
+                 readings=readings_of(fact, readings) if known else None,
+                 trained=_category(fact, data) if known else None)
+
+
+def _say(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, right: str | None) -> Said:
+    from course_lib.sampling import answers
+
+    answer = answers(model, tokenizer, [INSTRUCTION.text(question)])[0][0]
+    verdict = judged(answer, right)
+    if not answer:
+        return Said(answer, float("nan"), verdict)
+    found = score(model, tokenizer, [_AsTyped(question, answer)], [INSTRUCTION], temperature=1.0, top_k=0, top_p=1.0)
+    return Said(answer, float(np.exp(found.log_probability[0, 0])), verdict)
+
+
+def judged(answer: str, right: str | None) -> str:
+    """One of ``VERDICTS``, for an answer beside the recorded one, None where there is none.
+
+    >>> judged("The answer is Rome.", "Rome"), judged("Romeville", "Rome")
+    ('right name, other form', 'wrong')
+    """
+    if right is None:
+        return "not known"
+    if answer == right:
+        return "right"
+    return "right name, other form" if re.search(rf"(?<!\w){re.escape(right)}(?!\w)", answer) else "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class _AsTyped:
+    """A question in any words with its answer, where the scorer expects a fact."""
+
+    question: str
+    object: str
+
+
+def readings_of(fact: Fact, readings: pd.DataFrame | None) -> int | None:
+    """How often a fact was read in pre-training; None where nobody counted."""
+    if readings is None:
+        return None
+    rows = readings[(readings["relation"] == fact.relation) & (readings["subject"] == fact.subject)
+                    & (readings["object"] == fact.object)]
+    return int(rows["total"].iloc[0]) if len(rows) else None
+
+
+def _category(fact: Fact, data: Mix | None) -> str | None:
+    return next((row.category for row in data.rows if row.fact == fact), None) if data else None
+
+
+def table(asked: Sequence[Asked]) -> pd.DataFrame:
+    """One row a question: what both say, their probabilities, right or wrong, and the readings."""
+    import pandas as pd
+
+    return pd.DataFrame([{
+        "question": one.question, "recorded": one.object or "?",
+        **{name: f"{getattr(one, name).answer} ({getattr(one, name).verdict})" for name in MODELS},
+        **{f"p {name}": round(getattr(one, name).probability, 3) for name in MODELS},
+        "times read": "?" if one.readings is None else one.readings} for one in asked])
+
+
+def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
+    """How sure both models are of what they say: two bars a question, named by the answers."""
+    ax, places = new_axes(ax), np.arange(len(asked))
+    for shift, name, colour, hatch in ((-0.2, "base", COLOURS["test"], ""), (0.2, "tuned", COLOURS["unknown"], "///")):
+        said = [getattr(one, name) for one in asked]
+        ends = np.nan_to_num([one.probability for one in said])  # nothing said: no bar
+        ax.barh(places + shift, ends, 0.36, color=colour, hatch=hatch, edgecolor="white", label=name)
+        for place, end, one in zip(places + shift, ends, said, strict=True):
+            ax.text(end + 0.015, place, f"{_plain(one.answer)} ({one.verdict})", va="center", fontsize=8)
+    ax.set(xlim=(0, 1.7), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
+           yticks=places)
+    ax.set_yticklabels([_plain(one.question) for one in asked], fontsize=8)
+    ax.invert_yaxis()
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return ax
+
+
+def _plain(text: str, *, longest: int = 44) -> str:
+    shown = text if len(text) <= longest else f"{text[:longest - 3]}..."
+    return (shown or "(nothing)").replace("$", r"\$")
+
+
+def describe_asked(one: Asked) -> str:
+    """A sentence for one question."""
+    said = ", ".join(f"{name} says {getattr(one, name).answer or '(nothing)'!r} with probability "
+                     f"{getattr(one, name).probability:.2f} ({getattr(one, name).verdict})" for name in MODELS)
+    known = "" if one.object is None else f" Recorded: {one.object}."
+    read = "" if one.readings is None else " Never read." if one.readings == 0 else f" Read {one.readings} times."
+    row = "" if one.trained is None else f" It stood in the training set, as {one.trained}."
+    return f"{one.question} {said[:1].upper()}{said[1:]}.{known}{read}{row}"
+
+
+def describe_many(asked: Sequence[Asked]) -> str:
+    """A sentence for several questions: how many each has right, and how sure it is where it is wrong."""
+    parts = []
+    for name in MODELS:
+        said: list[Any] = [getattr(one, name) for one in asked]
+        wrong = [one.probability for one in said if one.verdict == "wrong" and one.probability == one.probability]
+        sure = f", its wrong answers have a mean probability of {np.mean(wrong):.2f}" if wrong else ""
+        other = sum(one.verdict == VERDICTS[1] for one in said)
+        named = f" (and {other} right names in another form)" if other else ""
+        parts.append(f"{name}: {sum(one.verdict == 'right' for one in said)} of {len(said)} right{named}{sure}")
+    return "; ".join(parts) + "."
