@@ -23,6 +23,7 @@ from typing import Any
 from course_lib import __version__
 from course_lib.facts import read_entityquestions
 from course_lib.files import (
+    DISK,
     CourseError,
     disk_errors,
     read_json,
@@ -161,27 +162,33 @@ def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path
 
 def _snapshot(source: str, folder: Path, wanted: dict[str, Any], echo: Callable[[str], None]) -> str:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        try:
-            files = snapshot_download(source, dry_run=True, **wanted)
-        except (GatedRepoError, RepositoryNotFoundError):
-            raise
-        except Exception:  # no network: what a connection raises depends on the version
-            return snapshot_download(source, local_files_only=True, **wanted)
-        _announce(source, folder, files, echo)
+        _announce(source, folder, snapshot_download(source, dry_run=True, **wanted), echo)
         return snapshot_download(source, **wanted)
-    except GatedRepoError:
-        raise CourseError(f"{source}: its owner asks you to accept terms; do so on its page, log in with `hf auth "
-                          f"login`, and run the same command again") from None
-    except RepositoryNotFoundError:
-        raise CourseError(f"{source}: no such model on the Hub; check the name, or log in if it is private") from None
-    except OSError as error:
-        if isinstance(error, LocalEntryNotFoundError) or error.errno is None:
+    except CourseError:
+        raise
+    except Exception as error:  # what a lost connection raises depends on the version of the library
+        if getattr(error, "errno", None) in DISK:
+            raise
+        _refuse(source, error)
+        try:
+            return snapshot_download(source, local_files_only=True, **wanted)
+        except OSError:
             raise CourseError(f"{source}: not fetched, the Hub cannot be reached; see that this machine is online and "
                               f"run the same command again, what has come is kept") from None
-        raise
+
+
+def _refuse(source: str, error: Exception) -> None:
+    """Say what the Hub said when it did answer; it may stand behind the error of the library."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    said = (error, error.__cause__)
+    if any(isinstance(one, GatedRepoError) for one in said):  # also a RepositoryNotFoundError
+        raise CourseError(f"{source}: its owner asks you to accept terms; do so on its page, log in with `hf auth "
+                          f"login`, and run the same command again") from None
+    if any(isinstance(one, RepositoryNotFoundError) for one in said):
+        raise CourseError(f"{source}: no such model on the Hub; check the name, or log in if it is private") from None
 
 
 def _announce(source: str, folder: Path, files: Sequence[Any], echo: Callable[[str], None]) -> None:

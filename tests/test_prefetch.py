@@ -260,7 +260,8 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
             return self.reply(json.dumps(tree if "/tree/" in path else info).encode(), Content_Type="application/json")
         name = path.partition(f"/{COMMIT}/")[2]
         if not path.startswith(f"/{HUB_ID}/resolve/") or name not in self.files:
-            return self.reply(b"{}", 404, X_Error_Code="RepoNotFound")
+            gated = path.startswith("/api/models/owner/gated")
+            return self.reply(b"{}", 403 if gated else 404, X_Error_Code="GatedRepo" if gated else "RepoNotFound")
         if self.command == "GET":
             self.got.append(name)
         return self.reply(self.files[name], ETag=f'"{sha(name)}"', X_Repo_Commit=COMMIT)
@@ -343,6 +344,7 @@ def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "endpoint", "said"), [
     ("smollm2-360m", "http://127.0.0.1:9", f"{HUB_ID}: not fetched, the Hub cannot be reached; see that this machine"),
+    ("owner/gated", None, "owner/gated: its owner asks you to accept terms"),
     ("nobody/nothing", None, "nobody/nothing: no such model on the Hub; check the name"),
 ])
 def test_a_model_that_cannot_be_fetched_is_one_sentence(hub, room, tmp_path, model, endpoint, said):
