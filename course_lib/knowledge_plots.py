@@ -7,6 +7,7 @@ again; the colours of the four categories are kept for labels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from course_lib.plots import COLOURS, new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["closeup_bars", "describe_closeup", "describe_groups", "group_histograms"]
+__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
@@ -53,6 +54,27 @@ def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Ax
     ax.title.set_fontsize(10)
     ax.invert_yaxis()
     return ax
+
+
+def closeup_grid(closeups: Mapping[str, Closeup], *, temperature: float, n_samples: int,
+                 axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """:func:`closeup_bars` of several questions, two in a row, each under its name, such as its category.
+
+    Raises:
+        CourseError: as there.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        down = -(-len(closeups) // 2)
+        axes = plt.figure(figsize=(10.0, 3.9 * down), layout="constrained").subplots(down, 2, squeeze=False).ravel()
+        for ax in axes[len(closeups):]:
+            ax.set_visible(False)
+    drawn = tuple(closeup_bars(closeup, temperature=temperature, n_samples=n_samples, ax=ax)
+                  for ax, closeup in zip(axes, closeups.values(), strict=False))
+    for ax, (name, closeup) in zip(drawn, closeups.items(), strict=True):
+        ax.set_title(f"{name}: {_plain(closeup.fact.question, longest=48)}", fontsize=10)
+    return drawn
 
 
 def _short_number(p: float) -> str:

@@ -13,14 +13,16 @@ runs no model. Show each by :func:`course_lib.shown.show`, so that it leaves a t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_lib import memory, memory_plots, nf4, nf4_plots
+from course_lib.browse import Browse, asked_text, relation_name
 from course_lib.closeup import Closeup
 from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.explorer import dropdown, explorer, slider, steps, toggles
 from course_lib.files import CourseError
 from course_lib.knowledge_plots import closeup_bars, describe_closeup
+from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 # curve_at_epoch and describe_epoch are those of course_lib.curve_view, which belong to the use of curve_explorer
 __all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator",
            "nf4_explorer"]
+
+NONE = -1  # the number of no question
 
 
 def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywidgets.VBox:
@@ -116,29 +120,56 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
                     lambda: describe_epoch(epochs, **chosen()))
 
 
-def knowledge_explorer(closeups: Sequence[Closeup]) -> ipywidgets.VBox:
-    """A choice of questions, and two sliders: temperature, and samples a prompt (1 to 64).
+def knowledge_explorer(closeups: Browse | Sequence[Closeup]) -> ipywidgets.VBox:
+    """A choice of questions, and sliders: temperature, and samples a prompt (1 to 64).
 
-    It starts at the paper's values, 0.5 (or the computed temperature next to it) and 16.
+    It starts at the paper's values, 0.5 (or the computed temperature next to it) and 16. With a
+    :class:`course_lib.browse.Browse` relation and category can be chosen too, and a prompt to read.
 
     Raises:
         CourseError: no question to explore, or questions that were computed at different temperatures.
     """
+    browsing = isinstance(closeups, Browse)
+    found = closeups if browsing else Browse(tuple(closeups), ("",) * len(closeups))
+    grid = _one_grid(found.closeups)
+    relation = dropdown("relation", [("all", ""), *((relation_name(name), name) for name in found.relations)], "")
+    category = dropdown("category", [("all", ""), *((name, name) for name in CATEGORIES)], "")
+    question = dropdown("question", _questions(found, found.chosen()), 0)
+    temperature = steps("temperature", [(f"{value:g}", value) for value in grid],
+                        min(grid, key=lambda value: abs(value - 0.5)))
+    samples = slider("samples", 1, 64, 16)
+    prompt = slider("prompt to read", 0, max((len(group) for group in found.prompts.values()), default=0), 0)
+
+    def settle(change: dict[str, Any]) -> None:
+        if change["owner"] in (relation, category):
+            question.options = _questions(found, found.chosen(relation=relation.value, category=category.value))
+
+    def figure() -> Axes:
+        return closeup_bars(found.closeups[question.value], temperature=temperature.value, n_samples=samples.value)
+
+    def sentence() -> str:
+        if question.value == NONE:
+            raise CourseError("No fact of this relation and category was drawn: choose another.")
+        said = describe_closeup(found.closeups[question.value], temperature=temperature.value,
+                                n_samples=samples.value)
+        return f"{said}\n\n{asked_text(found, question.value, prompt.value)}" if prompt.value else said
+
+    controls = [relation, category, question, prompt, temperature, samples] if browsing else [
+        question, temperature, samples]
+    return explorer(controls, figure, sentence, settle=settle)
+
+
+def _one_grid(closeups: Sequence[Closeup]) -> tuple[float, ...]:
     grids = {closeup.temperatures for closeup in closeups}
     if len(grids) != 1:
         raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give closeup() the same "
                           f"temperatures for each question, and at least one question")
-    grid = grids.pop()
-    questions = [(f"{number}. {closeup.fact.question}", number - 1) for number, closeup in enumerate(closeups, 1)]
-    chosen = dropdown("question", questions, 0)
-    temperature = steps("temperature", [(f"{value:g}", value) for value in grid],
-                        min(grid, key=lambda value: abs(value - 0.5)))
-    samples = slider("samples", 1, 64, 16)
+    return grids.pop()
 
-    def figure() -> Axes:
-        return closeup_bars(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
 
-    def sentence() -> str:
-        return describe_closeup(closeups[chosen.value], temperature=temperature.value, n_samples=samples.value)
-
-    return explorer([chosen, temperature, samples], figure, sentence)
+def _questions(found: Browse, numbers: Sequence[int]) -> list[tuple[str, int]]:
+    """Names and numbers for the list of questions."""
+    named = [(f"{place}. {found.closeups[number].fact.question}"
+              f"{found.categories[number] and f' ({found.categories[number]})'}", number)
+             for place, number in enumerate(numbers, 1)]
+    return named or [("none here", NONE)]
