@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,10 +46,29 @@ def test_a_figure_gets_half_as_many_pixels_again_and_larger_type(rc):
     assert drawn() == (pytest.approx(1.5 * width), pytest.approx(1.8 * type_size))
 
 
-def test_lab_gets_its_settings_beside_those_that_are_there(monkeypatch, tmp_path):
-    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
-    given = projector.enlarge_lab(tmp_path)
-    assert given == {"COURSE_PROJECTOR": "1", "JUPYTER_CONFIG_PATH": f"{tmp_path}{os.pathsep}/mine"}
+THEME = "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+
+
+def test_lab_gets_a_copy_of_the_users_settings_with_larger_text(monkeypatch, tmp_path):
+    own = tmp_path / "own" / THEME
+    own.parent.mkdir(parents=True)
+    own.write_text('{"theme": "JupyterLab Dark", // at night\n "overrides": {"ui-font-size1": "9px", "x": "y"}}')
+    (tmp_path / "own" / "keys").write_text("mine")
+    before = own.read_text()
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "own"))
+    given = projector.enlarge_lab(tmp_path / "projector")
+    copy = tmp_path / "projector" / "user-settings"
+    assert given == {"COURSE_PROJECTOR": "1", "JUPYTERLAB_SETTINGS_DIR": str(copy)}
+    assert json.loads((copy / THEME).read_text()) == {
+        "theme": "JupyterLab Dark", "overrides": {"x": "y", **projector.JUPYTERLAB}}
+    assert (copy / "keys").read_text() == "mine" and own.read_text() == before
+
+
+def test_lab_in_projector_mode_may_start_another_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "none"))
+    first = projector.enlarge_lab(tmp_path)
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", first["JUPYTERLAB_SETTINGS_DIR"])
+    assert projector.enlarge_lab(tmp_path) == first and (tmp_path / "user-settings" / THEME).is_file()
 
 
 @pytest.fixture
@@ -73,15 +93,14 @@ def test_course_lab_projector_passes_it_on(opened, tmp_path):
     CliRunner().invoke(cli.app, ["lab", "--projector", "--build", str(tmp_path)])
     (words, env), = opened
     assert words[:2] == ["-m", "jupyterlab"] and env["COURSE_PROJECTOR"] == "1"
-    settings = json.loads((tmp_path / "projector/labconfig/default_setting_overrides.json").read_text())
-    assert settings == projector.JUPYTERLAB and env["JUPYTER_CONFIG_PATH"].startswith(f"{tmp_path}/projector")
+    assert env["JUPYTERLAB_SETTINGS_DIR"] == str(tmp_path / "projector" / "user-settings")
 
 
 def test_course_lab_without_it_leaves_all_as_it_is(opened, tmp_path, monkeypatch):
     monkeypatch.delenv("COURSE_PROJECTOR", raising=False)
-    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
+    monkeypatch.delenv("JUPYTERLAB_SETTINGS_DIR", raising=False)
     CliRunner().invoke(cli.app, ["lab", "--build", str(tmp_path)])
-    assert not {"COURSE_PROJECTOR", "JUPYTER_CONFIG_PATH"} & set(opened[0][1])
+    assert not {"COURSE_PROJECTOR", "JUPYTERLAB_SETTINGS_DIR"} & set(opened[0][1])
 
 
 def test_course_lab_opens_another_folder_with_its_results_in_it(opened, tmp_path, monkeypatch):
@@ -96,24 +115,32 @@ def test_course_lab_in_a_missing_folder_is_one_line(tmp_path):
     assert result.exit_code == 1 and "nowhere: no such folder" in result.stderr
 
 
-@pytest.mark.slow
-def test_a_real_jupyterlab_has_the_larger_text(tmp_path):
+@pytest.mark.browser
+def test_a_real_jupyterlab_shows_the_larger_text(tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[browser]'")
     pytest.importorskip("jupyterlab")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("needs Chromium or Chrome: apt-get install chromium")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {**os.environ, **projector.enlarge_lab(tmp_path / "settings"), "JUPYTER_CONFIG_DIR": str(tmp_path / "mine")}
+    folders = {"JUPYTER_CONFIG_DIR": str(tmp_path / "mine"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces")}
     words = ["-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=t", "--allow-root"]
-    server = subprocess.Popen([sys.executable, *words, str(tmp_path)], env=env, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([sys.executable, *words, str(tmp_path)], stderr=subprocess.DEVNULL,
+                              env={**os.environ, **folders, **projector.enlarge_lab(tmp_path / "settings")})
     try:
-        url = f"http://127.0.0.1:{port}/lab/api/settings/@jupyterlab/apputils-extension:themes?token=t"
-        found = None
-        until = time.monotonic() + 60
-        while found is None and time.monotonic() < until:
+        until = time.monotonic() + 90
+        while time.monotonic() < until:
             with suppress(OSError):
-                found = json.load(urllib.request.urlopen(url, timeout=20))
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token=t", timeout=20).close()
+                break
             time.sleep(0.3)
-        assert found["schema"]["properties"]["overrides"]["default"]["code-font-size"] == "18px"
+        with sync_api.sync_playwright() as playwright:
+            page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
+            page.goto(f"http://127.0.0.1:{port}/lab?token=t")
+            page.wait_for_function("getComputedStyle(document.body).getPropertyValue('--jp-content-font-size1')"
+                                   ".trim() === '20px'", timeout=90_000)
     finally:
         server.terminate()
         server.wait(20)
