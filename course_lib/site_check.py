@@ -90,7 +90,8 @@ def faults(name: str, pages: Mapping[str, Page], files: set[str]) -> list[str]:
 def _heading_faults(levels: list[int]) -> list[str]:
     found = [] if levels.count(1) == 1 else [f"{levels.count(1)} main headings (h1) instead of one"]
     jumps = [(above, below) for above, below in zip([0, *levels], levels, strict=False) if below > above + 1]
-    return found + [f"a heading h{below} directly after {f'h{above}' if above else 'nothing'}" for above, below in jumps]
+    return found + [f"a heading h{below} directly after {f'h{above}' if above else 'nothing'}"
+                    for above, below in jumps]
 
 
 def _link_fault(name: str, link: str, pages: Mapping[str, Page], files: set[str]) -> str | None:

@@ -1,7 +1,10 @@
 """The site shows what is written elsewhere: start, lessons, notes, reference; the built one holds together."""
 
 import hashlib
+import json
 import re
+import shutil
+import subprocess
 from base64 import b64decode
 from importlib import util
 from pathlib import Path
@@ -194,16 +197,50 @@ def test_without_sphinx_the_command_says_what_to_install(clone, monkeypatch):
         site.build(clone)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder of the whole site, built without a warning and with no fault that the checker sees."""
+    if lacking := [name for name in site.NEEDED if util.find_spec(name) is None]:
+        pytest.skip(f"needs {', '.join(lacking)}: pip install -e '.[site]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_BUILD", str(tmp_path_factory.mktemp("build")))
+        return site.build(ROOT, echo=lambda line: None).parent
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(any(util.find_spec(name) is None for name in site.NEEDED),
-                    reason="needs Sphinx, MyST-NB and furo: pip install -e '.[site]'")
-def test_the_site_is_built_without_a_warning_and_holds_together(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_BUILD", str(tmp_path))
-    said = []
-    first = site.build(ROOT, echo=said.append)
-    assert first == tmp_path / "site" / "index.html" and "every link, picture and heading checked" in said[0]
+def test_the_built_site_shows_every_lesson_with_its_pictures_and_formulas(built):
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        page = (tmp_path / "site" / "lessons" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        page = (built / "lessons" / f"{notebook.stem}.html").read_text(encoding="utf-8")
         texts = alternative_texts(nbformat.read(notebook, as_version=4))
         assert len(texts) == len(set(re.findall(r"_images/([0-9a-f]{64})\.png", page)))
         assert "<math" in page or "$$" not in notebook.read_text(encoding="utf-8")
+
+
+# Loads each page into a frame as wide as a phone, and writes down how wide the page became.
+WIDTHS = """<pre id="found"></pre><script>
+const pages = PAGES, found = {};
+function next() {
+  const page = pages.pop();
+  if (!page) { document.getElementById("found").textContent = JSON.stringify(found); return; }
+  const frame = document.createElement("iframe");
+  frame.style = "border: 0; width: 390px; height: 800px";
+  frame.onload = () => { found[page] = frame.contentDocument.documentElement.scrollWidth; frame.remove(); next(); };
+  frame.src = "site/" + page;
+  document.body.append(frame);
+}
+next();
+</script>"""
+
+
+@pytest.mark.browser
+def test_no_page_is_wider_than_a_phone(built):
+    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("needs Chromium on the path")
+    pages = [path.relative_to(built).as_posix() for path in built.rglob("*.html")]
+    harness = built.parent / "widths.html"
+    harness.write_text(WIDTHS.replace("PAGES", json.dumps(pages)), encoding="utf-8")
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+               "--virtual-time-budget=300000", "--dump-dom", harness.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+    widths = json.loads(re.search(r'<pre id="found">(.*?)</pre>', shown, re.DOTALL)[1])
+    assert set(widths) == set(pages) and {page: width for page, width in widths.items() if width > 390} == {}

@@ -1,12 +1,15 @@
 """The instructor's timetables add up, and give each lesson the minutes that its own head asks for."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from course_lib import editions
 from course_lib.editions import Minutes
 from course_lib.execution import NotebookError
 from course_lib.files import DataError
+from course_lib.notebooks import read_source
 from course_lib.timetable import Row, Timetable, faults, lesson_minutes, read_timetables
 
 ROOT = Path(__file__).parents[1]
@@ -117,3 +120,15 @@ def test_every_timetable_adds_up_against_the_lessons(timetables):
 def test_the_evenings_visit_every_lesson(timetables):
     visited = {row.notebook for made in timetables if made.title.endswith("evening") for row in made.rows}
     assert visited - {""} == set(lesson_minutes(root=ROOT))
+
+
+def test_what_a_row_names_of_a_lesson_is_there_and_its_exercises_fit(timetables):
+    rows = [row for made in timetables for row in made.rows if row.notebook]
+    for row in rows:
+        source = read_source(ROOT / "notebooks" / "src" / f"{row.notebook}.py")
+        minutes = {one.id: one.minutes for one in editions.exercises(source)}
+        named = re.findall(r"\b\d\d\.\d+\b", row.what)
+        assert set(named) <= set(minutes), row
+        assert sum(minutes[number] for number in named) <= row.minutes / 2, f"too little time to read: {row}"
+        headings = {line for cell in source.cells for line in cell.source.splitlines() if line.startswith("## ")}
+        assert {f"## {words}" for words in re.findall('"([^"]+)"', row.what)} <= headings, row

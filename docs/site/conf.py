@@ -22,12 +22,13 @@ language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 nb_execution_mode = "off"  # lessons are shown as they are stored
 nb_render_markdown_format = "myst"
-nb_number_source_lines = False
+nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up cell", "Hide the set-up cell"  # the only folded one
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
+highlight_language = "none"  # a drawing in a docstring is no Python; fences and cells name their language
 default_role = "literal"  # docstrings mark code with one backtick
 autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
 autodoc_member_order = "bysource"
@@ -41,6 +42,7 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = "Known Unknowns"
+templates_path = ["templates"]
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
@@ -58,6 +60,13 @@ def describe_pictures(app: Any, doctree: nodes.document) -> None:
     for picture in doctree.findall(nodes.image):
         if text := texts.get(Path(picture["uri"]).stem):
             picture["alt"] = text
+
+
+def wrap_sentences(app: Any, doctree: nodes.document) -> None:
+    """Mark printed text that has no columns: it may be broken into lines, a printed table may not."""
+    for printed in doctree.findall(nodes.literal_block):
+        if "output" in printed["classes"] and not re.search(r"\S {2,}\S", printed.astext()):
+            printed["classes"].append("wraps")
 
 
 def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -85,5 +94,6 @@ def visit_math_block(writer: Any, node: nodes.math_block) -> None:
 def setup(app: Any) -> None:
     """Register what Sphinx and MyST-NB do not do by themselves."""
     app.connect("doctree-read", describe_pictures)
+    app.connect("doctree-read", wrap_sentences)
     app.connect("autodoc-process-docstring", read_docstring, priority=400)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
