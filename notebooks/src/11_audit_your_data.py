@@ -516,6 +516,7 @@ assert len(new) == len(formed), "every mended row has a label"
 # * **Wrong answers** that the model cannot contradict.
 # * **Lucky guesses**, which look known.
 # * **Other words**: repeats and leaks that are reworded.
+# * Private data, licences, and what a row does to a model's safety (lesson 01).
 
 # %%
 slipped = decisions[decisions["row"].map(planted) == "in the test set, in other words"]
