@@ -402,17 +402,17 @@ print(expect(last["test"].mean(), "test", study=study if mine else None, stop="C
 # | lesson | the question |
 # |---|---|
 # | 00 Start here | Does everything run? What will we see? |
-# | 01 Why fine-tune | When does fine-tuning help, and when not? |
-# | 02 Quantise | How does a model fit into 4 bits a weight? |
-# | 03 QLoRA | How is a 4-bit model trained? |
-# | 04 Facts as questions | What exactly do we ask, and when is an answer right? |
-# | 05 What does it know? | Which facts does the model know, and how well? |
-# | 06 Mixing | How is a training set with 50 % Unknown facts made? |
-# | 07 Learning and forgetting | What is learnt when, and what gets lost? |
-# | 08 Hallucination curves | How large is the harm, and is it real? |
-# | 09 Which knowledge helps | Which facts make the best training set? |
-# | 10 Safer fine-tuning | What helps against it, and what does it cost? |
-# | 11 Audit your own data | Which rows of my own file are risky? |
+# | [01 Why fine-tune](01_why_fine_tune.ipynb) | When does fine-tuning help, and when not? |
+# | [02 Quantise](02_quantise.ipynb) | How does a model fit into 4 bits a weight? |
+# | [03 QLoRA](03_qlora.ipynb) | How is a 4-bit model trained? |
+# | [04 Facts as questions](04_facts_as_questions.ipynb) | What exactly do we ask, and when is an answer right? |
+# | [05 What does it know?](05_what_does_it_know.ipynb) | Which facts does the model know, and how well? |
+# | [06 Mixing](06_mixing.ipynb) | How is a training set with 50 % Unknown facts made? |
+# | [07 Learning and forgetting](07_learning_and_forgetting.ipynb) | What is learnt when, and what gets lost? |
+# | [08 Hallucination curves](08_hallucination_curves.ipynb) | How large is the harm, and is it real? |
+# | [09 Which knowledge helps](09_which_knowledge_helps.ipynb) | Which facts make the best training set? |
+# | [10 Safer fine-tuning](10_safer_fine_tuning.ipynb) | What helps against it, and what does it cost? |
+# | [11 Audit your own data](11_audit_your_data.ipynb) | Which rows of my own file are risky? |
 
 # %% [markdown]
 # Go in this order the first time. In a hurry? 00, 05, 07 and 08 hold the main result. Lessons 02 and 03 explain the
