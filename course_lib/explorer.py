@@ -9,6 +9,7 @@ The box carries the sentence of its start as ``twin``, the text for readers with
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_into", "dropdown", "explorer", "slider", "steps", "toggles"]
 
 Options = Sequence[Any]  # values, or (name, value) pairs
+LINE = 88  # characters; a longer line is broken within a word by JupyterLab on a small screen
 
 
 def explorer(controls: Sequence[ipywidgets.Widget], figure: Callable[[], Axes], sentence: Callable[[], str], *,
@@ -73,7 +75,7 @@ def draw_into(output: ipywidgets.Output, figure: Callable[[], Axes], sentence: C
         finally:
             for number in set(plt.get_fignums()) - before:  # those of the reader stay open
                 plt.close(number)
-        print(said)
+        print(textwrap.fill(said, LINE))
     return said
 
 
@@ -94,10 +96,11 @@ def steps(description: str, options: Options, value: Any) -> ipywidgets.Selectio
 
 
 def dropdown(description: str, options: Options, value: Any) -> ipywidgets.Dropdown:
-    """A list to choose from."""
+    """A list to choose from, wide enough for a question."""
     import ipywidgets
 
-    return ipywidgets.Dropdown(options=options, value=value, description=description, **_wide())
+    wide = _wide() | {"layout": {"width": "640px"}}
+    return ipywidgets.Dropdown(options=options, value=value, description=description, **wide)
 
 
 def toggles(description: str, options: Options, value: Any) -> ipywidgets.ToggleButtons:

@@ -44,6 +44,18 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     plt.close("all")
 
 
+def last_said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed after the output had been cleared for the last time, as one line."""
+    return " ".join(capsys.readouterr().out.rpartition("\r")[2].split())
+
+
+def test_the_sentence_is_printed_in_lines_that_fit_on_a_small_screen(shown: list, capsys: pytest.CaptureFixture[str]
+                                                                     ) -> None:
+    widgets.curve_explorer(SWEEP)
+    lines = capsys.readouterr().out.rpartition("\r")[2].splitlines()
+    assert len(lines) == 2 and max(map(len, lines)) <= 88
+
+
 def test_the_curve_at_an_epoch_is_the_mean_over_seeds() -> None:
     ax = widgets.curve_at_epoch(SWEEP, epoch=1, unknown_percent=50)
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines[:2]}
@@ -110,7 +122,7 @@ def test_no_figure_stays_open(shown: list) -> None:
 def test_the_sentence_is_printed_under_the_figure(shown: list, capsys: pytest.CaptureFixture[str]) -> None:
     percent, *_ = widgets.curve_explorer(SWEEP).children
     percent.value = 0.0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("0 % Unknown, epoch 2: test 42.0 %")
+    assert last_said(capsys).startswith("0 % Unknown, epoch 2: test 42.0 %")
 
 
 def test_runs_of_d_known_are_not_offered(shown: list) -> None:
@@ -159,7 +171,7 @@ def test_without_the_papers_temperature_the_explorer_starts_next_to_it(shown: li
 def test_every_control_changes_what_is_said_at_both_of_its_ends(shown: list, capsys: pytest.CaptureFixture[str],
                                                                 control: int, value: float, said: str) -> None:
     widgets.knowledge_explorer(NEAR).children[control].value = value
-    assert said in capsys.readouterr().out.splitlines()[-1]
+    assert said in last_said(capsys)
     assert len(shown) == 2 and plt.get_fignums() == []
 
 
@@ -232,4 +244,5 @@ explorer
 def test_in_a_kernel_the_explorer_of_questions_holds_the_last_figure_and_no_error() -> None:
     figure, sentence = last_output(KNOWLEDGE_CELL)
     assert "image/png" in figure["data"]
-    assert sentence["text"].endswith("with 1 samples a prompt the label is WeaklyKnown 50.0 %, Unknown 50.0 %.\n")
+    said = " ".join(sentence["text"].split())
+    assert said.endswith("with 1 samples a prompt the label is WeaklyKnown 50.0 %, Unknown 50.0 %.")
