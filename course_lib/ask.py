@@ -154,7 +154,7 @@ def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
         ax.barh(places + shift, ends, 0.36, color=colour, hatch=hatch, edgecolor="white", label=name)
         for place, end, one in zip(places + shift, ends, said, strict=True):
             ax.text(end + 0.015, place, f"{_plain(one.answer)} ({one.verdict})", va="center", fontsize=8)
-    ax.set(xlim=(0, 1.7), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
+    ax.set(xlim=(0, 2.1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
            yticks=places)
     ax.set_yticklabels([_plain(one.question) for one in asked], fontsize=8)
     ax.invert_yaxis()

@@ -37,7 +37,8 @@ def adapted():
 
 @pytest.mark.parametrize(("answer", "right", "verdict"), [
     ("Rome", "Rome", "right"), ("The answer is Rome.", "Rome", "right name, other form"),
-    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"), ("Rome", None, "not known"), ("A.B.", "A.B", "right name, other form")])
+    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"), ("Rome", None, "not known"),
+    ("A.B.", "A.B", "right name, other form")])
 def test_an_answer_is_judged_by_exact_match_and_other_forms_are_named(answer, right, verdict):
     assert ask.judged(answer, right) == verdict
 
