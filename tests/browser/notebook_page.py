@@ -40,6 +40,10 @@ FOCUSED = """element => {
     const label = control.matches('button') ? control : control.querySelector('.widget-label');
     return (label.innerText.replace('\\u200b', '') || control.innerText).trim();
 }"""
+VIEW = """element => ({
+    picture: [...element.querySelectorAll('img')].at(-1)?.src ?? '', text: element.innerText
+})"""
+NEXT_FRAME = "() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 100))"
 # What does not fit: text cut off, a printed line that had to be broken, two things in one place, a need to scroll.
 LAYOUT = """root => {
     const found = [], boxes = [];
@@ -132,17 +136,16 @@ class NotebookPage:
 
     def view(self, number: int) -> View:
         """What code cell ``number`` shows now."""
-        pictures = self.output(number).locator("img")
-        sources = pictures.evaluate_all("all => all.map(image => image.src)")
-        return View(sources[-1] if sources else "", self.output(number).inner_text())
+        return View(**self.output(number).evaluate(VIEW))
 
     def shows(self, number: int, text: str, *, wait_s: float = WAIT_S) -> View:
         """Scroll to a cell and wait until its text contains ``text``, however it is broken into lines."""
-        self.cell(number).scroll_into_view_if_needed()  # JupyterLab draws only what is in sight
-
         def found() -> View | None:
+            self.cell(number).scroll_into_view_if_needed()  # JupyterLab draws only what is in sight
             view = self.view(number)
-            return view if flat(text) in flat(view.text) else None
+            there = flat(text) in flat(view.text)
+            self.page.evaluate(NEXT_FRAME)  # a picture may be drawn after its text: twice the same is settled
+            return view if there and view == self.view(number) else None
         try:
             return until(found, "the text", wait_s=wait_s)
         except TimeoutError:
