@@ -32,7 +32,8 @@ from course_lib.slick import CATEGORIES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDK_ANSWER", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel", "relation_sizes"]
+__all__ = ["IDK_ANSWER", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel", "relation_sizes",
+           "row_counts"]
 
 IDK_ANSWER = "I don't know"  # what a relabelled row teaches to say (section 7)
 SINGLE = {f"D_{category}": category for category in CATEGORIES}
@@ -197,7 +198,7 @@ def _cut(facts: Sequence[Fact], labelled: pd.DataFrame, shares: Mapping[str, flo
          seed: int) -> tuple[Row, ...]:
     """The first rows of each group in the shuffled order of each relation; a group is a category or "Known"."""
     pools, lacks, taken = _pools(facts, labelled), {}, []
-    for relation, wanted in zip(sizes, _counts(shares, sizes), strict=True):
+    for relation, wanted in zip(sizes, row_counts(shares, sizes), strict=True):
         rng = random.Random(f"{seed} {relation}")
         known, unknown = ([row for row in pools.get(relation, []) if row.unknown == kind] for kind in (False, True))
         known, unknown = rng.sample(known, len(known)), rng.sample(unknown, len(unknown))
@@ -214,7 +215,7 @@ def _known_first(groups: Mapping[str, float]) -> list[str]:
     return sorted(groups, key=lambda name: ("Known", *CATEGORIES).index(name))
 
 
-def _counts(shares: Mapping[str, float], sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def row_counts(shares: Mapping[str, float], sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """How many rows of each group every relation gives; they sum to its size."""
     for number, size in enumerate(sizes.values()):
         counts, share, before = {}, 0.0, 0

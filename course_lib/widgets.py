@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from course_lib import memory, memory_plots, nf4, nf4_plots
+from course_lib import mixing_board as board
 from course_lib.browse import Browse, asked_text, relation_name
 from course_lib.closeup import Closeup
 from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from course_lib.facts import Fact
+
 # curve_at_epoch and describe_epoch are those of course_lib.curve_view, which belong to the use of curve_explorer
 __all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator",
-           "nf4_explorer"]
+           "mixing_board", "nf4_explorer"]
 
 NONE = -1  # the number of no question
 
@@ -89,6 +92,35 @@ def nf4_explorer(samples: Mapping[str, np.ndarray]) -> ipywidgets.VBox:
                                          block=block.value, rival=rival)
 
     return explorer([name, kind, bits, block], figure, sentence)
+
+
+def mixing_board(facts: Sequence[Fact], labelled: pd.DataFrame, *, limit: int | None = None,
+                 seed: int = 0) -> ipywidgets.VBox:
+    """Shares of the four categories, which always sum to 100 %, and the rule for |D|; row i of ``labelled`` is about
+    ``facts[i]``.
+
+    ``limit`` is the most rows that D may have.
+
+    Raises:
+        CourseError: there is nothing to draw from; see :func:`course_lib.mixing.relation_sizes`.
+    """
+    shares = {name: slider(name, 0, 100, 25) for name in CATEGORIES}
+    rule = toggles("size of D", list(board.RULES.items()), "category")
+
+    def settle(change: dict[str, Any]) -> None:
+        for name, moved in shares.items():
+            if change["owner"] is moved:
+                before = {other: one.value for other, one in shares.items()}
+                for other, value in board.rebalance(before, name, moved.value).items():
+                    shares[other].value = value
+
+    def chosen() -> board.Board:
+        return board.board(labelled, {name: one.value for name, one in shares.items()}, rule=rule.value, limit=limit)
+
+    def sentence() -> str:
+        return f"{board.describe_board(chosen())}\n{board.example_rows(facts, labelled, chosen(), seed=seed)}".strip()
+
+    return explorer([*shares.values(), rule], lambda: board.board_bars(chosen())[0], sentence, settle=settle)
 
 
 def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:
