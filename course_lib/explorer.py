@@ -63,7 +63,7 @@ def draw_into(output: ipywidgets.Output, figure: Callable[[], Axes], sentence: C
     import matplotlib.pyplot as plt
     from IPython.display import display
 
-    said = ""
+    said, interrupt = "", None
     with output:
         output.clear_output(wait=True)
         before = set(plt.get_fignums())
@@ -72,10 +72,14 @@ def draw_into(output: ipywidgets.Output, figure: Callable[[], Axes], sentence: C
             display(figure().figure)
         except CourseError as error:
             said = str(error)
+        except KeyboardInterrupt as error:  # an output would swallow it, and whoever waits for it would go on
+            interrupt = error
         finally:
             for number in set(plt.get_fignums()) - before:  # those of the reader stay open
                 plt.close(number)
-        print("\n".join(textwrap.fill(line, LINE) for line in said.splitlines()))
+        print(said)
+    if interrupt:
+        raise interrupt
     return said
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # reading_groups is that of course_lib.harm, which belongs to the use of readings_bars
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "new_axes", "new_panels", "one_run", "reading_groups", "readings_bars", "run_curve"]
+           "new_axes", "new_panels", "one_run", "reading_groups", "readings_bars", "run_curve",
+           "run_lines"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
@@ -77,16 +78,22 @@ def run_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         CourseError: the epochs of several runs, or of none.
     """
     one_run(epochs)
+    ax = run_lines(epochs, ax=ax)
+    best = stops(epochs).query("stop == 'EARLY_STOP'").iloc[0]
+    ax.axvline(best["epoch"], color="grey", linestyle=":", label=f"EARLY_STOP (epoch {best['epoch']:g})")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def run_lines(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The three lines of :func:`run_curve` alone, for a run that may still go on; columns as in its table."""
     ax = new_axes(ax)
     for column, name, colour, style in (("known_fitted", "Known rows fitted", "known", "o-"),
                                         ("unknown_fitted", "Unknown rows fitted", "unknown", "s--"),
                                         ("dev", "dev accuracy", "dev", "^-")):
         if epochs[column].notna().any():
             ax.plot(epochs["epoch"], epochs[column], style, color=COLOURS[colour], label=name, markersize=4)
-    best = stops(epochs).query("stop == 'EARLY_STOP'").iloc[0]
-    ax.axvline(best["epoch"], color="grey", linestyle=":", label=f"EARLY_STOP (epoch {best['epoch']:g})")
     ax.set(xlabel="epoch", ylabel="exact match (%)", ylim=(0, 102))
-    ax.legend(frameon=False, fontsize="small")
     return ax
 
 

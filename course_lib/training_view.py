@@ -1,200 +1,209 @@
-"""Watch a fine-tuning run epoch by epoch, stop it, and keep the best epoch.
+"""A training run to watch while it goes: Known rows fitted, Unknown rows fitted, dev accuracy, time left, and a Stop.
 
-The training runs in the cell, as it should (no threads); after each epoch the view draws how much of the Known and of
-the Unknown rows is fitted, dev accuracy, and the time that is left. There are two ways to stop, and both end alike:
+:func:`watch_training` trains exactly as :func:`course_lib.finetune.tune` does, and draws after each epoch. Stop ends
+the run after the epoch under way. Then, as after an interrupt, the model gets the weights of EARLY_STOP, the epoch with
+the best dev accuracy so far. There are no threads of ours: a press of Stop reaches Python while the cell runs only
+where the front end sends it on a channel of its own (a *subshell*: JupyterLab 4.4 or newer with ipykernel 7). Elsewhere
+(Colab, Notebook 6, VS Code) the interrupt button of the notebook does the same.
 
-* **Stop**, the button. Its click is heard after the epoch that is running, where the front end delivers clicks while a
-  cell runs: JupyterLab 4.4 and newer with ipykernel 7 (they go to a *subshell* of the kernel).
-* the notebook's own **interrupt** button (a KeyboardInterrupt), everywhere: Colab, Kaggle and older Jupyter too.
-
-A run that was stopped gives the weights of its best epoch so far (EARLY_STOP, the first with the best dev accuracy); a
-run that came to its end has those of its last, as :func:`course_lib.finetune.tune` does. The numbers are those of
-``tune``: the view only looks on.
+    time left = mean seconds of the epochs trained so far  x  epochs to go
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from course_lib.explorer import draw_into
+from course_lib.facts import FactSet
 from course_lib.files import CourseError
-from course_lib.finetune import Progress, TuneConfig, Tuned, add_lora, tune
-from course_lib.plots import COLOURS, new_axes
-from course_lib.records import EpochRecord, History, Snapshot
+from course_lib.finetune import History, Progress, TuneConfig, Tuned, add_lora, tune
+from course_lib.mixing import Mix
+from course_lib.plots import new_panels, run_lines
+from course_lib.records import EpochRecord, Snapshot
+from course_lib.shown import bundle
+from course_lib.snapshots import best_epoch
 
 if TYPE_CHECKING:
-    import ipywidgets
     from matplotlib.axes import Axes
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from course_lib.facts import FactSet
-    from course_lib.mixing import Mix
+__all__ = ["Stopped", "TrainingView", "WatchedRun", "describe_training", "restored", "seconds_left", "training_curves",
+           "training_snapshots", "watch_training"]
 
-__all__ = ["TrainingView", "Watched", "describe_progress", "describe_training", "training_curve", "training_snapshots",
-           "watch_training"]
 
-LINES = (("known_fitted", "Known rows fitted", "known", "o-"),
-         ("unknown_fitted", "Unknown rows fitted", "unknown", "s--"), ("dev", "dev accuracy", "dev", "^-"))
+class Stopped(CourseError):
+    """A run was stopped by its view's Stop button; what it has reached is in the view."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watched(Tuned):
-    """What a watched run gives: a :class:`~course_lib.finetune.Tuned`, and how it ended.
+class WatchedRun(Tuned):
+    """A :class:`~course_lib.finetune.Tuned` that was watched: how it ended, in words, and which epoch's weights it has.
 
-    ``kept`` is the epoch whose weights the model has; ``outcome`` says all of it in words.
+    A run that was not stopped has the weights of its last epoch.
     """
 
+    outcome: str
     stopped: bool
     kept: int
-    outcome: str
 
 
-class _Stop(Exception):
-    """The button was clicked."""
+def seconds_left(records: Sequence[EpochRecord], epochs: int) -> float | None:
+    """Seconds until a run of ``epochs`` epochs ends; None before the first one that trained."""
+    trained = [record.seconds for record in records if record.epoch]
+    return sum(trained) / len(trained) * (epochs - records[-1].epoch) if trained else None
+
+
+def training_curves(records: Sequence[EpochRecord], *, epochs: int | None = None, ax: Axes | None = None) -> Axes:
+    """The run so far, in a frame that is wide enough for all ``epochs``; the best dev epoch is marked."""
+    ax = run_lines(History(tuple(records)).to_frame(), ax=ax)
+    best = best_epoch(records)
+    if best is not None:
+        ax.axvline(best, color="grey", linestyle=":", label=f"best dev so far (epoch {best})")
+    end = epochs or records[-1].epoch
+    ax.set(xlim=(-0.02 * end, 1.02 * end), title=f"epoch {records[-1].epoch} of {end}")
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    return ax
+
+
+def describe_training(history: History | Sequence[EpochRecord], *, epochs: int | None = None) -> str:
+    """A sentence for :func:`training_curves`; with ``epochs`` it says how much time is left."""
+    records = history.records if isinstance(history, History) else tuple(history)
+    last, best = records[-1], best_epoch(records)
+    told = [f"{value:.0f} % of {name} rows fitted" for name, value in (
+        ("Known", last.known_fitted), ("Unknown", last.unknown_fitted)) if value is not None]
+    told += [] if last.dev is None else [f"dev accuracy {last.dev:.1f} %"]
+    top = next((record.dev for record in records if record.epoch == best), None)
+    peak = "" if best is None else f" Best dev accuracy so far: {top:.1f} % at epoch {best}."
+    left = seconds_left(records, epochs) if epochs else None
+    rest = "" if left is None or last.epoch == epochs else f" About {max(1, round(left))} s left."
+    return f"Epoch {last.epoch}{f' of {epochs}' if epochs else ''}: {', '.join(told)}.{peak}{rest}"
+
+
+def training_snapshots(history: History, *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """The view without a widget: the run after a quarter, a half and all of its epochs."""
+    records, last = history.records, history.records[-1].epoch
+    at = sorted({max(1, round(last * share)) for share in (0.25, 0.5, 1)})
+    panels = new_panels(len(at), axes)
+    for ax, epoch in zip(panels, at, strict=True):
+        training_curves([record for record in records if record.epoch <= epoch], epochs=last, ax=ax)
+        ax.get_legend().remove()
+    for ax in panels[1:]:
+        ax.set_ylabel("")
+    panels[-1].legend(frameon=False, fontsize="small", loc="lower right")
+    return panels
 
 
 class TrainingView:
-    """The picture of one run while it trains; :meth:`on_epoch` is what ``tune`` calls.
+    """A Stop button and a figure that grows; give its ``on_epoch`` to :func:`course_lib.finetune.tune`.
 
-    ``epochs`` is the planned number. ``widget`` holds the Stop button and the picture.
+    ``records`` are the finished epochs, ``best`` is the state of the one with the best dev accuracy (of the last one,
+    where there are no dev questions), and ``box`` is the widget.
     """
 
     def __init__(self, epochs: int) -> None:
         import ipywidgets
 
-        self.epochs, self.stop_asked = epochs, False
+        self.epochs, self.stopping = epochs, False
         self.records: tuple[EpochRecord, ...] = ()
         self.best: Snapshot | None = None
-        self.button = ipywidgets.Button(description="Stop", tooltip="Stop after this epoch and keep the best one")
+        self.button = ipywidgets.Button(description="Stop, keep the best epoch", layout={"width": "240px"})
         self.output = ipywidgets.Output()
-        self.widget: ipywidgets.VBox = ipywidgets.VBox([self.button, self.output])
-        self.widget.twin = f"A run of {epochs} epochs is drawn here after each of them, with a Stop button."
-        self.button.on_click(self._clicked)
+        self.box = ipywidgets.VBox([self.button, self.output])
+        self.button.on_click(self.stop)
+        self._handle = None
 
-    def _clicked(self, _: Any) -> None:
-        self.stop_asked = True
-        self.button.description, self.button.disabled = "Stopping...", True
+    def show(self) -> None:
+        """Display the view, before training begins."""
+        from IPython.display import display
+
+        start = "A training run, drawn after each epoch (interactive when the cell is run)."
+        self._handle = display(bundle(self.box, start), raw=True, display_id=True)
+        # ipykernel 7.4 hands a click to the shell that used the button last, which this cell keeps busy, instead of
+        # the subshell that the front end chose; without this note of its own it asks the front end.
+        getattr(self.button.comm, "__dict__", {}).pop("_reply_subshell_id", None)
+
+    def stop(self, _: object = None) -> None:
+        """End the run after the epoch under way; what the button does."""
+        self.stopping = True
+        self.button.description, self.button.disabled = "Stopping after this epoch ...", True
 
     def on_epoch(self, progress: Progress) -> None:
-        """Keep the best epoch, draw, and end the run if the button was clicked."""
-        self.records = progress.records
-        if progress.record.epoch and (self.best is None or _dev(progress.record) > _dev(self.best.records[-1])):
-            self.best = progress.snapshot()
-        draw_into(self.output, lambda: training_curve(self.records, epochs=self.epochs),
-                  lambda: describe_progress(self.records, epochs=self.epochs))
-        if self.stop_asked and progress.record.epoch < self.epochs:
-            raise _Stop
+        """Keep the finished epoch and draw it.
 
-    def close(self, said: str) -> None:
-        """The run is over: the button rests and says so."""
-        self.button.description, self.button.disabled, self.button.tooltip = "Finished", True, said
+        Raises:
+            Stopped: Stop was pressed.
+        """
+        self.records = progress.records
+        if best_epoch(self.records) in (None, progress.record.epoch):
+            self.best = progress.snapshot()
+        draw_into(self.output, lambda: training_curves(self.records, epochs=self.epochs),
+                  lambda: describe_training(self.records, epochs=self.epochs))
+        if self.stopping:
+            raise Stopped(f"stopped after epoch {progress.record.epoch}; view.best is the state of the best one")
+
+    def finish(self, outcome: str) -> None:
+        """Say how the run ended, here and in the text for readers without widgets."""
+        self.button.description, self.button.disabled = "Done", True
+        with self.output:
+            print(outcome)
+        if self._handle is not None and self.records:
+            text = f"{describe_training(self.records)} The run {outcome}."
+            self._handle.update(bundle(self.box, text), raw=True)
 
 
 def watch_training(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, facts: FactSet,
-                   config: TuneConfig, *, view: TrainingView | None = None) -> Watched:
-    """Fine-tune on ``data`` with a live view, which a Stop or the interrupt button may end early.
+                   config: TuneConfig, *, categories: Mapping[str, Sequence[str]] | None = None) -> WatchedRun:
+    """Fine-tune as :func:`course_lib.finetune.tune` does, watched, until the end, a press of Stop, or an interrupt.
+
+    Stopped, the model gets the weights of the best dev epoch so far (EARLY_STOP).
 
     Raises:
-        CourseError: see :func:`course_lib.finetune.tune`; or the run was stopped before its first epoch had ended.
+        CourseError: it was stopped before the first epoch of training was finished, or see ``tune``.
     """
-    from course_lib.shown import show
-
-    view = view or TrainingView(config.epochs)
-    show(view.widget)
+    view = TrainingView(config.epochs)
+    view.show()
     try:
-        tuned = tune(model, tokenizer, data, facts, config, progress=False, on_epoch=view.on_epoch)
-    except (_Stop, KeyboardInterrupt):
-        watched = _best_so_far(model, view, config)
-    else:
-        kept = tuned.history.convergence.epoch
-        watched = Watched(tuned.model, tuned.history, False, kept,
-                          f"ran all {kept} epochs; the model has the weights of the last. "
-                          f"{describe_training(tuned.history)}")
-    view.close(watched.outcome)
-    return watched
+        tuned = tune(model, tokenizer, data, facts, config, categories=categories, progress=False,
+                     on_epoch=view.on_epoch)
+    except (Stopped, KeyboardInterrupt):
+        return _stopped(view, model, config)
+    best = best_epoch(tuned.history.records)
+    told = "" if best is None else f"; dev accuracy was best at epoch {best}"
+    outcome = f"ran all {config.epochs} epochs; the model has the weights of the last one{told}"
+    view.finish(outcome)
+    return WatchedRun(tuned.model, tuned.history, outcome, False, config.epochs)
 
 
-def _best_so_far(model: PreTrainedModel, view: TrainingView, config: TuneConfig) -> Watched:
-    """The base, which ``tune`` has given back without its adapter, with the adapter of the best epoch."""
-    if view.best is None:
-        view.close("stopped before the first epoch had ended")
-        raise CourseError("stopped before the first epoch had ended: there is nothing to keep; run the cell again")
-    history, kept = History(view.records), view.best.records[-1].epoch
-    adapted = _with_weights(add_lora(model, config), view.best).eval()
-    return Watched(adapted, history, True, kept,
-                   f"stopped after epoch {history.convergence.epoch} by you; best epoch {kept} kept. "
-                   f"{describe_training(history)}")
+def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> WatchedRun:
+    """The run so far, with the weights of its best epoch."""
+    reached = view.records[-1].epoch if view.records else 0
+    if not reached or view.best is None:
+        view.finish("was stopped before the first epoch of training was finished")
+        raise CourseError("stopped before the first epoch of training was finished, so there is nothing to keep; run "
+                          "the cell again and let it train for an epoch or more")
+    kept = view.best.records[-1].epoch
+    outcome = f"stopped after epoch {reached} by you; best epoch {kept} kept"
+    view.finish(outcome)
+    return WatchedRun(restored(model, view.best, config), History(view.records), outcome, True, kept)
 
 
-def _with_weights(adapted: PeftModel, snapshot: Snapshot) -> PeftModel:
+def restored(model: PreTrainedModel, snapshot: Snapshot, config: TuneConfig) -> PeftModel:
+    """The base with an adapter that has the weights of a snapshot.
+
+    Raises:
+        CourseError: the snapshot is of another model or rank.
+    """
     from peft import set_peft_model_state_dict
 
-    weights = {key.removeprefix("weight."): value for key, value in snapshot.tensors.items()
-               if key.startswith("weight.")}
+    adapted = add_lora(model, config).eval()
+    weights = {name.removeprefix("weight."): tensor for name, tensor in snapshot.tensors.items()
+               if name.startswith("weight.")}
+    own = {name.replace(".default.", "."): weight.shape for name, weight in adapted.named_parameters()
+           if ".lora_" in name}
+    if own != {name: tensor.shape for name, tensor in weights.items()}:
+        raise CourseError("the snapshot is of another model or rank; give the base and the settings of its run")
     set_peft_model_state_dict(adapted, weights)
     return adapted
-
-
-def _dev(record: EpochRecord) -> float:
-    """Dev accuracy; without dev questions every epoch is as good, and the first is kept."""
-    return -1.0 if record.dev is None else record.dev
-
-
-def training_curve(records: Sequence[EpochRecord], *, epochs: int, ax: Axes | None = None) -> Axes:
-    """Known fitted, Unknown fitted and dev accuracy so far, in a frame for all ``epochs``; the best dev is marked."""
-    ax = new_axes(ax)
-    for name, label, colour, style in LINES:
-        points = [(one.epoch, getattr(one, name)) for one in records if getattr(one, name) is not None]
-        if points:
-            ax.plot(*zip(*points, strict=True), style, color=COLOURS[colour], label=label, markersize=4)
-    tuned = [one for one in records if one.epoch and one.dev is not None]
-    if tuned:
-        best = max(tuned, key=_dev)
-        ax.axvline(best.epoch, color="grey", linestyle=":", label=f"best dev (epoch {best.epoch})")
-    ax.set(xlabel="epoch", ylabel="exact match (%)", ylim=(0, 102), xlim=(-0.3, epochs + 0.3))
-    if ax.lines:
-        ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def describe_progress(records: Sequence[EpochRecord], *, epochs: int) -> str:
-    """Where a run stands, and how long it will still take, from the mean of its epochs so far."""
-    last = records[-1]
-    parts = [f"{label.replace(' rows', '')} {getattr(last, name):.0f} %" for name, label, _, _ in LINES
-             if getattr(last, name) is not None]
-    trained = [one.seconds for one in records if one.epoch] or [one.seconds for one in records]
-    left = (epochs - last.epoch) * sum(trained) / len(trained)
-    time = "done" if last.epoch == epochs else f"about {left:.0f} s left"
-    return f"Epoch {last.epoch} of {epochs}, {time}: {', '.join(parts)}."
-
-
-def describe_training(history: History) -> str:
-    """A run from its best epoch to its last, in one sentence."""
-    last = history.convergence
-    if last.dev is None or not last.epoch:
-        return f"{last.epoch} epochs, without dev questions." if last.epoch else "No epoch yet."
-    best = history.early_stop
-    fitted = ", ".join(f"{label.replace(' rows fitted', '')} {getattr(best, name):.0f} to {getattr(last, name):.0f} %"
-                       for name, label, _, _ in LINES[:2] if getattr(best, name) is not None)
-    return (f"Dev accuracy was best at epoch {best.epoch} ({best.dev:.1f} %) and {last.dev:.1f} % at epoch "
-            f"{last.epoch}; fitted from the one to the other: {fitted}.")
-
-
-def training_snapshots(history: History, *, parts: Sequence[float] = (0.25, 0.5, 1.0)) -> list[Axes]:
-    """The picture after parts of the run, side by side: the view without a widget."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(9.6, 3.4), layout="constrained")
-    epochs, drawn = history.convergence.epoch, []
-    for place, part in enumerate(parts, 1):
-        upto = max(1, round(part * epochs))
-        ax = figure.add_subplot(1, len(parts), place, sharey=drawn[0] if drawn else None)
-        training_curve([one for one in history.records if one.epoch <= upto], epochs=epochs, ax=ax)
-        drawn.append(ax)
-        ax.set_title(f"after epoch {upto}")
-        if place < len(parts):
-            ax.get_legend().remove()
-    return drawn
