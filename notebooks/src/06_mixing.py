@@ -386,6 +386,31 @@ assert all((row.fact.object == "I don't know") == row.unknown for row in silent.
 # %% [markdown]
 # ## What cannot be built
 #
+# **Predict.** On the board below you choose the shares of the four categories; they always sum to 100 %. |D| is
+# fixed by one of the two rules. Can you build a set of WeaklyKnown rows alone, with either rule? Which relation runs
+# out first? Decide, then move.
+
+# %%
+from course_lib import widgets
+from course_lib.shown import show
+
+show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
+
+# %% [markdown]
+# The same without controls: four sets, all relations added up. Grey is what there is, colour what is needed. A hatched
+# bar with a cross means that some relation lacks rows, even if the sum would be enough.
+
+# %%
+from course_lib import mixing_board
+
+boards = mixing_board.examples(train, limit=settings.size)
+axes = mixing_board.board_grid(boards)
+for name, board in boards.items():
+    print(f"{name}: {mixing_board.describe_board(board)}")
+assert boards["even, paper's size"].possible, "the paper's size has rows enough for any shares"
+behind(*axes)
+
+# %% [markdown]
 # A share that a relation cannot pay for is refused, with its counts. Nothing is filled up silently: a set that says
 # 50 % must hold 50 %.
 

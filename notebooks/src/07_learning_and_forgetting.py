@@ -9,7 +9,7 @@
 # 2. find EARLY_STOP, and say why it is a good place to stop;
 # 3. name questions that the model lost, and tell a forgotten answer from one that is only no longer said.
 #
-# **Time.** 45 minutes to read and run, 27 for the exercises. The cells take about 1 minute of it on a CPU where
+# **Time.** 45 minutes to read and run, 27 for the exercises. The cells take about 2 minutes of it on a CPU where
 # `course run` has made the runs; else they are made first, which takes some minutes more.
 #
 # **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
@@ -74,6 +74,40 @@ assert len(one) == spec.tune.epochs + 1, "one record an epoch, and epoch 0 befor
 # training rows, and answered greedily. `dev`, `test` and `ood` (other relations) are never trained on. **Fitted**
 # means: the model now answers this training row right.
 
+# %% [markdown]
+# ## Watch it train
+#
+# **Predict.** Three curves over the epochs: Known rows fitted, Unknown rows fitted, and dev accuracy. Which one rises
+# first? Which one last? And what does dev accuracy do while the last one rises? Sketch it on paper, then run the cell.
+
+# %% [markdown]
+# It trains the same run once more, before your eyes. Press "Stop" when dev accuracy has begun to fall: the best
+# epoch is kept. Where Stop does nothing while the cell runs, use the notebook's interrupt button (the square): it
+# does the same. Or let it come to its end.
+
+# %%
+from course_lib.training_view import watch_training
+
+base = study.load()
+run = watch_training(base.model, base.tokenizer, study.mix(50), study.facts, spec.tune)
+print(run.outcome)
+assert run.kept >= 1, "an epoch was kept"
+
+# %% [markdown]
+# The same without a widget: the run after a quarter, a half and all of its epochs. Was your sketch right?
+
+# %%
+from course_lib import training_view
+from course_lib.behind import behind
+
+axes = training_view.training_snapshots(run.history)
+print(training_view.describe_training(run.history))
+behind(*axes)
+
+# %% [markdown]
+# The stored run was made with the same rows, settings and seed. On one machine it has the same numbers, epoch by epoch.
+# From here on we use the stored one, which went on to its end.
+
 # %%
 from course_lib.runs import read_history
 
@@ -85,13 +119,10 @@ print(f"preset {study.preset}, {spec.unknown_percent:g} % Unknown, seed {spec.se
 table.round(2)
 
 # %% [markdown]
-# **Predict.** Before you look at the picture: three curves over the epochs, Known rows fitted, Unknown rows fitted,
-# and dev accuracy. Which one rises first? Which one last? And what does dev accuracy do while the last one rises?
-# Sketch it on paper.
+# One picture of it, with EARLY_STOP marked: the epoch with the best dev accuracy.
 
 # %%
 from course_lib import plots
-from course_lib.behind import behind
 
 ax = plots.run_curve(one)
 print(f"Preset {study.preset}. {plots.describe_run(one)}")
