@@ -77,7 +77,7 @@ def draw_into(output: ipywidgets.Output, figure: Callable[[], Axes], sentence: C
         finally:
             for number in set(plt.get_fignums()) - before:  # those of the reader stay open
                 plt.close(number)
-        print(said)
+        print("\n".join(textwrap.fill(line, LINE) for line in said.splitlines()))
     if interrupt:
         raise interrupt
     return said

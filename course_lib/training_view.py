@@ -183,7 +183,7 @@ def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> 
     if not reached or view.best is None:
         view.finish("was stopped before the first epoch of training was finished")
         raise CourseError("stopped before the first epoch of training was finished, so there is nothing to keep; run "
-                          "the cell again and let it train for an epoch or more")
+                          "the cell again and let it train for an epoch or more") from None
     kept = view.best.records[-1].epoch
     outcome = f"stopped after epoch {reached} by you; best epoch {kept} kept"
     view.finish(outcome)
