@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import DataError, disk_errors, sha256
+from course_lib.files import DataError, disk_errors, sha256, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ __all__ = [
     "download_folder",
     "load_entityquestions",
     "read_entityquestions",
+    "store_entityquestions",
 ]
 
 # In the order of the paper's tables (App. A), so that every table of ours can be laid beside them.
@@ -208,9 +209,8 @@ def _read(source: str | Path | None, names: list[str], *, cache: str | Path | No
     sums = _published_sums() if verify else {}
     records = {}
     for file in _read_zip(path, names) if path.is_file() else _read_folder(path, names):
-        if verify and hashlib.sha256(file.data).hexdigest() != sums[file.name]:
-            cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
-            raise DataError(f"{file.place}: not the published file (SHA-256 differs); {cure}")
+        if verify:
+            _compare(file, sums)
         records[file.split, file.relation] = _parse(file)
     return records
 
@@ -236,6 +236,24 @@ def _needed() -> list[str]:
     """The 55 files of the split, named as in the published checksums."""
     pairs = [("train", r) for r in IN_DISTRIBUTION] + [("dev", r) for r in IN_DISTRIBUTION + OUT_OF_DISTRIBUTION]
     return [f"dataset/{split}/{r}.{split}.json" for split, r in pairs + [("test", r) for r in QUESTIONS]]
+
+
+def store_entityquestions(source: str | Path, folder: str | Path) -> int:
+    """Copy EntityQuestions in full, each file compared with its sum, to where a download for ``folder`` would put it.
+
+    Returns the number of files; raises what :func:`load_entityquestions` raises.
+    """
+    path, sums = _find(Path(source).expanduser()), _published_sums()
+    for file in _read_zip(path, list(sums)) if path.is_file() else _read_folder(path, list(sums)):
+        _compare(file, sums)
+        write_bytes(Path(folder) / "entityquestions" / file.name, file.data)
+    return len(sums)
+
+
+def _compare(file: _File, sums: dict[str, str]) -> None:
+    if hashlib.sha256(file.data).hexdigest() != sums[file.name]:
+        cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
+        raise DataError(f"{file.place}: not the published file (SHA-256 differs); {cure}")
 
 
 def _published_sums() -> dict[str, str]:

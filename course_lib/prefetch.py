@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import __version__
-from course_lib.facts import read_entityquestions
+from course_lib.facts import read_entityquestions, store_entityquestions
 from course_lib.files import (
     DISK,
     CourseError,
@@ -78,7 +78,12 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
 
 
 def fetch_facts(folder: Path) -> int:
-    """EntityQuestions in full, 72 files, each compared with its published sum; the number of files."""
+    """EntityQuestions in full, each file compared with its published sum; the number of files.
+
+    They come from COURSE_DATA, where that is set and ``folder`` has none yet, else from the public source.
+    """
+    if (own := os.environ.get("COURSE_DATA")) and not (folder / "entityquestions").is_dir():
+        return store_entityquestions(own, folder)
     return len(read_entityquestions(splits=("train", "dev", "test"), cache=folder))
 
 
@@ -212,7 +217,7 @@ def readme(folder: Path) -> str:
     count = {part: len(list((folder / part).glob("*.ipynb"))) for part in PARTS}
     packages = (f"{len(shelf)} packages for Python {made.get('python')} on {made.get('machine')}" if shelf else
                 "none; install the course on each machine while there is a network")
-    install = ["python3 -m venv ~/known-unknowns",
+    install = [f"python{made.get('python')} -m venv ~/known-unknowns",
                '~/known-unknowns/bin/pip install --no-index --find-links wheels "known-unknowns[lab]"'] if shelf else []
     start = ["cp -r notebooks ~/my-notebooks",
              f'COURSE_HOME="$PWD" {"~/known-unknowns/bin/" if shelf else ""}course lab ~/my-notebooks']

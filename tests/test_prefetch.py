@@ -136,6 +136,20 @@ def test_facts_come_from_the_room_when_nothing_can_be_fetched(source, clone, roo
     assert load_entityquestions(progress=False).totals() == {"train": 12, "dev": 12, "test": 12, "ood": 7}
 
 
+def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
+    fill(room)
+    assert source.asked == [] and len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
+    fill(room)  # the sums hold, so the second call finds them there
+
+
+def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
+    (tmp_path / "public/dataset/dev/P26.dev.json").write_text("[]")
+    with pytest.raises(CourseError, match=r"P26\.dev\.json: not the published file"):
+        fill(room)
+
+
 def test_no_network_is_one_line_with_what_to_do(source, clone, room, monkeypatch):
     monkeypatch.setattr(facts, "SOURCE_URL", "http://127.0.0.1:9/")
     result = CliRunner().invoke(cli.app, ["prefetch", str(room)])
