@@ -19,8 +19,9 @@ from pathlib import Path
 
 from course_lib import notebooks
 from course_lib.files import CourseError, write_bytes
+from course_lib.site_api import api_pages, mapped_modules
 from course_lib.site_check import site_faults
-from course_lib.site_pages import api_pages, lesson_notes, mapped_modules, readme_start, relink
+from course_lib.site_pages import lesson_notes, readme_start, relink
 
 __all__ = ["NEEDED", "SiteError", "build", "main", "pages"]
 

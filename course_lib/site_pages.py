@@ -1,20 +1,17 @@
-"""Pages of the site that nobody writes: taken from the README, the lessons' sources and the modules themselves.
+"""Pages of the site that nobody writes: taken from the README and from the lessons.
 
 Everything is written once. The site's start is the README's; the notes on each lesson are the cells of the sources that
-are tagged ``instructor``; the API reference has the modules of the README's map, in its order, each with what its
-``__all__`` names. A link that leads to a file of the repository is turned to that file's page on the site, or, where it
-has none, to the file on GitHub (:func:`relink`).
+are tagged ``instructor``; a picture's alternative text is what its cell said of it. A link that leads to a file of the
+repository is turned to that file's page on the site, or, where it has none, to the file on GitHub (:func:`relink`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import posixpath
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from course_lib import editions, report
@@ -24,42 +21,14 @@ from course_lib.start import REPOSITORY, TAG
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["GROUPS", "Module", "alternative_texts", "api_pages", "docstring", "lesson_notes", "mapped_modules",
-           "readme_start", "relink"]
+__all__ = ["alternative_texts", "lesson_notes", "readme_start", "relink"]
 
-# A group of the API reference begins at this module of the README's map, and goes on to where the next one begins.
-GROUPS = {
-    "files.py": "Facts, files and machines",
-    "models.py": "Models and exact probabilities",
-    "slick.py": "What a model knows",
-    "mixing.py": "Training sets and training",
-    "run_files.py": "Runs and sweeps",
-    "forgetting.py": "Results and claims",
-    "plots.py": "Figures and widgets",
-    "execution.py": "Notebooks, exercises and commands",
-    "pocket/schema.py": "The pocket world",
-}
 # What follows in the README is about the library and the repository; the site has pages for both.
 README_END = "\n## Use the library alone\n"
 
-_MAP_LINE = re.compile(r"^ {4}((?:\w+/)?\w+\.py) +(\S.*)$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 _BADGE = re.compile(r"\[!\[([^\]]+)\]\(https?://[^)]+\)\]")
-_CODE_OR_BAR = re.compile(r"(`+[^`]*`+)|\|")
 _OWN_HEADING = re.compile(r"^## .*\n+")
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A module of the map: its file below ``course_lib/``, and the line that the map has for it."""
-
-    file: str
-    about: str
-
-    @property
-    def name(self) -> str:
-        """As it is imported: ``course_lib.pocket.schema``."""
-        return ".".join(["course_lib", *self.file.removesuffix(".py").split("/")]).removesuffix(".__init__")
 
 
 def readme_start(readme: str) -> str:
@@ -134,92 +103,7 @@ _NOTES_HEAD = """\
 # Notes on each lesson
 
 The same notes stand in the instructor's edition of each notebook, where they apply, with all solutions:
-`course build --instructor` writes it to `build/instructor`.
+`course build --instructor` writes it to `build/instructor`. Here are the minutes of each lesson, then its notes.
 
-| lesson | minutes to read and run | for the exercises | together |
+| lesson | read, run | exercises | all |
 |---|--:|--:|--:|"""
-
-
-def mapped_modules(readme: str) -> tuple[Module, ...]:
-    """The modules of the README's map, in its order.
-
-    Raises:
-        CourseError: the README has no map, or the map lacks a module at which a group of the reference begins.
-    """
-    _, _, after = readme.partition("\ncourse_lib/\n")
-    modules = tuple(Module(file, about.strip()) for file, about in _MAP_LINE.findall(after.partition("\n```")[0]))
-    lost = set(GROUPS) - {module.file for module in modules}
-    if lost:
-        raise CourseError(f"README.md: its map has no {', '.join(sorted(lost))}, where a group of the API reference "
-                          f"begins; correct the map, or GROUPS in course_lib/site_pages.py")
-    return modules
-
-
-def api_pages(modules: Sequence[Module]) -> dict[str, str]:
-    """The API reference in reStructuredText: file name -> text, an overview and one page for each group."""
-    groups: dict[str, list[Module]] = {}
-    for module in modules:
-        title = GROUPS.get(module.file) or list(groups)[-1]
-        groups.setdefault(title, []).append(module)
-    pages = {f"{_slug(title)}.rst": _group_page(title, members) for title, members in groups.items()}
-    pages["index.rst"] = _overview(groups)
-    return pages
-
-
-def _overview(groups: Mapping[str, Sequence[Module]]) -> str:
-    parts = [_heading("API reference", "="),
-             "All that can be imported, in the order in which the modules build on one another.",
-             ".. toctree::\n   :hidden:\n\n" + "".join(f"   {_slug(title)}\n" for title in groups)]
-    for title, members in groups.items():
-        listed = "\n".join(f"* :mod:`{module.name}`: {_plain(module.about)}" for module in members)
-        parts += [_heading(title, "-"), listed]
-    return "\n\n".join(parts) + "\n"
-
-
-def _group_page(title: str, members: Sequence[Module]) -> str:
-    parts = [_heading(title, "=")]
-    for module in members:
-        elsewhere = _from_elsewhere(module.name)
-        left_out = f"\n   :exclude-members: {', '.join(elsewhere)}" if elsewhere else ""
-        parts += [_heading(module.name, "-"), f".. automodule:: {module.name}{left_out}"]
-        if elsewhere:
-            named = ", ".join(f":obj:`~{home}.{name}`" for name, home in elsewhere.items())
-            parts.append(f"Can be imported from here as well: {named}.")
-    return "\n\n".join(parts) + "\n"
-
-
-def _from_elsewhere(name: str) -> dict[str, str]:
-    """What a module's ``__all__`` takes from another module of ours: name -> that module. It is described there."""
-    module = importlib.import_module(name)
-    homes = {export: getattr(getattr(module, export), "__module__", None) or name for export in module.__all__}
-    return {export: home for export, home in homes.items() if home.startswith("course_lib.") and home != name}
-
-
-def docstring(lines: Sequence[str]) -> list[str]:
-    """Our docstrings in reStructuredText: an indented block is shown as it stands, and ``|D|`` is the size of D.
-
-    Sections such as ``Args:`` are left as they are; their blocks have no blank line above.
-    """
-    made, literal = [], False
-    for place, line in enumerate(lines):
-        indented = line.startswith("    ")
-        if indented and place > 1 and not lines[place - 1].strip() and not lines[place - 2].startswith(" "):
-            literal = True
-            if not lines[place - 2].endswith("::"):
-                made += ["::", ""]
-        literal = literal and (indented or not line.strip())
-        made.append(line if literal else _CODE_OR_BAR.sub(lambda found: found[1] or r"\|", line))
-    return made
-
-
-def _heading(text: str, line: str) -> str:
-    return f"{text}\n{line * len(text)}"
-
-
-def _plain(text: str) -> str:
-    """Markdown's code marks as those of reStructuredText."""
-    return re.sub(r"`([^`]+)`", r"``\1``", text.replace("*", r"\*"))
-
-
-def _slug(title: str) -> str:
-    return "-".join(re.findall(r"\w+", title.lower()))

@@ -13,9 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_lib import site, site_pages
+from course_lib import site, site_api, site_pages
 from course_lib.files import CourseError
-from course_lib.site_pages import Module, alternative_texts, api_pages, lesson_notes, mapped_modules, relink
+from course_lib.site_api import Module, api_pages, mapped_modules, meanings
+from course_lib.site_pages import alternative_texts, lesson_notes, relink
 from course_lib.start import REPOSITORY, TAG
 
 ROOT = Path(__file__).parents[1]
@@ -34,13 +35,15 @@ No.
 course_lib/
     files.py            writing
     facts.py            facts
-    models.py           *D* and `x`
+    models.py           *D*, |D| and `x`
     slick.py            labels
     mixing.py           mixes
     run_files.py        runs
     forgetting.py       lost
+    row_checks.py       rows
     plots.py            figures
-    execution.py        cells
+    exercises/core.py   checks
+    exercises/lesson_NN.py each lesson's
     pocket/schema.py    names
 notebooks/              lessons
 ```
@@ -108,8 +111,9 @@ def test_a_lesson_without_notes_is_named():
 
 def test_the_modules_are_those_of_the_map_in_its_order():
     modules = mapped_modules(README)
-    assert modules[0] == Module("files.py", "writing") and modules[-1].name == "course_lib.pocket.schema"
-    assert len(modules) == 10
+    assert modules[0] == Module("files.py", "writing")
+    assert [module.name for module in modules[9:]] == [
+        "course_lib.exercises", "course_lib.exercises.core", "course_lib.pocket", "course_lib.pocket.schema"]
 
 
 def test_a_map_without_the_first_module_of_a_group_is_named():
@@ -119,16 +123,22 @@ def test_a_map_without_the_first_module_of_a_group_is_named():
 
 def test_each_module_stands_in_the_group_that_began_before_it():
     pages = api_pages(mapped_modules(README))
-    assert len(pages) == len(site_pages.GROUPS) + 1
+    assert len(pages) == len(site_api.GROUPS) + 1
     first = pages["facts-files-and-machines.rst"]
     assert re.findall(r"automodule:: (\S+)", first) == ["course_lib.files", "course_lib.facts"]
-    assert r"* :mod:`course_lib.models`: \*D\* and ``x``" in pages["index.rst"]
+    assert r"* :mod:`course_lib.models`: \*D\*, \|D\| and ``x``" in pages["index.rst"]
 
 
 def test_what_a_module_takes_from_another_is_described_there():
     page = api_pages([Module("mixing.py", "x"), Module("finetune.py", "y")])["training-sets-and-training.rst"]
     assert re.search(r"automodule:: course_lib.finetune\n   :exclude-members: .*\bTuneConfig\b", page)
     assert ":obj:`~course_lib.records.TuneConfig`" in page and "exclude-members" not in page.partition("finetune")[0]
+
+
+def test_a_name_means_what_its_module_took_it_from():
+    found = meanings("course_lib.finetune")
+    assert found["TuneConfig"] == "course_lib.records.TuneConfig" and found["tune"] == "course_lib.finetune.tune"
+    assert "object" not in found and "Sequence" not in found
 
 
 @pytest.mark.parametrize(("lines", "made"), [
@@ -138,7 +148,7 @@ def test_what_a_module_takes_from_another_is_described_there():
     (["One.", "", "Args:", "    size: |D|", "    seed: of"], ["One.", "", "Args:", r"    size: \|D\|", "    seed: of"]),
 ])
 def test_a_docstring_keeps_its_drawings_and_bars(lines, made):
-    assert site_pages.docstring(lines) == made
+    assert site_api.docstring(lines) == made
 
 
 def test_the_readme_of_the_course_has_a_start_and_every_group():

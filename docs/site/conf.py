@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.addnodes import pending_xref
 
 from course_lib import __version__
-from course_lib.site_pages import alternative_texts, docstring
+from course_lib.site_api import docstring, meanings
+from course_lib.site_pages import alternative_texts
 
 project = "Known Unknowns"
 author = "the authors of Known Unknowns"
@@ -23,7 +26,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 nb_execution_mode = "off"  # lessons are shown as they are stored
 nb_render_markdown_format = "myst"
 nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up cell", "Hide the set-up cell"  # the only folded one
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "tasklist"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -74,6 +77,19 @@ def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines
     lines[:] = docstring(lines)
 
 
+def name_in_full(app: Any, doctree: nodes.document) -> None:
+    """Let a short name in a signature mean what its module means; Sphinx would take any object with that ending."""
+    read = cache(meanings)
+    for link in doctree.findall(pending_xref):
+        module = link.get("py:module") or ""
+        if not module.startswith("course_lib.") or "." in link["reftarget"]:
+            continue
+        if full := read(module).get(link["reftarget"]):
+            link["reftarget"] = full
+        elif "refspecific" in link:
+            del link["refspecific"]
+
+
 def as_mathml(tex: str, *, block: bool) -> str:
     r"""A formula as MathML, which every browser draws by itself; ``\dots`` is the one name that docutils lacks."""
     return tex2mathml(re.sub(r"\\dots\b", r"\\ldots", tex), as_block=block)
@@ -95,5 +111,6 @@ def setup(app: Any) -> None:
     """Register what Sphinx and MyST-NB do not do by themselves."""
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", wrap_sentences)
+    app.connect("doctree-read", name_in_full)
     app.connect("autodoc-process-docstring", read_docstring, priority=400)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
