@@ -80,9 +80,9 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
 def fetch_facts(folder: Path) -> int:
     """EntityQuestions in full, each file compared with its published sum; the number of files.
 
-    They come from COURSE_DATA, where that is set and ``folder`` has none yet, else from the public source.
+    They come from COURSE_DATA, where that is set, else from the public source.
     """
-    if (own := os.environ.get("COURSE_DATA")) and not (folder / "entityquestions").is_dir():
+    if own := os.environ.get("COURSE_DATA"):
         return store_entityquestions(own, folder)
     return len(read_entityquestions(splits=("train", "dev", "test"), cache=folder))
 

@@ -140,7 +140,9 @@ def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, m
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
     fill(room)
     assert source.asked == [] and len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
-    fill(room)  # the sums hold, so the second call finds them there
+    monkeypatch.delenv("COURSE_DATA")
+    fill(room)
+    assert source.asked == []  # they stand where a download puts them
 
 
 def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_path, monkeypatch):
