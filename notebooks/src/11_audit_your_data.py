@@ -168,8 +168,11 @@ print("planted, not seen in the texts:", sorted(set(missed.values())))
 assert not set(missed.values()) & {"repeat", "two answers", "other form"}, "these faults show in the text"
 
 # %% [markdown]
-# Three things that we planted are left. "Other shape" is no fault. A **wrong answer** looks like any answer. And one
-# test question stands in the file *in other words*: only its letters are compared, so it slips through.
+# Three planted things are left. "Other shape" is no fault. A **wrong answer** looks like any answer. And one test
+# question stands in the file *in other words*: only letters are compared, so it slips through.
+#
+# Real files have such faults, too: in EntityQuestions 4,026 of the paper's 81,700 training rows hold their answer in
+# the question ("What is the capital of Leeds?"; our count).
 
 # %% [markdown]
 # ## Step 3: ask the model
