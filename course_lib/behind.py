@@ -66,7 +66,7 @@ def _lines(ax: Axes) -> list[tuple[str, Any, Any]]:
     found = []
     for line in ax.lines:
         name = named.get(id(line), line.get_label())
-        if str(name).startswith("_"):
+        if str(name).startswith("_") or line.get_transform() != ax.transData:  # a mark across the whole frame
             continue
         found += [(name, _named(ax.xaxis, x), _named(ax.yaxis, y))
                   for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
@@ -104,8 +104,9 @@ def _name(artist: Any) -> str:
 
 def _named(axis: Any, place: Any) -> Any:
     """The name of a category where the axis has names, else the number."""
-    labels = {round(float(tick), 6): label.get_text() for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(),
-                                                                          strict=False)}
+    ticks = axis.get_ticklocs()  # the formatter knows the names on a shared axis too, where labels are hidden
+    labels = {round(float(tick), 6): text for tick, text in zip(ticks, axis.get_major_formatter().format_ticks(ticks),
+                                                                strict=False)}
     if not _has_words(labels.values()):
         return place
     try:

@@ -69,3 +69,17 @@ def test_bars_beside_their_tick_have_its_name(ax):
     ax.bar([0.2, 1.2], [5.0, 6.0], 0.4, label="right")
     ax.set_xticks([0, 1], ["a", "b"])
     assert rows(ax) == [("left", "a", 3.0), ("left", "b", 4.0), ("right", "a", 5.0), ("right", "b", 6.0)]
+
+
+def test_a_shared_axis_keeps_its_names():
+    _, (first, second) = plt.subplots(1, 2, sharey=True)
+    for one in (first, second):
+        one.barh(["a", "b"], [1.0, 2.0], label="n")
+    found = rows(second)
+    plt.close("all")
+    assert found == [("n", 1.0, "a"), ("n", 2.0, "b")]
+
+
+def test_a_named_mark_across_the_frame_is_left_out(ax):
+    ax.axvline(3, label="best")
+    assert drawn(ax).empty

@@ -56,7 +56,7 @@ def test_run_passes_names_preset_and_folder_on(course, monkeypatch, tmp_path):
 
 
 def test_build_check_counts_the_fresh_notebooks(course, monkeypatch):
-    monkeypatch.setattr(notebooks, "build", lambda names, check: ["a", "b"])
+    monkeypatch.setattr(notebooks, "build", lambda names, check, instructor: ["a", "b"])
     assert course("build", "--check").stdout == "Notebooks up to date: 2\n"
 
 

@@ -123,7 +123,7 @@ def dots(x):
     (lambda x: "four", "wrong", "expected 4, a number, got 'four'."),
     (lambda x: [4, 4], "wrong", "expected the shape (), got (2,)."),
     (lambda x: 1 / 0, "wrong", "Your code stopped with ZeroDivisionError: division by zero"),
-    (7, "wrong", "Your answer cannot be checked (TypeError: 'int' object is not callable)")])
+    (lambda x: np.zeros(2).reshape(3), "wrong", "at the line `(lambda x: np.zeros(2).reshape(3)")])
 def test_an_answer_is_judged_with_its_reason(answer: object, state: str, said: str) -> None:
     told = judge(ONE, answer)
     assert told.state == state and said in told.message
@@ -134,6 +134,11 @@ def test_the_line_that_stopped_is_shown() -> None:
         return x.no_such_thing
 
     assert "at the line `return x.no_such_thing`." in judge(ONE, broken).message
+
+
+def test_an_answer_of_another_kind_is_said_to_have_the_wrong_form() -> None:
+    told = judge(exercises.exercise("09.1"), 7)
+    assert (told.state, told.message.split(":")[0]) == ("wrong", "Your answer cannot be checked (TypeError")
 
 
 def test_ctrl_c_is_not_taken_for_a_mistake() -> None:

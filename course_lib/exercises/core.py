@@ -20,7 +20,8 @@ from typing import Any
 __all__ = ["STATES", "Exercise", "Verdict", "Wrong", "close", "judge", "same"]
 
 STATES = ("undone", "wrong", "right")
-PACKAGE = str(Path(__file__).parents[1])
+# code that is not the learner's: this package, Python's own library, installed packages
+OTHERS = (str(Path(__file__).parents[1]), str(Path(linecache.__file__).parent), "site-packages")
 
 
 class Wrong(Exception):
@@ -70,7 +71,7 @@ def _reason(error: Exception) -> str:
     """What the learner's code raised, with its line; or that the checker could not use what it was given."""
     said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     theirs = [frame for frame in traceback.extract_tb(error.__traceback__)
-              if not frame.filename.startswith(PACKAGE)]
+              if not any(other in frame.filename for other in OTHERS)]
     if not theirs:
         return f"Your answer cannot be checked ({said}): does it have the form that the task asks for?"
     line = linecache.getline(theirs[-1].filename, theirs[-1].lineno or 0).strip()
