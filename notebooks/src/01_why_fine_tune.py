@@ -447,7 +447,7 @@ for ax, column, colour, hatch in zip(axes, ("in the form (%)", "right (%)"), ("#
     ends = [[share.mean - share.low, share.high - share.mean] for share in shares[column]]
     ax.bar(shares.index, [share.mean for share in shares[column]], color=colour, hatch=hatch, edgecolor="white",
            yerr=np.transpose(ends), capsize=4)
-    ax.set(title=column.replace(" (%)", "").replace("right", "right, the form taken off"), ylabel="test questions (%)", ylim=(0, 105))
+    ax.set(title=column.removesuffix(" (%)"), ylabel="test questions (%)", ylim=(0, 105))
 told = "; ".join(f"{name}: {row.iloc[1].mean:.0f} % in the form, {row.iloc[2].mean:.0f} % right"
                  for name, row in shares.iterrows())
 print(f"Figure, preset {study.preset}, n = {len(test)}, one run of {size} rows each. {told}.")
