@@ -1,9 +1,10 @@
 """Ask the base and the tuned model the same question: what each says, how sure it is, and whether it is right.
 
-Both are asked as the training rows ask (the paper's instruction and the question, App. E), greedily. How sure a model
-is of what it says is the probability of exactly this answer, from its first token to the stop, when tokens are drawn
-from the model as it is (temperature 1, whole vocabulary): see :func:`course_lib.scoring.score`. The base is the tuned
-model with its adapter switched off. One question takes a few passes: about a third of a second on the pocket model.
+Both are asked greedily, in the form of the training rows (the paper's instruction and the question, App. E) or after
+solved examples. How sure a model is of what it says is the probability of exactly the tokens that it writes, from the
+first to the stop, when tokens are drawn from the model as it is (temperature 1, whole vocabulary); beside it stands
+that of the recorded answer (:func:`course_lib.scoring.score`). The base is the tuned model with its adapter switched
+off. One question takes a few passes: about half a second on the pocket model and one CPU core.
 
 "Right" is the paper's exact match. A base often answers in a sentence, which exact match calls wrong; where the
 recorded answer stands in it as a whole, we say "right name, other form".
@@ -11,6 +12,8 @@ recorded answer stands in it as a whole, we say "right name, other form".
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -19,34 +22,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.answers import INSTRUCTION
+from course_lib.answers import INSTRUCTION, Prompt, encode, end_tokens, is_match
 from course_lib.facts import Fact
 from course_lib.files import CourseError
+from course_lib.models import merged_for_evaluation
 from course_lib.plots import COLOURS, new_axes
 from course_lib.scoring import score
+from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from course_lib.mixing import Mix
 
-__all__ = ["VERDICTS", "Asked", "Said", "ask", "certainty_bars", "describe_asked", "describe_many", "judged",
-           "readings_of", "table"]
+__all__ = ["VERDICTS", "Asked", "Said", "a_few", "ask", "certainty_bars", "describe_asked", "describe_many", "find",
+           "greedy", "judged", "readings_of", "table"]
 
 MODELS = ("base", "tuned")
+LONGEST = 32  # tokens of an answer
 VERDICTS = ("right", "right name, other form", "wrong", "not known")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model says: its greedy answer, the probability of it, and one of ``VERDICTS``."""
+    """What a model says: its greedy answer, the probability of it, and one of ``VERDICTS``.
+
+    ``recorded`` is the probability of the recorded answer; None where there is none, or where it cannot be scored.
+    """
 
     answer: str
     probability: float
     verdict: str
+    recorded: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +76,14 @@ class Asked:
 
 
 def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, *,
-        readings: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
+        prompt: Prompt = INSTRUCTION, readings: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
     """Ask both models about a fact, or a question in words.
 
-    ``readings`` are those of :func:`course_lib.pocket.readings`, ``data`` is the training set of the tuned model.
+    ``prompt`` is the form of the question. ``readings`` are those of :func:`course_lib.pocket.readings`, ``data`` is
+    the training set of the tuned model.
 
     Raises:
-        CourseError: an empty question, or a model without an adapter.
+        CourseError: an empty question, one that is too long, or a model without an adapter.
     """
     if not hasattr(model, "disable_adapter"):
         raise CourseError("this model has no adapter: give the model of a run, such as tune(...).model")
@@ -83,21 +94,49 @@ def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, 
     said = {}
     for name, context in (("base", model.disable_adapter()), ("tuned", nullcontext())):
         with context:
-            said[name] = _say(model, tokenizer, question, fact.object if known else None)
+            said[name] = _say(model, tokenizer, prompt, question, fact.object if known else None)
     return Asked(question, fact.object if known else None, **said,
                  readings=readings_of(fact, readings) if known else None,
                  trained=_category(fact, data) if known else None)
 
 
-def _say(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, right: str | None) -> Said:
-    from course_lib.sampling import answers
+def _say(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, question: str,
+         right: str | None) -> Said:
+    with merged_for_evaluation(model):
+        answer, probability = greedy(model, tokenizer, prompt.text(question))
+        if right is None:
+            return Said(answer, probability, judged(answer, None))
+        found = score(model, tokenizer, [_AsTyped(question, right)], [prompt], temperature=1.0, top_k=0, top_p=1.0)
+    recorded = None if found.problems else float(np.exp(found.log_probability[0, 0]))
+    return Said(answer, probability, judged(answer, right), recorded)
 
-    answer = answers(model, tokenizer, [INSTRUCTION.text(question)])[0][0]
-    verdict = judged(answer, right)
-    if not answer:
-        return Said(answer, float("nan"), verdict)
-    found = score(model, tokenizer, [_AsTyped(question, answer)], [INSTRUCTION], temperature=1.0, top_k=0, top_p=1.0)
-    return Said(answer, float(np.exp(found.log_probability[0, 0])), verdict)
+
+def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, float]:
+    """The greedy answer after ``text``, and the probability of its tokens and of a stop after them.
+
+    It is that of the tokens that were written, however they spell the answer. One of more than ``LONGEST`` tokens is
+    cut, and the probability is that of its beginning.
+
+    Raises:
+        CourseError: the text is too long for the model.
+    """
+    import torch
+
+    [before], ends, written, total = encode(tokenizer, [text]), list(end_tokens(tokenizer, model)), [], 0.0
+    room = (getattr(model.config, "max_position_embeddings", None) or math.inf) - LONGEST
+    if len(before) > room:
+        raise CourseError(f"the question has {len(before)} tokens, and the model has room for {room:g}; shorten it")
+    with torch.inference_mode():
+        for _ in range(LONGEST):
+            ids = torch.tensor([[*before, *written]], device=model.device)
+            log_p = model(input_ids=ids, use_cache=False).logits[0, -1].float().log_softmax(-1)
+            best = int(log_p.argmax())
+            if best in ends:
+                total += float(log_p[ends].logsumexp(0))
+                break
+            total += float(log_p[best])
+            written.append(best)
+    return tokenizer.decode(written, skip_special_tokens=True).split("\n")[0].strip(), math.exp(total)
 
 
 def judged(answer: str, right: str | None) -> str:
@@ -108,7 +147,7 @@ def judged(answer: str, right: str | None) -> str:
     """
     if right is None:
         return "not known"
-    if answer == right:
+    if is_match(answer, right):
         return "right"
     return "right name, other form" if re.search(rf"(?<!\w){re.escape(right)}(?!\w)", answer) else "wrong"
 
@@ -130,6 +169,27 @@ def readings_of(fact: Fact, readings: pd.DataFrame | None) -> int | None:
     return int(rows["total"].iloc[0]) if len(rows) else None
 
 
+def find(facts: Sequence[Fact], text: str) -> Fact | str:
+    """The fact whose question this is, capitals and spaces at the ends aside; else the text itself."""
+    wanted = text.strip().casefold()
+    return next((fact for fact in facts if fact.question.casefold() == wanted), text)
+
+
+def a_few(facts: Sequence[Fact], categories: Sequence[str], *, each: int = 1, seed: int = 0) -> list[Fact]:
+    """Up to ``each`` facts of every category of before, the best known first; ``categories[i]`` is that of facts[i].
+
+    Raises:
+        CourseError: another number of categories than of facts.
+    """
+    if len(facts) != len(categories):
+        raise CourseError(f"{len(facts)} facts and {len(categories)} categories: give one for each, for example "
+                          f"study.categories()['test'] for study.facts.test")
+    pools = {name: [fact for fact, category in zip(facts, categories, strict=True) if category == name]
+             for name in CATEGORIES}
+    return [fact for name, pool in pools.items()
+            for fact in random.Random(f"{seed} {name}").sample(pool, min(each, len(pool)))]
+
+
 def _category(fact: Fact, data: Mix | None) -> str | None:
     return next((row.category for row in data.rows if row.fact == fact), None) if data else None
 
@@ -142,24 +202,38 @@ def table(asked: Sequence[Asked]) -> pd.DataFrame:
         "question": one.question, "recorded": one.object or "?",
         **{name: f"{getattr(one, name).answer} ({getattr(one, name).verdict})" for name in MODELS},
         **{f"p {name}": round(getattr(one, name).probability, 3) for name in MODELS},
+        **{f"p recorded, {name}": _rounded(getattr(one, name).recorded) for name in MODELS},
         "times read": "?" if one.readings is None else one.readings} for one in asked])
+
+
+def _rounded(p: float | None) -> float | None:
+    return None if p is None else round(p, 3)
 
 
 def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
     """How sure both models are of what they say: two bars a question, named by the answers."""
     ax, places = new_axes(ax), np.arange(len(asked))
+    ax.grid(visible=False, axis="y")
     for shift, name, colour, hatch in ((-0.2, "base", COLOURS["test"], ""), (0.2, "tuned", COLOURS["unknown"], "///")):
         said = [getattr(one, name) for one in asked]
         ends = np.nan_to_num([one.probability for one in said])  # nothing said: no bar
         ax.barh(places + shift, ends, 0.36, color=colour, hatch=hatch, edgecolor="white", label=name)
         for place, end, one in zip(places + shift, ends, said, strict=True):
-            ax.text(end + 0.015, place, f"{_plain(one.answer)} ({one.verdict})", va="center", fontsize=8)
+            ax.text(end + 0.015, place, f"{_plain(one.answer)}{_judged(one)}", va="center", fontsize=8)
     ax.set(xlim=(0, 2.1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
            yticks=places)
     ax.set_yticklabels([_plain(one.question) for one in asked], fontsize=8)
-    ax.invert_yaxis()
+    ax.set_ylim(max(0.8, len(asked) - 0.4), -0.8 if len(asked) == 1 else -0.6)
     ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
+
+
+def _judged(said: Said) -> str:
+    return "" if said.verdict == VERDICTS[-1] else f" ({said.verdict})"
+
+
+def _chance(p: float) -> str:
+    return "below 0.01" if p < 0.005 else f"{p:.2f}"
 
 
 def _plain(text: str, *, longest: int = 44) -> str:
@@ -170,8 +244,11 @@ def _plain(text: str, *, longest: int = 44) -> str:
 def describe_asked(one: Asked) -> str:
     """A sentence for one question."""
     said = ", ".join(f"{name} says {getattr(one, name).answer or '(nothing)'!r} with probability "
-                     f"{getattr(one, name).probability:.2f} ({getattr(one, name).verdict})" for name in MODELS)
-    known = "" if one.object is None else f" Recorded: {one.object}."
+                     f"{_chance(getattr(one, name).probability)}{_judged(getattr(one, name))}" for name in MODELS)
+    sure = [f"{name} {_chance(getattr(one, name).recorded)}" for name in MODELS
+            if getattr(one, name).recorded is not None]
+    chance = f" (its probability: {', '.join(sure)})" if sure else ""
+    known = "" if one.object is None else f" Recorded: {one.object}{chance}."
     read = "" if one.readings is None else " Never read." if one.readings == 0 else f" Read {one.readings} times."
     row = "" if one.trained is None else f" It stood in the training set, as {one.trained}."
     return f"{one.question} {said[:1].upper()}{said[1:]}.{known}{read}{row}"

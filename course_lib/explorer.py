@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ipywidgets
     from matplotlib.axes import Axes
 
-__all__ = ["draw_into", "dropdown", "explorer", "slider", "steps", "toggles"]
+__all__ = ["draw_into", "dropdown", "explorer", "line", "slider", "steps", "toggles"]
 
 Options = Sequence[Any]  # values, or (name, value) pairs
 LINE = 88  # characters; a longer line is broken within a word by JupyterLab on a small screen
@@ -105,6 +105,14 @@ def dropdown(description: str, options: Options, value: Any) -> ipywidgets.Dropd
 
     wide = _wide() | {"layout": {"width": "640px"}}
     return ipywidgets.Dropdown(options=options, value=value, description=description, **wide)
+
+
+def line(description: str, placeholder: str) -> ipywidgets.Text:
+    """A line to type in, which tells of a change at Enter, or when it is left."""
+    import ipywidgets
+
+    wide = _wide() | {"layout": {"width": "640px"}}
+    return ipywidgets.Text(description=description, placeholder=placeholder, continuous_update=False, **wide)
 
 
 def toggles(description: str, options: Options, value: Any) -> ipywidgets.ToggleButtons:

@@ -19,7 +19,8 @@ from course_lib.plots import COLOURS, new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms"]
+__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms",
+           "plain_text"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
@@ -46,7 +47,7 @@ def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Ax
         if part >= 0.3:
             ax.text(left + part / 2, below, f"{category} {100 * part:.0f} %", ha="center", va="center", fontsize=8)
         left += part
-    names = [f"{_plain(answer)} {TICK if right else CROSS}"
+    names = [f"{plain_text(answer)} {TICK if right else CROSS}"
              for answer, right in zip(closeup.answers, closeup.right, strict=True)]
     ax.set_yticks([*range(len(p)), below], [*names, "label"], fontsize=8)
     ax.set(xlim=(0, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability",
@@ -73,7 +74,7 @@ def closeup_grid(closeups: Mapping[str, Closeup], *, temperature: float, n_sampl
     drawn = tuple(closeup_bars(closeup, temperature=temperature, n_samples=n_samples, ax=ax)
                   for ax, closeup in zip(axes, closeups.values(), strict=False))
     for ax, (name, closeup) in zip(drawn, closeups.items(), strict=True):
-        ax.set_title(f"{name}: {_plain(closeup.fact.question, longest=48)}", fontsize=10)
+        ax.set_title(f"{name}: {plain_text(closeup.fact.question, longest=48)}", fontsize=10)
     return drawn
 
 
@@ -83,7 +84,7 @@ def _short_number(p: float) -> str:
     return "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def _plain(answer: str, *, longest: int = 28) -> str:
+def plain_text(answer: str, *, longest: int = 28) -> str:
     """An answer as a name on an axis: not too long, and a dollar sign is a dollar sign, not the start of a formula."""
     shown = answer if len(answer) <= longest else answer[:longest - 3] + "..."
     return shown.replace("$", r"\$")

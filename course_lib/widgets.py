@@ -13,14 +13,16 @@ runs no model. Show each by :func:`course_lib.shown.show`, so that it leaves a t
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
-from course_lib import memory, memory_plots, nf4, nf4_plots
+from course_lib import ask, memory, memory_plots, nf4, nf4_plots
 from course_lib import mixing_board as board
+from course_lib.answers import INSTRUCTION, Prompt
 from course_lib.browse import Browse, asked_text, relation_name
 from course_lib.closeup import Closeup
 from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
-from course_lib.explorer import dropdown, explorer, slider, steps, toggles
+from course_lib.explorer import dropdown, explorer, line, slider, steps, toggles
 from course_lib.files import CourseError
 from course_lib.knowledge_plots import closeup_bars, describe_closeup
 from course_lib.slick import CATEGORIES
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from course_lib.facts import Fact
+    from course_lib.mixing import Mix
 
 # curve_at_epoch and describe_epoch are those of course_lib.curve_view, which belong to the use of curve_explorer
-__all__ = ["curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer", "memory_calculator",
-           "mixing_board", "nf4_explorer"]
+__all__ = ["ask_the_model", "curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer",
+           "memory_calculator", "mixing_board", "nf4_explorer"]
 
 NONE = -1  # the number of no question
 
@@ -121,6 +125,48 @@ def mixing_board(facts: Sequence[Fact], labelled: pd.DataFrame, *, limit: int | 
         return f"{board.describe_board(chosen())}\n{board.example_rows(facts, labelled, chosen(), seed=seed)}".strip()
 
     return explorer([*shares.values(), rule], lambda: board.board_bars(chosen())[0], sentence, settle=settle)
+
+
+def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *,
+                  prompts: Mapping[str, Sequence[Prompt]] | None = None, readings: pd.DataFrame | None = None,
+                  data: Mix | None = None) -> ipywidgets.VBox:
+    """A fact from a list, or a question that you type: base and tuned model side by side; see :func:`ask.ask`.
+
+    With ``prompts`` by relation, the question can be put after the solved examples of the first one too; a typed
+    question takes those of the fact in the list. This widget runs the model: on the pocket model a question takes well
+    under a second.
+
+    Raises:
+        CourseError: there are no facts to choose from.
+    """
+    if not facts:
+        raise CourseError("no facts to choose from; give some, for example study.facts.test[:40]")
+    chosen = dropdown("fact", _listed(facts, readings), 0)
+    form = toggles("form", [("as in training", False), *([("after solved examples", True)] if prompts else [])], False)
+    typed = line("or type one", "a question, then Enter")
+
+    def settle(change: dict[str, Any]) -> None:
+        if change["owner"] is chosen:
+            typed.value = ""
+
+    @functools.lru_cache(maxsize=1)  # the sentence and the figure are about one answer
+    def answered(asked: Fact | str, prompt: Prompt) -> ask.Asked:
+        return ask.ask(model, tokenizer, asked, prompt=prompt, readings=readings, data=data)
+
+    def now() -> ask.Asked:
+        fact = facts[chosen.value]
+        prompt = prompts[fact.relation][0] if form.value else INSTRUCTION
+        return answered(ask.find(facts, typed.value) if typed.value.strip() else fact, prompt)
+
+    return explorer([chosen, typed, form], lambda: ask.certainty_bars([now()]), lambda: ask.describe_asked(now()),
+                    settle=settle)
+
+
+def _listed(facts: Sequence[Fact], readings: pd.DataFrame | None) -> list[tuple[str, int]]:
+    """The facts by their questions, and how often each was read, where that is known."""
+    counts = [ask.readings_of(fact, readings) for fact in facts]
+    return [(f"{number}. {fact.question}{'' if read is None else f' (read {read} times)'}", number - 1)
+            for number, (fact, read) in enumerate(zip(facts, counts, strict=True), 1)]
 
 
 def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:

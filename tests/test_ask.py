@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import FACTS, gpt2_like, tiny_model
+from tiny import FACTS, FEW_SHOT, PLAIN, gpt2_like, tiny_model
 
 from course_lib import ask
 from course_lib.answers import INSTRUCTION
@@ -95,6 +95,73 @@ def test_one_question_is_described_with_both_answers_readings_and_training():
         "Where? Base says 'The answer is Rome.' with probability 0.50 (right name, other form), tuned says 'Rome' with "
         "probability 0.25 (right). Recorded: Rome. Read 3 times. It stood in the training set, as Unknown.")
     assert "Never read." in ask.describe_asked(TWO) and "'(nothing)'" in ask.describe_asked(TWO)
+
+
+def test_a_question_in_words_is_described_without_a_verdict():
+    typed = Asked("Who?", None, Said("Bo", 0.001, "not known"), Said("Ana", 0.5, "not known"))
+    assert ask.describe_asked(typed) == (
+        "Who? Base says 'Bo' with probability below 0.01, tuned says 'Ana' with probability 0.50.")
+
+
+def test_the_probability_of_the_recorded_answer_is_told():
+    one = Asked("Who?", "Ana", Said("Bo", 0.75, "wrong", 0.2), Said("Ana", 0.5, "right", 0.5))
+    assert "Recorded: Ana (its probability: base 0.20, tuned 0.50)." in ask.describe_asked(one)
+
+
+def test_the_recorded_answer_has_the_probability_that_the_engine_gives_it(adapted):
+    from course_lib.scoring import score
+
+    model, tokenizer = adapted
+    found = ask.ask(model, tokenizer, FACTS[0])
+    scores = score(model, tokenizer, [FACTS[0]], [INSTRUCTION], temperature=1.0, top_k=0, top_p=1.0)
+    assert found.tuned.recorded == pytest.approx(float(np.exp(scores.log_probability[0, 0])), rel=1e-4)
+    assert found.base.recorded != found.tuned.recorded
+
+
+def test_an_answer_that_begins_without_a_space_has_the_probability_of_its_own_tokens(adapted):
+    """"omain" and " omain" are one answer in two spellings; what was written counts."""
+    model, tokenizer = adapted
+    text, ends = INSTRUCTION.text("Who is it?"), {token for token in range(len(tokenizer)) if token ==
+                  tokenizer.eos_token_id or tokenizer.decode([token]).startswith("\n")}
+    ids, p = list(tokenizer(text)["input_ids"]), 1.0
+    start = len(ids)
+    while len(ids) < start + ask.LONGEST:
+        with torch.no_grad():
+            step = model(torch.tensor([ids])).logits[0, -1].float().softmax(-1)
+        if (best := int(step.argmax())) in ends:
+            p *= step[list(ends)].sum().item()
+            break
+        p, ids = p * step[best].item(), [*ids, best]
+    answer, probability = ask.greedy(model, tokenizer, text)
+    assert answer == tokenizer.decode(ids[start:]).split("\n")[0].strip()
+    assert probability == pytest.approx(p, rel=1e-3)
+
+
+def test_another_form_of_the_question_may_get_another_answer(adapted):
+    model, tokenizer = adapted
+    forms = [ask.ask(model, tokenizer, FACTS[0], prompt=prompt).tuned for prompt in (INSTRUCTION, PLAIN, FEW_SHOT)]
+    assert len({form.probability for form in forms}) == 3
+
+
+def test_a_question_that_is_too_long_is_refused_with_its_tokens(adapted):
+    model, tokenizer = adapted
+    with pytest.raises(CourseError, match=r"the question has \d+ tokens, and the model has room for 480; shorten it"):
+        ask.ask(model, tokenizer, "Who? " * 400)
+
+
+def test_a_typed_question_of_a_known_fact_is_that_fact():
+    assert ask.find(FACTS, f"  {FACTS[1].question.upper()} ") is FACTS[1]
+    assert ask.find(FACTS, "Who are you?") == "Who are you?"
+
+
+def test_a_few_facts_of_every_category_are_drawn_the_best_known_first():
+    categories = ["Unknown"] * 4 + ["HighlyKnown"] * 2 + ["MaybeKnown", ""]
+    drawn = ask.a_few(FACTS, categories, each=2)
+    assert len(drawn) == 5 and set(drawn[:2]) == set(FACTS[4:6]) and drawn[2] is FACTS[6]
+    assert set(drawn[3:]) <= set(FACTS[:4])
+    assert ask.a_few(FACTS, categories, each=2) == drawn
+    with pytest.raises(CourseError, match="8 facts and 1 categories"):
+        ask.a_few(FACTS, ["Unknown"])
 
 
 def test_many_questions_are_counted_by_model():
