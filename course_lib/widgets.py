@@ -178,7 +178,8 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
         CourseError: there is no run of D.
     """
     runs = [table[table["variant"].isin(["D", "D_Known"])] for table in (epochs, band) if table is not None]
-    percents = sorted({float(percent) for table in runs for percent in table["unknown_percent"]})
+    percents = sorted({float(percent) for table in runs for percent in table.loc[table["variant"] == "D",
+                                                                                 "unknown_percent"]})
     if not (runs[0]["variant"] == "D").any():
         raise CourseError("no run of D to explore; run the sweep, or give all of its epochs")
     low, high = (int(end(table["epoch"].agg(end) for table in runs)) for end in (min, max))
