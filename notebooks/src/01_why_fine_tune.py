@@ -278,8 +278,8 @@ print(f"{len(trained):,} training subjects and {len(test)} test questions: no su
 # %% [markdown]
 # ### Exercise 01.3 · Sort the rows
 #
-# *Difficulty 2 of 3 · 6 minutes.* Rows for a shop's assistant; the base has never read about this shop. True: it
-# teaches a behaviour alone. False: it teaches a new fact.
+# *Difficulty 2 of 3 · 6 minutes.* Rows of a shop that the base never read about. True: it teaches a behaviour
+# alone. False: it teaches a new fact.
 #
 # * a: Thanks! -> You are welcome.
 # * b: Who leads the shop? -> Ida Berg.

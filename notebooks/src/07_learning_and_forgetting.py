@@ -537,6 +537,32 @@ print("So a part of what is no longer said is still there." if above else "So th
 assert not last.max() > 100, "a percentage"
 
 # %% [markdown]
+# ## Ask both models
+#
+# Choose a fact that was never read, and one that was read often, or type a question of your own. What will the base
+# and the tuned model say, and how sure will each be of its answer? Say it before you look.
+
+# %%
+from course_lib import ask, pocket, widgets
+from course_lib.shown import show
+
+readings = pocket.readings() if study.facts.name == "pocket" else None
+some = ask.a_few(study.facts.test, study.categories()["test"], each=8)
+show(widgets.ask_the_model(run.model, loaded.tokenizer, some, prompts=draw_prompts(study.facts.exemplars),
+                           readings=readings, data=study.mix(50)))
+
+# %% [markdown]
+# The same without controls: one fact of each category, asked now. Is the model less sure where it is wrong?
+
+# %%
+few = ask.a_few(study.facts.test, study.categories()["test"])
+asked = [ask.ask(run.model, loaded.tokenizer, fact, readings=readings) for fact in few]
+ax = ask.certainty_bars(asked)
+print(ask.describe_many(asked))
+assert len(asked) == len(few), "each question was asked once"
+behind(ax)
+
+# %% [markdown]
 # ## Quiz
 #
 # Six questions on this lesson. Each choice is explained.
