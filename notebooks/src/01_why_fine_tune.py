@@ -280,7 +280,8 @@ print(f"{len(trained):,} training subjects and {len(test)} test questions: no su
 #
 # *Difficulty 2 of 3 · 6 minutes.* Rows of a shop that the base never read about. True: it teaches a behaviour
 # alone. False: it teaches a new fact.
-#
+
+# %% [markdown]
 # * a: Thanks! -> You are welcome.
 # * b: Who leads the shop? -> Ida Berg.
 # * c: Passage: opens at 9. When? -> At 9.
