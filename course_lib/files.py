@@ -34,8 +34,12 @@ DISK = {errno.ENOSPC: "the disk is full; free some space",
 class CourseError(Exception):
     """A mistake or a lack that the user can cure; its text says what, where and what to do next.
 
-    The command line prints the text without a traceback.
+    The command line and a notebook show the text without a traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [str(self)]
 
 
 class DataError(CourseError):

@@ -57,10 +57,7 @@ NEWER = {"Colab": "Runtime > Change runtime type > Runtime version", "Kaggle": "
 
 
 class SetUpError(CourseError):
-    """The host cannot be made ready; a notebook shows this one sentence in place of a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython asks for it
-        return [str(self)]
+    """The host cannot be made ready."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,3 +166,12 @@ def test_a_file_in_another_encoding_is_named_with_its_byte(tmp_path: Path) -> No
 def test_the_checksum_is_sha256(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "empty", b"")
     assert sha256(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_notebook_shows_the_sentence_of_an_error_and_no_traceback():
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    with capture_output() as said:
+        InteractiveShell.instance().run_cell("from course_lib.files import CourseError\nraise CourseError('sit down')")
+    assert "sit down" in said.stdout and "Traceback" not in said.stdout

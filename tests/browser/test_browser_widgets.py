@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from notebook_page import NotebookPage
 
-from course_lib import memory
+from course_lib import memory, mixing_board
+from course_lib.browse import asked_text
 from course_lib.curve_view import describe_epoch
 from course_lib.knowledge_plots import describe_closeup
 from course_lib.memory_plots import describe_memory
 from course_lib.reference import reference
+from course_lib.slick import CATEGORIES
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., NotebookPage]
@@ -28,10 +31,6 @@ from course_lib.shown import show
 
 epochs = reference().epochs()
 show(widgets.curve_explorer(epochs[epochs["seed"] == 0], band=epochs))"""
-MEMORY = """from course_lib import widgets
-from course_lib.shown import show
-
-show(widgets.memory_calculator())"""
 NF4 = """import numpy as np
 from course_lib import nf4, widgets
 from course_lib.shown import show
@@ -48,21 +47,42 @@ one = Closeup(Fact("Ana Maria Castellanos", "P19", "Oslo"), ("Oslo", "Bergen") *
 two = Closeup(Fact("Bo Larsen", "P26", "Ida Larsen"), ("Eva Holm",) * 10, np.array([False] * 10),
               temperatures, np.linspace(0.0, 0.02, 30).reshape(3, 10))
 closeups = [one, two]"""
-KNOWLEDGE = """from course_lib import widgets
+BROWSED = f"""{QUESTIONS}
+
+from course_lib.answers import Prompt
+from course_lib.browse import Browse
+
+prompts = [Prompt("Q: Where was Ida Holm born?" + chr(10) + "A: Narvik" + chr(10))] * 10
+found = Browse((one, two), ("MaybeKnown", "WeaklyKnown"), {{"P19": prompts, "P26": prompts}})"""
+BOARD = """import pandas as pd
+from course_lib import pocket
+from course_lib.facts import Fact
+from course_lib.slick import CATEGORIES
+
+table = pocket.readings().query("split == 'train'").reset_index(drop=True)
+facts = [Fact(row.subject, row.relation, row.object) for row in table.itertuples()]
+bins = pd.cut(table["total"], [-1, 0, 16, 64, float("inf")], labels=list(reversed(CATEGORIES)))
+labelled = pd.DataFrame({"relation": table["relation"], "category": bins.astype(str)})"""
+SHOW = """from course_lib import widgets
 from course_lib.shown import show
 
-show(widgets.knowledge_explorer(closeups))"""
+show(widgets.{})"""
 
 
-def explored(notebook: NotebookPage, number: int, name: str, start: str, moves: Sequence[Move]) -> None:
-    """Run, make the moves one after another, and hold what must be true of every widget."""
+def explored(notebook: NotebookPage, number: int, name: str, start: str, moves: Sequence[Move], *,
+             redraws: bool = True) -> None:
+    """Run, make the moves one after another, and hold what must be true of every widget.
+
+    ``redraws``: each move has to draw another figure; else only the text has to change.
+    """
     notebook.run()
-    pictures = [notebook.shows(number, start).picture]
+    views = [notebook.shows(number, start)]
     notebook.keep(name, number)
     for label, keys, place, said in moves:
         notebook.press(number, label, *keys, place=place)
-        pictures.append(notebook.shows(number, said).picture)
-    assert len(set(pictures)) == len(pictures), "each move draws another figure"
+        views.append(notebook.shows(number, said))
+    seen = [view.picture if redraws else view.text for view in views]
+    assert all(before != after for before, after in pairwise(seen)), "each move changes what is shown"
     reached, moved = notebook.tab_stops(number), list(dict.fromkeys(label for label, *_ in moves))
     assert sorted(reached) == sorted(moved), "Tab reaches every control, and each was moved"
     assert notebook.layout(number) == []
@@ -82,14 +102,21 @@ def test_keys_move_the_curve_explorer(opened: Open) -> None:
         ("rows", ["Enter"], 1, said(epoch=16, unknown_percent=25, measures=("ood",), variant="D_Known"))])
 
 
+def made(source: str) -> dict[str, Any]:
+    """The names that a cell defines: the test holds what the kernel holds."""
+    names: dict[str, Any] = {}
+    exec(source, names)
+    return names
+
+
 def test_keys_move_the_knowledge_explorer(opened: Open) -> None:
-    made: dict[str, Any] = {}
-    exec(QUESTIONS, made)
+    closeups = made(QUESTIONS)["closeups"]
 
     def said(place: int, temperature: float, n_samples: int) -> str:
-        return describe_closeup(made["closeups"][place], temperature=temperature, n_samples=n_samples)
+        return describe_closeup(closeups[place], temperature=temperature, n_samples=n_samples)
 
-    explored(opened([QUESTIONS, KNOWLEDGE]), 1, "knowledge_explorer", said(0, 0.5, 16), [
+    notebook = opened([QUESTIONS, SHOW.format("knowledge_explorer(closeups)")])
+    explored(notebook, 1, "knowledge_explorer", said(0, 0.5, 16), [
         ("question", ["Space", "ArrowDown", "Enter"], 0, said(1, 0.5, 16)),
         ("temperature", ["ArrowRight"], 0, said(1, 1.5, 16)),
         ("samples", ["Home"], 0, said(1, 1.5, 1)),
@@ -98,13 +125,45 @@ def test_keys_move_the_knowledge_explorer(opened: Open) -> None:
         ("temperature", ["Home"], 0, said(1, 0.1, 64))])
 
 
+def test_keys_browse_facts_by_relation_and_category(opened: Open) -> None:
+    found = made(BROWSED)["found"]
+    one, two = (partial(describe_closeup, closeup) for closeup in found.closeups)
+    explored(opened([BROWSED, SHOW.format("knowledge_explorer(found)")]), 1, "knowledge_browser",
+             one(temperature=0.5, n_samples=16), [
+        ("relation", ["End"], 0, two(temperature=0.5, n_samples=16)),
+        ("category", ["Space", "ArrowDown", "Enter"], 0, "No fact of this relation and category was drawn"),
+        ("category", ["Home"], 0, two(temperature=0.5, n_samples=16)),
+        ("relation", ["Home"], 0, one(temperature=0.5, n_samples=16)),
+        ("question", ["End"], 0, two(temperature=0.5, n_samples=16)),
+        ("temperature", ["Home"], 0, two(temperature=0.1, n_samples=16)),
+        ("samples", ["End"], 0, two(temperature=0.1, n_samples=64)),
+        ("prompt to read", ["End"], 0, asked_text(found, 1, 10))], redraws=False)
+
+
+def test_keys_move_the_mixing_board(opened: Open) -> None:
+    names = made(BOARD)
+    shares = [dict.fromkeys(CATEGORIES, 25)]
+    for category, value in (("Unknown", 100), ("HighlyKnown", 1), ("MaybeKnown", 100), ("WeaklyKnown", 100)):
+        shares.append(mixing_board.rebalance(shares[-1], category, value))
+
+    def said(place: int, rule: str = "category") -> str:
+        return mixing_board.describe_board(mixing_board.board(names["labelled"], shares[place], rule=rule))
+
+    explored(opened([BOARD, SHOW.format("mixing_board(facts, labelled)")]), 1, "mixing_board", said(0), [
+        ("Unknown", ["End"], 0, said(1)),
+        ("HighlyKnown", ["ArrowRight"], 0, said(2)),
+        ("MaybeKnown", ["End"], 0, said(3)),
+        ("WeaklyKnown", ["End"], 0, said(4)),
+        ("size of D", ["Space"], 1, said(4, "known"))])
+
+
 def test_keys_move_the_memory_calculator(opened: Open) -> None:
     def said(model: str, gpu: str = "T4", **setting: int) -> str:
         return describe_memory(model, memory.estimate(memory.SHAPES[model], **setting), gpu=gpu)
 
     last = list(memory.SHAPES)[-1]
     other = next(place for place, gpu in enumerate(memory.GPUS) if gpu != "T4")
-    explored(opened([MEMORY]), 0, "memory_calculator", said("SmolLM2-1.7B"), [
+    explored(opened([SHOW.format("memory_calculator()")]), 0, "memory_calculator", said("SmolLM2-1.7B"), [
         ("model", ["End"], 0, said(last)),
         ("bits a weight", ["Space"], list(memory.BITS).index(16), said(last, bits=16)),
         ("LoRA rank", ["End"], 0, said(last, bits=16, rank=128)),
