@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASS", "Behind", "behind", "drawn"]
 
+Names = dict[float, str]
 CLASS = "behind"  # marks the folded table in a notebook's outputs: it is no caption
 
 
@@ -55,12 +56,13 @@ def drawn(ax: Axes) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [*_lines(ax), *_bars(ax), *_points(ax)]
+    axes = _names(ax.xaxis), _names(ax.yaxis)
+    rows = [*_lines(ax, *axes), *_bars(ax, *axes), *_points(ax, *axes)]
     table = pd.DataFrame(rows, columns=["series", "x", "y"])
     return table.map(_rounded)
 
 
-def _lines(ax: Axes) -> list[tuple[str, Any, Any]]:
+def _lines(ax: Axes, xs: Names, ys: Names) -> list[tuple[str, Any, Any]]:
     named = {id(bars.lines[0]): bars.get_label() for bars in ax.containers if hasattr(bars, "has_yerr")
              and bars.lines[0] is not None}
     found = []
@@ -68,12 +70,12 @@ def _lines(ax: Axes) -> list[tuple[str, Any, Any]]:
         name = named.get(id(line), line.get_label())
         if str(name).startswith("_") or line.get_transform() != ax.transData:  # a mark across the whole frame
             continue
-        found += [(name, _named(ax.xaxis, x), _named(ax.yaxis, y))
+        found += [(name, _named(xs, x), _named(ys, y))
                   for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
     return found
 
 
-def _bars(ax: Axes) -> list[tuple[str, Any, Any]]:
+def _bars(ax: Axes, xs: Names, ys: Names) -> list[tuple[str, Any, Any]]:
     found = []
     for bars in ax.containers:
         if not hasattr(bars, "patches"):
@@ -82,17 +84,17 @@ def _bars(ax: Axes) -> list[tuple[str, Any, Any]]:
         for bar in bars.patches:
             upright = getattr(bars, "orientation", "vertical") == "vertical"
             if upright:
-                found.append((name, _named(ax.xaxis, bar.get_x() + bar.get_width() / 2), bar.get_height()))
+                found.append((name, _named(xs, bar.get_x() + bar.get_width() / 2), bar.get_height()))
             else:
-                found.append((name, bar.get_width(), _named(ax.yaxis, bar.get_y() + bar.get_height() / 2)))
+                found.append((name, bar.get_width(), _named(ys, bar.get_y() + bar.get_height() / 2)))
     return found
 
 
-def _points(ax: Axes) -> list[tuple[str, Any, Any]]:
+def _points(ax: Axes, xs: Names, ys: Names) -> list[tuple[str, Any, Any]]:
     from matplotlib.collections import PathCollection
 
     clouds = [cloud for cloud in ax.collections if isinstance(cloud, PathCollection)]
-    return [(_name(cloud), _named(ax.xaxis, x), _named(ax.yaxis, y)) for cloud in clouds
+    return [(_name(cloud), _named(xs, x), _named(ys, y)) for cloud in clouds
             for x, y in cloud.get_offsets()]
 
 
@@ -102,22 +104,20 @@ def _name(artist: Any) -> str:
     return "" if label.startswith("_") else label
 
 
-def _named(axis: Any, place: Any) -> Any:
-    """The name of a category where the axis has names, else the number."""
+def _names(axis: Any) -> Names:
+    """Place -> name of a category; nothing where the axis has numbers."""
     ticks = axis.get_ticklocs()  # the formatter knows the names on a shared axis too, where labels are hidden
-    labels = {round(float(tick), 6): text for tick, text in zip(ticks, axis.get_major_formatter().format_ticks(ticks),
-                                                                strict=False)}
-    if not _has_words(labels.values()):
+    names = [str(text) for text in axis.get_major_formatter().format_ticks(ticks)]
+    words = any(any(letter.isalpha() for letter in text) and "mathdefault" not in text for text in names)
+    return dict(zip(map(float, ticks), names, strict=False)) if words else {}
+
+
+def _named(names: Names, place: Any) -> Any:
+    """The name of the category at or beside a place, else the place."""
+    if not names or isinstance(place, str):
         return place
-    try:
-        near = min(labels, key=lambda tick: abs(tick - float(place)))  # bars of a group stand beside their tick
-    except (TypeError, ValueError):
-        return place  # the name itself
-    return labels[near] if abs(near - float(place)) < 0.5 and labels[near] else place
-
-
-def _has_words(texts: Any) -> bool:
-    return any(any(letter.isalpha() for letter in text) and "mathdefault" not in text for text in texts)
+    near = min(names, key=lambda tick: abs(tick - float(place)))  # bars of a group stand beside their tick
+    return names[near] if abs(near - float(place)) < 0.5 and names[near] else place
 
 
 def _rounded(value: Any) -> Any:

@@ -83,3 +83,9 @@ def test_a_shared_axis_keeps_its_names():
 def test_a_named_mark_across_the_frame_is_left_out(ax):
     ax.axvline(3, label="best")
     assert drawn(ax).empty
+
+
+def test_numbers_that_are_written_as_labels_stay_numbers(ax):
+    ax.plot([1, 4], [2.0, 3.0], label="a")
+    ax.set(xscale="log", xticks=[1, 4], xticklabels=[1, 4])
+    assert rows(ax) == [("a", 1, 2.0), ("a", 4, 3.0)]
