@@ -116,8 +116,8 @@ def host(monkeypatch):
         monkeypatch.setattr(start, "ranges", lambda: REQUIRED)
         monkeypatch.setattr(start, "version", packages.get)
         monkeypatch.setattr(start.subprocess, "run", pip)
-        for name in ("torchao", "peft", "transformers"):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+        # a session that has imported nothing yet, whatever other tests have imported here
+        monkeypatch.setattr(start, "sys", types.SimpleNamespace(executable=sys.executable, modules={}))
         return calls
 
     return make
@@ -158,7 +158,7 @@ def test_a_failing_pip_is_one_sentence_with_pips_reason_and_a_cure(host):
 
 def test_ready_says_to_restart_once_when_the_old_peft_is_in_memory(host, monkeypatch, capsys):
     host(KAGGLE, kind="Kaggle")
-    monkeypatch.setitem(sys.modules, "peft", types.ModuleType("peft"))
+    monkeypatch.setitem(start.sys.modules, "peft", types.ModuleType("peft"))
     with pytest.raises(SetUpError, match="Restart the session once"):
         ready()
     ready()  # the new session
