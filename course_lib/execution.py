@@ -8,10 +8,12 @@ state is not stored), no half-drawn progress bars, no folders, addresses or proc
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +24,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["NotebookError", "OnCell", "clean", "execute"]
+__all__ = ["NotebookError", "OnCell", "clean", "execute", "kernel_manager"]
 
 OnCell = Callable[[int, int], None]
 """Called before each cell with its number, counted from 1, and the number of all cells."""
@@ -67,7 +69,7 @@ def execute(
     client = NotebookClient(
         notebook,
         timeout=timeout,
-        kernel_manager_class=_kernel_manager(),
+        kernel_manager_class=kernel_manager(),
         resources={"metadata": {"path": str(cwd)}},
         record_timing=False,
         store_widget_state=True,  # without it nbclient stops at an Output widget; clean() drops the state
@@ -158,17 +160,47 @@ def _let_interrupts_through() -> None:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
-def _kernel_manager() -> type:
-    """A kernel manager that knows one kernel: this interpreter."""
-    from jupyter_client import AsyncKernelManager
+def kernel_manager() -> type:
+    """A kernel manager for nbclient that knows one kernel, this interpreter, and hears all of its replies."""
+    from jupyter_client import AsyncKernelClient, AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from traitlets import Type
 
     # What goes wrong in a cell comes back with its outputs; the kernel's own log would only break up ours.
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
 
+    class Client(AsyncKernelClient):
+        shell_channel_class = Type(_patient_channel())
+
     class ThisPython(AsyncKernelManager):
+        client_factory = Type(default_value=Client, klass=AsyncKernelClient)
+
         @property
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
     return ThisPython
+
+
+def _patient_channel() -> type:
+    """A channel that looks for a message again every second, whether or not it was told of one.
+
+    nbclient answers an Output widget on the channel on which it waits for the reply to a cell. A message that arrives
+    while it sends is then not announced, and a wait without an end never ends (nbclient issue 312).
+    """
+    from queue import Empty
+
+    from jupyter_client.channels import AsyncZMQSocketChannel
+
+    class Patient(AsyncZMQSocketChannel):
+        async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+            """Wait for a message; ``timeout`` in seconds, None for ever."""
+            end = math.inf if timeout is None else time.monotonic() + timeout
+            while True:
+                try:
+                    return await super().get_msg(min(1.0, max(0.0, end - time.monotonic())))
+                except Empty:
+                    if time.monotonic() >= end:
+                        raise
+
+    return Patient

@@ -297,3 +297,38 @@ def test_a_widget_with_a_twin_leaves_its_words(root):
 def test_a_progress_bar_leaves_nothing(root):
     text = "# %%\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3), disable=False):\n    pass\nprint('done')\n"
     assert [output.text for output in executed(root, text).cells[0].outputs] == ["done\n"]
+
+
+def test_a_reply_that_was_not_announced_is_heard_all_the_same(monkeypatch):
+    import asyncio
+    from queue import Empty
+
+    from jupyter_client.channels import AsyncZMQSocketChannel
+
+    waits = []
+
+    async def deaf(self, timeout=None):
+        waits.append(timeout)
+        if len(waits) < 3:
+            raise Empty
+        return {"msg": "here"}
+
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", deaf)
+    channel = execution._patient_channel().__new__(execution._patient_channel())
+    assert asyncio.run(channel.get_msg()) == {"msg": "here"} and waits == [1.0, 1.0, 1.0]
+
+
+def test_a_wait_for_a_reply_ends_when_its_time_is_over(monkeypatch):
+    import asyncio
+    from queue import Empty
+
+    from jupyter_client.channels import AsyncZMQSocketChannel
+
+    async def never(self, timeout=None):
+        await asyncio.sleep(timeout)
+        raise Empty
+
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", never)
+    channel = execution._patient_channel().__new__(execution._patient_channel())
+    with pytest.raises(Empty):
+        asyncio.run(channel.get_msg(timeout=0.05))

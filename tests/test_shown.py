@@ -49,8 +49,10 @@ def test_what_is_no_widget_is_refused() -> None:
 def test_a_kernel_shows_widget_and_text_in_one_output() -> None:
     from nbclient import NotebookClient
 
+    from course_lib.execution import kernel_manager
+
     source = "import ipywidgets\nfrom course_lib.shown import show\nshow(ipywidgets.IntSlider(), 'Twin.')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=120, kernel_manager_class=kernel_manager()).execute()
     (output,) = notebook.cells[0].outputs
     assert output.data["text/markdown"] == "Twin." and execution.WIDGET in output.data

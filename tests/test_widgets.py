@@ -208,11 +208,13 @@ def last_output(source: str) -> list[dict]:
     import nbformat
     from nbclient import NotebookClient
 
+    from course_lib.execution import kernel_manager
+
     here = Path(__file__).parent
     cell = nbformat.v4.new_code_cell(source.format(tests=str(here)))
     notebook = nbformat.v4.new_notebook(cells=[cell])
     where = {"metadata": {"path": here.parent}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
+    NotebookClient(notebook, timeout=120, kernel_manager_class=kernel_manager(), resources=where).execute()
     assert cell.outputs[0]["text"].strip() == "[]" and '"error"' not in json.dumps(cell.outputs)
     states = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     return next(s["state"]["outputs"] for s in states if s["model_name"] == "OutputModel")

@@ -88,11 +88,11 @@ def test_every_control_at_both_ends_draws_without_an_error(name: str, env: dict[
     import nbformat
     from nbclient import NotebookClient
 
-    from course_lib.execution import _environment, _kernel_manager
+    from course_lib.execution import _environment, kernel_manager
 
     cells = [nbformat.v4.new_code_cell(source) for source in (START, MADE[name], "move_all(box)", "box")]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    client = NotebookClient(notebook, timeout=300, kernel_manager_class=_kernel_manager(),
+    client = NotebookClient(notebook, timeout=300, kernel_manager_class=kernel_manager(),
                             resources={"metadata": {"path": str(Path(__file__).parents[1])}})
     client.execute(env=_environment(env))
     said = notebook.cells[2].outputs[0]["text"].strip()
