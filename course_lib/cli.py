@@ -59,6 +59,8 @@ app = typer.Typer(
 )
 app.add_typer(pocket_app, name="pocket")
 
+Questions = Annotated[str | None, typer.Option(
+    help="Size: 600 to 81,700 training questions, or first-look, default, all; else COURSE_QUESTIONS.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, by name or number; all when none is named.")]
 
 
@@ -82,6 +84,7 @@ def run(
     names: Names = None,
     preset: Annotated[str | None, typer.Option(help="The model and data to use; the default is pocket.")] = None,
     build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    questions: Questions = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny study in build/quick, to try it out.")] = False,
 ) -> None:
     """Measure, fine-tune, run the notebooks headless, in order, and write one page with all figures."""
@@ -91,7 +94,7 @@ def run(
     if quick:
         os.environ["COURSE_QUICK"] = "1"
         build = build or notebooks.build_folder() / "quick"
-    run_course(names, preset=preset, build_dir=build)
+    run_course(names, preset=preset, build_dir=build, questions=questions)
 
 
 @app.command()
@@ -99,6 +102,7 @@ def sweep(
     plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; without one, the runs of the curve.")] = None,
     preset: Annotated[str | None, typer.Option(help="The model and data; else the plan's, else pocket.")] = None,
     build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    questions: Questions = None,
     how: Annotated[str | None, typer.Option(help="one-by-one, processes, together (one pass) or ray.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, or CPUs of a local Ray cluster.")] = None,
     at_once: Annotated[int | None, typer.Option(help="Runs in one pass, for together; 8 unless told.")] = None,
@@ -122,7 +126,7 @@ def sweep(
     if wanted and preset:
         wanted = replace(wanted, preset=None)  # what stands on the command line goes before the plan
     name = preset or (wanted and wanted.preset) or os.environ.get("COURSE_PRESET") or "pocket"
-    study = open_study(name, folder=build_folder(folder=build))
+    study = open_study(name, folder=build_folder(folder=build), questions=questions)
     ready = prepare(study, wanted, how=how, workers=workers, at_once=at_once, ray=ray, cpus=cpus, gpus=gpus,
                     mirror=mirror)
     typer.echo(ready.cost())

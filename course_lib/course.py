@@ -25,22 +25,29 @@ __all__ = ["draw_curve", "measure_pocket", "run_course", "summarise"]
 
 
 def run_course(names: Sequence[str] | None = None, *, preset: str | None = None, build_dir: str | Path | None = None,
-               echo: Callable[[str], None] = print) -> Path:
+               questions: int | str | None = None, echo: Callable[[str], None] = print) -> Path:
     """Run everything, or only the notebooks that are named; returns the path of the report.
 
     Writes ``summary.json``, ``curve.png``, ``report.html``, ``notebooks/``, ``labels/`` and ``runs/`` into the build
-    folder.
+    folder. ``questions`` is the size of the study (:mod:`course_lib.dial`), for the notebooks too.
+
+    Raises:
+        CourseError: a preset or a size that is none, training sets that cannot be built, or a notebook that failed.
     """
     folder = notebooks.build_folder(folder=build_dir)
     if data := os.environ.get("COURSE_DATA"):
         os.environ["COURSE_DATA"] = str(Path(data).expanduser().resolve())  # the notebooks run in another folder
+    if questions is not None:
+        os.environ["COURSE_QUESTIONS"] = str(questions)
     study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder)
     if names:
         if any(name[:2] in ("07", "08") for name in names):
             sweep(study)  # here it shows a bar; within a notebook that runs headless it would not
         return notebooks.run_all(names, preset=study.preset, build_dir=folder, echo=echo)
     runs = len(study.variants) * len(study.settings.seeds)
-    echo(f"Preset {study.preset}: measuring what it knows, then {runs} fine-tuning runs (finished ones are used again)")
+    asked = len(study.facts.train)
+    echo(f"Preset {study.preset}: measuring what it knows ({asked:,} training questions), then {runs} fine-tuning runs "
+         f"(finished ones are used again)")
     epochs = sweep(study)
     summary = summarise(study, epochs)
     write_json(folder / "summary.json", summary)

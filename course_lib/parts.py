@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from course_lib import files
+from course_lib.facts import Fact
 from course_lib.files import CourseError, read_json, write_bytes
 from course_lib.questions import Question
 from course_lib.scores import Scores
@@ -52,13 +53,13 @@ def digest(value: Any) -> str:
     return files.digest(json.dumps(value, sort_keys=True))
 
 
-def cut(questions: Sequence[Question], folder: Path) -> list[Unit]:
-    """All units of the work, with their files in ``folder``."""
+def cut(questions: Sequence[Question | Fact], folder: Path, *, unit: int = UNIT) -> list[Unit]:
+    """All units of the work, of at most ``unit`` questions of one relation, with their files in ``folder``."""
     rows: dict[str, list[int]] = {}
     for row, question in enumerate(questions):
         rows.setdefault(question.relation, []).append(row)
-    chunks = [(relation, tuple(group[first:first + UNIT])) for relation, group in rows.items()
-              for first in range(0, len(group), UNIT)]
+    chunks = [(relation, tuple(group[first:first + unit])) for relation, group in rows.items()
+              for first in range(0, len(group), unit)]
     return [Unit(relation, chunk, folder / f"{number:05}.safetensors")
             for number, (relation, chunk) in enumerate(chunks)]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # three names are those of course_lib.measure, which belong to the use of this module
 __all__ = ["CATEGORIES", "categorize", "draw_prompts", "label", "label_samples", "measure", "sample", "shares",
-           "shares_by_budget"]
+           "shares_by_budget", "tabulate"]
 
 CATEGORIES = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
 
@@ -96,8 +96,6 @@ def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts
     Raises:
         CourseError: there are no facts, no relation of ``facts`` has exemplars, or the method is another.
     """
-    import pandas as pd
-
     if not facts:
         raise CourseError("categorize: no facts were given; pass at least one, for example facts.test")
     prompts = exemplars if isinstance(exemplars, Mapping) else draw_prompts(
@@ -113,9 +111,19 @@ def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts
         labels = label_samples(sample(model, tokenizer, facts, prompts, n_samples=n_samples, seed=seed, **settings))
     else:
         raise CourseError(f"method {method!r}: use 'exact' or 'sample'")
+    return _about(facts).join(labels)
+
+
+def tabulate(facts: Sequence[Fact], scores: Scores) -> pd.DataFrame:
+    """The table of :func:`categorize` from the scores of :func:`measure`, with the paper's samples and seed 0."""
+    return _about(facts).join(label(scores))
+
+
+def _about(facts: Sequence[Fact]) -> pd.DataFrame:
+    import pandas as pd
+
     about = pd.DataFrame({name: [getattr(fact, name) for fact in facts] for name in ("relation", "subject", "object")})
-    about["question"] = [_question(fact) for fact in facts]
-    return about.join(labels)
+    return about.assign(question=[_question(fact) for fact in facts])
 
 
 def _question(fact: Fact) -> str:

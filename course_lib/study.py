@@ -11,20 +11,23 @@ from __future__ import annotations
 import functools
 import json
 import os
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.answers import Prompt
-from course_lib.facts import Fact, FactSet, by_relation, load_entityquestions
+from course_lib.dial import draw_facts, resized, thin_out
+from course_lib.facts import FactSet, load_entityquestions
 from course_lib.files import CourseError, digest, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
+from course_lib.hub import commit_of
+from course_lib.labelling import Parts, label_in_parts
 from course_lib.mixing import SINGLE, VARIANTS, Mix, draw, relation_sizes
-from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load, merged_for_evaluation
+from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load
+from course_lib.presets import hub_id
 from course_lib.runs import RunSpec
-from course_lib.slick import CATEGORIES, categorize, draw_prompts
+from course_lib.slick import CATEGORIES, draw_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +37,12 @@ __all__ = ["SETTINGS", "Settings", "Study", "open_study"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts a relation are used of each split.
+    """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts are used.
 
     ``rule`` and ``size`` decide |D|: see :func:`course_lib.mixing.relation_sizes`. ``size`` is the most rows that a mix
-    may have; mixes of single categories take the paper's rule in any case. ``per_relation`` maps a split to a number of
-    facts; a split that is not named is used whole.
+    may have; mixes of single categories take the paper's rule in any case. ``questions`` is the number of training
+    questions of all relations together, with the other splits in proportion (:mod:`course_lib.dial`); None takes the
+    splits whole, but for ``per_relation``: split -> facts a relation.
     """
 
     tune: TuneConfig = TuneConfig()
@@ -47,13 +51,13 @@ class Settings:
     percents: tuple[float, ...] = (0, 25, 50, 75, 100)
     seeds: tuple[int, ...] = (0, 1, 2)
     per_relation: dict[str, int] = field(default_factory=dict)
+    questions: int | None = None
 
 
 SETTINGS: dict[str, Settings] = {
     "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
-    # a first look on a real model; never run on real weights by us, see the README's tracks
-    "default": Settings(TuneConfig(epochs=12, lr=2e-4), seeds=(0,),
-                        per_relation={"train": 200, "dev": 40, "test": 60, "ood": 60}),
+    # for a real model on EntityQuestions, within an hour on a T4; never run on real weights by us
+    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=16), seeds=(0,)), 3600),
     # to try the machinery in a minute or two; its numbers mean nothing
     "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
                       seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
@@ -78,47 +82,66 @@ class Study:
 
     @functools.cached_property
     def facts(self) -> FactSet:
-        """The facts, thinned out to ``settings.per_relation`` with a fixed seed."""
+        """The facts, thinned out to ``settings.questions`` or ``settings.per_relation`` with a fixed seed.
+
+        Raises:
+            CourseError: there are fewer training facts than questions are asked for, or EntityQuestions cannot be had.
+        """
         from course_lib import pocket
 
         kind = PRESETS[self.preset].facts if self.preset in PRESETS else "entityquestions"
         everything = pocket.load() if kind == "pocket" else load_entityquestions(os.environ.get("COURSE_DATA"))
-        limits = self.settings.per_relation
-        return FactSet(everything.name, **{
-            split: _thin(getattr(everything, split), limits.get(split))
-            for split in ("train", "dev", "test", "ood", "ood_dev")})
+        if self.settings.questions is None:
+            return thin_out(everything, self.settings.per_relation)
+        return draw_facts(everything, self.settings.questions)
 
     def load(self) -> Loaded:
         """A fresh copy of the 4-bit base model and its tokenizer."""
-        return load(self.preset)
+        return load(self.preset, revision=self.revision) if self.revision else load(self.preset)
+
+    @functools.cached_property
+    def revision(self) -> str | None:
+        """The commit of a Hub model, the same for all that this study measures; None for a folder.
+
+        Raises:
+            CourseError: an id without a commit hash whose model is not on this disk, and the Hub cannot be asked.
+        """
+        model = hub_id(self.preset)
+        return commit_of(model) if model else None
 
     @functools.cached_property
     def base(self) -> str:
-        """What was measured: a digest of the model's files, or its Hub id, and the dtype that it computes in here."""
+        """What was measured: a digest of the model's files, or its Hub id and commit; and its dtype on this machine."""
+        if model := hub_id(self.preset):
+            return f"{model.repo}@{self.revision}-{device_dtype()}"
         source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
         folder = Path(source).expanduser()
         files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
         measured = digest("".join(map(sha256, files))) if files else source
         return f"{measured}-{device_dtype()}"
 
+    @property
+    def labels_file(self) -> Path:
+        """Where the labels are kept: a file for each size of the study, so that sizes can be changed to and fro."""
+        size = "" if self.settings.questions is None else f"-{self.settings.questions}"
+        return self.folder / "labels" / f"{self.name}{size}.csv"
+
     def labels(self, *, progress: bool = True) -> pd.DataFrame:
-        """SliCK of train, test and ood facts, with a column ``split``; measured once and kept in the folder."""
+        """SliCK of train, test and ood facts, with a column ``split``; measured once, kept, and gone on with."""
         import pandas as pd
 
-        path = self.folder / "labels" / f"{self.name}.csv"
-        prompts = draw_prompts(self.facts.exemplars)
+        path, prompts = self.labels_file, draw_prompts(self.facts.exemplars)
         expected = {"base": self.base, "facts": _digest(self.facts), "prompts": _digest_prompts(prompts)}
         note = path.with_suffix(".json")
         if not (path.is_file() and note.is_file() and read_json(note) == expected):
-            loaded = self.load()
             splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
-            with merged_for_evaluation(loaded.model):
-                frame = categorize(loaded.model, loaded.tokenizer, [fact for _, fact in splits], prompts,
-                                   progress=progress)
+            parts = Parts(path.with_suffix(".parts"), expected)
+            frame = label_in_parts(self.load, [fact for _, fact in splits], prompts, parts, progress=progress)
             frame.insert(0, "split", [split for split, _ in splits])
             note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
             write_text(path, frame.to_csv(index=False))
             write_json(note, expected)
+            parts.delete()
         numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
         frame = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
         for column in ("category", "drawn"):
@@ -201,17 +224,19 @@ class Study:
         return self.plan(seeds=seeds) + singles + silent + fast
 
 
-def open_study(preset: str | None = None, *, folder: str | Path | None = None,
-               settings: Settings | None = None) -> Study:
+def open_study(preset: str | None = None, *, folder: str | Path | None = None, settings: Settings | None = None,
+               questions: int | str | None = None) -> Study:
     """Open the study of a preset, a Hub id or a model folder.
 
     Without an argument the preset comes from the environment variable COURSE_PRESET, else it is "pocket" without a
     GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build`` in the repository
     that the working directory is in (in the working directory itself, outside of one). COURSE_QUICK=1 takes the
-    "quick" settings: a tiny study to try the machinery.
+    "quick" settings: a tiny study to try the machinery. ``questions``, else COURSE_QUESTIONS, is the size of the study:
+    600 to 81,700 training questions, or "first-look", "default" or "all" (:mod:`course_lib.dial`); ``settings`` of your
+    own are resized by the argument alone.
 
     Raises:
-        CourseError: a preset that looks like a slip of the pen.
+        CourseError: a preset that looks like a slip of the pen, or a size that is none.
     """
     preset = preset or os.environ.get("COURSE_PRESET") or default_preset()
     if preset not in PRESETS and "/" not in preset and not Path(preset).is_dir():
@@ -220,15 +245,11 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None,
         preset = str(Path(preset).expanduser().resolve())  # notebooks run in another folder
     name = "quick" if os.environ.get("COURSE_QUICK") else preset
     chosen = settings or SETTINGS.get(name, SETTINGS["default"])
+    size = questions if questions is not None or settings else os.environ.get("COURSE_QUESTIONS")
+    if size not in (None, ""):
+        chosen = resized(chosen, size)
     default = (repository(Path.cwd()) or Path.cwd()) / "build"
     return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or default), chosen)
-
-
-def _thin(facts: Sequence[Fact], limit: int | None) -> tuple[Fact, ...]:
-    if limit is None:
-        return tuple(facts)
-    return tuple(fact for group in by_relation(facts).values()
-                 for fact in random.Random(0).sample(group, min(limit, len(group))))
 
 
 def _digest(facts: FactSet) -> str:

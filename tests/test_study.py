@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,12 @@ from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.finetune import TuneConfig
 from course_lib.mixing import VARIANTS
-from course_lib.models import Loaded
 from course_lib.scoring import Scores
 from course_lib.slick import CATEGORIES, label
 from course_lib.study import SETTINGS, Settings, Study, open_study
 
 SMALL = Settings(TuneConfig(epochs=1), size=24, rule="known", percents=(0, 50, 100), seeds=(0, 1),
                  per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
-
-FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
 
 
 def fake_labels(facts: Sequence[Fact]) -> pd.DataFrame:
@@ -44,12 +40,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Replaces the measurement; grows by the number of facts each time something is measured."""
     calls: list[int] = []
 
-    def categorize(_model: Any, _tokenizer: Any, facts: Sequence[Fact], _exemplars: Any, **_: Any) -> pd.DataFrame:
+    def measure(_load: Any, facts: Sequence[Fact], *_: Any, **__: Any) -> pd.DataFrame:
         calls.append(len(facts))
         return fake_labels(facts)
 
-    monkeypatch.setattr(study, "categorize", categorize)
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
+    monkeypatch.setattr(study, "label_in_parts", measure)
     return calls
 
 
