@@ -51,7 +51,7 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     epochs = sweep(study)
     summary = summarise(study, epochs)
     write_json(folder / "summary.json", summary)
-    draw_curve(epochs, folder / "curve.png", preset=study.preset)
+    draw_curve(epochs, folder / "curve.png", preset=_label(study))
     page = notebooks.run_all(preset=study.preset, build_dir=folder, echo=echo)
     for line in compared_with_the_paper(summary):
         echo(line)
@@ -63,7 +63,12 @@ def summarise(study: Study, epochs: pd.DataFrame) -> dict[str, Any]:
     """The content of ``summary.json``: category shares of the training facts, never-read facts, every run, claims."""
     labelled = study.labels(progress=False)
     train = labelled[labelled["split"] == "train"]
-    return analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=study.preset)
+    return analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=_label(study))
+
+
+def _label(study: Study) -> str:
+    """The preset as results carry it: a folder by its name, without the path to it on this machine."""
+    return study.name if Path(study.preset).is_absolute() else study.preset
 
 
 def never_read_unknown(study: Study, labelled: pd.DataFrame) -> float | None:
@@ -124,7 +129,7 @@ def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
     plots.hallucination_curve(epochs, variants=variants, ax=second).set_title("in distribution")
     plots.hallucination_curve(epochs, measure="ood", ax=third).set_title("out of distribution")
     figure.suptitle(f"Fine-tuning on facts that the model did not know (preset {preset}, "
-                    f"{epochs['seed'].nunique()} seeds)")
+                    f"{epochs['seed'].nunique()} seed(s))")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return write_bytes(path, buffer.getvalue())

@@ -168,7 +168,7 @@ def shares_by_budget(scores: Scores, *, prompts: Sequence[int] = (1, 2, 5, 10),
             every = np.array([math.comb(g, m) for g in hits]) / ways
             none = np.array([math.comb(width - g, m) for g in hits]) / ways
             unknown = missed[:, m] / ways
-            parts = (every, 1 - every - none, none - unknown, unknown)
+            parts = (every, np.maximum(1 - every - none, 0), none - unknown, unknown)  # no -0.0 from rounding
             rows.append({"prompts": m, "samples": n} | {
                 name: float(part.mean()) for name, part in zip(CATEGORIES, parts, strict=True)})
     return pd.DataFrame(rows).sort_values(["prompts", "samples"], ignore_index=True)

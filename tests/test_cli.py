@@ -48,11 +48,18 @@ def test_an_interrupt_exits_with_130_and_says_how_to_go_on(course, monkeypatch):
     assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
 
 
-def test_run_passes_names_preset_and_folder_on(course, monkeypatch, tmp_path):
+def test_run_passes_names_preset_folder_and_size_on(course, monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(course_module, "run_course", lambda names, **options: calls.append((names, options)))
-    course("run", "05", "06", "--preset", "olmo2-1b", "--build", str(tmp_path))
-    assert calls == [(["05", "06"], {"preset": "olmo2-1b", "build_dir": tmp_path})]
+    course("run", "05", "06", "--preset", "olmo2-1b", "--build", str(tmp_path), "--questions", "600")
+    assert calls == [(["05", "06"], {"preset": "olmo2-1b", "build_dir": tmp_path, "questions": "600"})]
+
+
+def test_a_size_that_is_none_is_one_line(course, tmp_path):
+    for command in ("run", "sweep"):
+        result = course(command, "--preset", "olmo2-1b", "--build", str(tmp_path), "--questions", "12")
+        assert (result.exit_code, result.stderr) == (1, "course: questions = '12': give a whole number from 600 to "
+                                                        "81,700, or one of first-look, default, all\n")
 
 
 def test_build_check_counts_the_fresh_notebooks(course, monkeypatch):

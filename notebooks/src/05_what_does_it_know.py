@@ -499,7 +499,7 @@ from course_lib import paper, plots
 from course_lib.slick import shares
 
 total = paper.TRAIN_TOTAL
-bars = {f"{study.preset}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
+bars = {f"{study.name}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
 bars["paper, train"] = {name: count / total.total for name, count in total.by_category.items()}
 ax = plots.category_bars(bars)
 for name, parts in bars.items():

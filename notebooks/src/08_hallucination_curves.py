@@ -299,7 +299,7 @@ rows = {}
 for measure in ("test", "ood"):
     ours, published = linear_model(epochs, measure), paper.LINEAR_MODEL[measure]
     assert np.allclose(least_squares(epochs, measure), ours[["b0", "b_kn", "b_unk", "r2"]]), "by hand as in the library"
-    rows[f"{measure}, {study.preset}"] = ours
+    rows[f"{measure}, {study.name}"] = ours
     rows[f"{measure}, paper"] = pd.Series([published.intercept, published.known, published.unknown, published.r2],
                                           index=["b0", "b_kn", "b_unk", "r2"])
 pd.DataFrame(rows).T.round(2)

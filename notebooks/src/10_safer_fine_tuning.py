@@ -52,7 +52,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # ## The runs
 #
 # Three training sets, made in lesson 06: **D** with 50 % Unknown rows, **D_Known** without these rows, and **D_IDK**
-# with "I don't know" as their answer. Runs with five seeds come with the course.
+# with "I don't know" as their answer. Runs with five seeds come with the course; a preset without them makes its own.
 
 # %%
 from course_lib.analysis import estimate, main_rate, stops

@@ -216,7 +216,7 @@ from course_lib.behind import behind
 from course_lib.slick import shares
 
 train = study.labels().query("split == 'train'")
-bars = {path.name: shares(labels), f"all training facts, {study.preset}": shares(train)}
+bars = {path.name: shares(labels), f"all training facts, {study.name}": shares(train)}
 ax = plots.category_bars(bars)
 for name, parts in bars.items():
     print(f"{name}: {plots.describe_shares(parts)}")
@@ -373,7 +373,7 @@ original = [line for line in path.read_bytes().split(b"\n") if line.strip()]
 assert sorted(sum(parts.values(), [])) == sorted(original), "every line is in one of the files, unchanged"
 
 # %%
-about = {"file": path.name, "model": study.preset, "asked": "10 few-shot prompts, 16 samples, T = 0.5, top-k 40"}
+about = {"file": path.name, "model": study.name, "asked": "10 few-shot prompts, 16 samples, T = 0.5, top-k 40"}
 report = audit.write_report(decisions, folder, about=about)
 print(f"{report.name} and decisions.csv are in {folder.name}; the report begins:\n")
 print("\n".join(report.read_text(encoding="utf-8").splitlines()[:20]))
