@@ -190,9 +190,10 @@ def _patient_channel() -> type:
     """
     from queue import Empty
 
-    from jupyter_client.channels import AsyncZMQSocketChannel
+    from jupyter_client import AsyncKernelClient
 
-    class Patient(AsyncZMQSocketChannel):
+    # the class that this jupyter_client uses itself: its name is not the same in 7 (Colab) and 8
+    class Patient(AsyncKernelClient.shell_channel_class.default_value):
         async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
             """Wait for a message; ``timeout`` in seconds, None for ever."""
             end = math.inf if timeout is None else time.monotonic() + timeout

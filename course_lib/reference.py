@@ -100,7 +100,8 @@ def reference(preset: str = "pocket") -> Stored:
         raise CourseError(f"preset {preset}: no reference runs come with the package (there are: {have}); make your "
                           f"own with course sweep")
     root = FOLDER / f"{preset}.zip"
-    questions = pd.read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]})
+    questions = pd.read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]},
+                            float_precision="round_trip")
     return Stored(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
 
 

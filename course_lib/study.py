@@ -143,7 +143,9 @@ class Study:
             write_json(note, expected)
             parts.delete()
         numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
-        frame = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
+        # pandas 2 reads numbers a little wrong unless it is told to be exact
+        frame = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]),
+                            float_precision="round_trip")
         for column in ("category", "drawn"):
             frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
         return frame

@@ -182,7 +182,7 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
                                                                                  "unknown_percent"]})
     if not (runs[0]["variant"] == "D").any():
         raise CourseError("no run of D to explore; run the sweep, or give all of its epochs")
-    low, high = (int(end(table["epoch"].agg(end) for table in runs)) for end in (min, max))
+    low, high = (int(end(end(table["epoch"]) for table in runs)) for end in (min, max))
     percent = steps("% Unknown", [(f"{p:g}", p) for p in percents], percents[len(percents) // 2])
     epoch = slider("epoch", low, high, high)
     measured = toggles("measured", [("both", SPLITS), ("in distribution", ("test",)),

@@ -162,13 +162,13 @@ def test_labels_hide_the_prompt_and_end_with_the_end_of_text() -> None:
 
 
 def test_the_loss_by_hand_is_the_first_loss_of_the_library() -> None:
+    from tiny import gpt2_like
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from course_lib.facts import FactSet
     from course_lib.finetune import TuneConfig, remove_lora, tune
     from course_lib.mixing import Mix, Row
     from course_lib.scoring import INSTRUCTION, encode_answers
-    from tests.tiny import gpt2_like
 
     tokenizer = gpt2_like()
     torch.manual_seed(0)

@@ -405,7 +405,8 @@ def test_the_plan_of_a_continued_run_counts_what_is_left(fake, tmp_path):
     assert "done already: 4 questions; to do: 2" in said.text
 
 
-def test_the_bar_shows_the_labels_so_far(fake, tmp_path, capsys):
+def test_the_bar_shows_the_labels_so_far(fake, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal cuts the bar off
     survey.survey(asked("HMWU"), tmp_path / "out", settings=SMALL)
     assert "4/4" in (shown := capsys.readouterr().err)
     assert "HighlyKnown 1  MaybeKnown 1  WeaklyKnown 1  Unknown 1" in shown
