@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import zipfile
 
-__all__ = ["CourseError", "DataError", "digest", "disk_errors", "new_folder", "read_json", "repository", "sha256",
-           "sweep_up", "write_bytes", "write_json", "write_text"]
+    from filelock import BaseFileLock
+
+__all__ = ["CourseError", "DataError", "digest", "disk_errors", "hard_lock", "new_folder", "read_json", "repository",
+           "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
 
 # what a disk can lack that its user can cure
 DISK = {errno.ENOSPC: "the disk is full; free some space",
@@ -129,6 +132,15 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(path.parent)
+
+
+def hard_lock(path: str | Path) -> BaseFileLock:
+    """A lock that the system itself takes back when the process ends, however that happens; not yet acquired."""
+    from filelock import FileLock
+
+    # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 must be told
+    known = inspect.signature(FileLock.__init__).parameters
+    return FileLock(path, **({"fallback_to_soft": False} if "fallback_to_soft" in known else {}))
 
 
 def sweep_up(folder: str | Path) -> None:

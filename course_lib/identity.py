@@ -14,8 +14,10 @@ from typing import Any
 from course_lib import __version__
 from course_lib.answers import Prompt
 from course_lib.files import CourseError, sha256
-from course_lib.models import PRESETS, device_dtype
+from course_lib.hub import commit_of
+from course_lib.models import device_dtype
 from course_lib.parts import UNIT, digest
+from course_lib.presets import PRESETS, hub_id
 from course_lib.questions import QuestionSet
 
 __all__ = ["Settings", "identify", "machine", "what_decides"]
@@ -70,22 +72,13 @@ def what_decides(data: QuestionSet, prompts: dict[str, list[Prompt]], preset: st
 
 def identify(preset: str) -> dict[str, str]:
     """The model and its tokenizer: digests of a folder's files, or a Hub id and its commit."""
-    source = PRESETS[preset].source if preset in PRESETS else preset
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES)
-        spelling = [path for path in files if path.name.startswith(TOKENIZER_FILES) or path.suffix == ".model"]
-        return {"model": digest([sha256(path) for path in files if path not in spelling]), "revision": "",
-                "tokenizer": digest([sha256(path) for path in spelling])}
-    from transformers import AutoConfig
-
-    try:
-        revision = AutoConfig.from_pretrained(source, trust_remote_code=False)._commit_hash
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CourseError(f"{source}: no model could be found ({first}); give one of {', '.join(PRESETS)}, a folder "
-                          f"written by save_pretrained, or a Hub id that this machine can reach") from None
-    return {"model": source, "revision": revision or "", "tokenizer": source}
+    if model := hub_id(preset):
+        return {"model": model.repo, "revision": commit_of(model), "tokenizer": model.repo}
+    folder = Path(PRESETS[preset].source if preset in PRESETS else preset).expanduser()
+    files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES)
+    spelling = [path for path in files if path.name.startswith(TOKENIZER_FILES) or path.suffix == ".model"]
+    return {"model": digest([sha256(path) for path in files if path not in spelling]), "revision": "",
+            "tokenizer": digest([sha256(path) for path in spelling])}
 
 
 def machine() -> dict[str, Any]:

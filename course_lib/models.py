@@ -25,6 +25,9 @@ from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError
 from course_lib.hardware import compute_dtype, free_memory
+from course_lib.hub import HubId, fetch
+from course_lib.model_folder import fit_padding, read_tokenizer, refuse_folder, refuse_random
+from course_lib.presets import POCKET_MODEL, PRESETS, Preset, default_preset, hub_id
 
 if TYPE_CHECKING:
     import torch
@@ -33,41 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "device_dtype", "keep_exact_on_cpu",
            "dense_fits", "dequantised", "is_four_bit", "load", "merged_for_evaluation"]
 
-POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A base model: a Hub id or a folder, and the data set that goes with it ("pocket" or "entityquestions")."""
-
-    name: str
-    source: str
-    facts: str = "entityquestions"
-
-
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
-    Preset("pocket", str(POCKET_MODEL), "pocket"),
-    Preset("smollm2-360m", "HuggingFaceTB/SmolLM2-360M"),
-    Preset("smollm2-1.7b", "HuggingFaceTB/SmolLM2-1.7B"),
-    Preset("olmo2-1b", "allenai/OLMo-2-0425-1B"),
-    Preset("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B"),
-)}
-
-
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model and its tokenizer, with the name that every result of theirs must carry."""
+    """A model and its tokenizer, with the name that every result of theirs must carry.
+
+    ``revision`` is the commit hash of a Hub model, None for a folder.
+    """
 
     preset: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-
-def default_preset() -> str:
-    """The pocket model without a GPU, SmolLM2-1.7B with one."""
-    import torch
-
-    return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
+    revision: str | None = None
 
 
 def device_dtype(device: str | None = None) -> str:
@@ -78,8 +57,12 @@ def device_dtype(device: str | None = None) -> str:
     return compute_dtype(torch.cuda.get_device_capability() if device.startswith("cuda") else None)
 
 
-def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: bool = True) -> Loaded:
+def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: bool = True,
+         revision: str | None = None) -> Loaded:
     """Load a base model in NF4, ready for LoRA; ``four_bit=False`` keeps the stored weights instead.
+
+    A preset, a folder, ``owner/name`` or ``owner/name@revision``; ``revision`` pins a Hub model under its plain name.
+    What is on this disk is taken without a network; else it is fetched, and its size is said first (hub.py).
 
     ``device`` is "cpu" or "cuda"; the GPU is taken if there is one. The compute dtype is float32 on a CPU, bfloat16
     from compute capability 8.0, float16 below it (a T4 has 7.5).
@@ -89,25 +72,29 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    name, source = _source(str(preset_or_path))
+    name, source, revision = _source(str(preset_or_path), revision)
+    refuse_folder(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, device_dtype(device))
     quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
     try:
         with _quiet(source):
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map={"": device},
-                                                         use_safetensors=True, trust_remote_code=False, **quantization)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+            tokenizer = read_tokenizer(source)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, device_map={"": device}, use_safetensors=True, trust_remote_code=False,
+                output_loading_info=True, ignore_mismatched_sizes=True, **quantization)
+    except (ImportError, OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
                           f"written by save_pretrained, or a Hub id that this machine can reach") from error
+    refuse_random(source, report)
+    fit_padding(tokenizer, model)
     keep_exact_on_cpu(model)
     model.requires_grad_(False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return Loaded(name, model.eval(), tokenizer)
+    return Loaded(name, model.eval(), tokenizer, revision)
 
 
 @contextmanager
@@ -237,15 +224,14 @@ def _plain_linear(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tens
     return torch.nn.functional.linear(x, weight, bias)
 
 
-def _source(preset_or_path: str) -> tuple[str, str]:
+def _source(preset_or_path: str, revision: str | None) -> tuple[str, str, str | None]:
+    """The name that results carry, the folder to load from, and the commit hash of a Hub model."""
+    if model := hub_id(preset_or_path):
+        found = fetch(HubId(model.repo, revision or model.revision))
+        return preset_or_path.replace("/", "--"), str(found.folder), found.revision
     if preset_or_path in PRESETS:
-        preset = PRESETS[preset_or_path]
-        return preset.name, preset.source
+        return preset_or_path, PRESETS[preset_or_path].source, None
     path = Path(preset_or_path).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
-        return path.resolve().name, str(path)
-    if preset_or_path.count("/") > 1 or preset_or_path.startswith((".", "~", "/")):
-        raise CourseError(f"{preset_or_path}: no such folder; check the path, or give one of {', '.join(PRESETS)}")
-    return preset_or_path.replace("/", "--"), preset_or_path
+    if not (path / "config.json").is_file():
+        raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
+    return path.resolve().name, str(path), None

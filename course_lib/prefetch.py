@@ -18,32 +18,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from course_lib import __version__
 from course_lib.facts import read_entityquestions, store_entityquestions
-from course_lib.files import (
-    DISK,
-    CourseError,
-    disk_errors,
-    read_json,
-    repository,
-    sha256,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
+from course_lib.hub import cached, fetch
 from course_lib.installation import CLASSROOM, HUB, version
-from course_lib.models import PRESETS
+from course_lib.presets import PRESETS, hub_id
 
 __all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
 
-GB = 10**9
 WHEELS = "wheels"
 # Where a clone keeps the notebooks, and where they go.
 PARTS = {"notebooks": "notebooks", "instructor": "build/instructor"}
-# What transformers reads: weights as safetensors, settings and tokenizers; no copies in other formats.
-PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 OURS = {"entityquestions", HUB, WHEELS, *PARTS, CLASSROOM, "README.txt"}
 FULL = "No space left on device"
 
@@ -155,58 +142,14 @@ def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path
     """
     if name in PRESETS and PRESETS[name].facts == "pocket":
         raise CourseError("the pocket model comes with the package; name another preset or a Hub id")
-    source = PRESETS[name].source if name in PRESETS else name
-    if source.count("/") != 1:
-        raise CourseError(f"{name}: no such preset; give one of {', '.join(PRESETS)}, or a Hub id (owner/name)")
-    os.environ["HF_HUB_DISABLE_SYMLINKS"] = "1"  # links do not survive a USB stick; read when the Hub is imported
     os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
-    wanted: dict[str, Any] = {"cache_dir": folder / HUB, "allow_patterns": list(PATTERNS), "ignore_patterns": ["*/*"]}
-    with disk_errors(folder):
-        return Path(_snapshot(source, folder, wanted, echo))
-
-
-def _snapshot(source: str, folder: Path, wanted: dict[str, Any], echo: Callable[[str], None]) -> str:
-    from huggingface_hub import snapshot_download
-
-    try:
-        _announce(source, folder, snapshot_download(source, dry_run=True, **wanted), echo)
-        return snapshot_download(source, **wanted)
-    except CourseError:
-        raise
-    except Exception as error:  # what a lost connection raises depends on the version of the library
-        if getattr(error, "errno", None) in DISK:
-            raise
-        _refuse(source, error)
-        try:
-            return snapshot_download(source, local_files_only=True, **wanted)
-        except OSError:
-            raise CourseError(f"{source}: not fetched, the Hub cannot be reached; see that this machine is online and "
-                              f"run the same command again, what has come is kept") from None
-
-
-def _refuse(source: str, error: Exception) -> None:
-    """Say what the Hub said when it did answer; it may stand behind the error of the library."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    said = (error, error.__cause__)
-    if any(isinstance(one, GatedRepoError) for one in said):  # also a RepositoryNotFoundError
-        raise CourseError(f"{source}: its owner asks you to accept terms; do so on its page, log in with `hf auth "
-                          f"login`, and run the same command again") from None
-    if any(isinstance(one, RepositoryNotFoundError) for one in said):
-        raise CourseError(f"{source}: no such model on the Hub; check the name, or log in if it is private") from None
-
-
-def _announce(source: str, folder: Path, files: Sequence[Any], echo: Callable[[str], None]) -> None:
-    """Say how much is to be fetched, and stop before it if the disk has no room for it."""
-    sizes = [file.file_size or 0 for file in files if file.will_download]
-    free = shutil.disk_usage(folder).free
-    if not sizes:
-        echo(f"Model {source}: there already.")
-        return
-    echo(f"Model {source}: {sum(sizes) / GB:.2f} GB in {len(sizes)} files.")
-    if sum(sizes) > free:
-        raise CourseError(f"{folder}: {source} takes {sum(sizes) / GB:.2f} GB, but only {free / GB:.2f} GB are free; "
-                          f"make room, or give a folder on another disk")
+    model = hub_id(name)
+    if model is None:
+        raise CourseError(f"{name}: a folder; name a preset ({', '.join(PRESETS)}) or a Hub id (owner/name)")
+    if found := cached(model, cache=folder / HUB):
+        echo(f"Model {model.repo}: there already.")
+        return found.folder
+    return fetch(model, cache=folder / HUB, echo=echo).folder
 
 
 def readme(folder: Path) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-import inspect
 import json
 import platform
+import re
 import shutil
 import sys
 import time
@@ -29,6 +29,7 @@ from course_lib.files import (
     CourseError,
     DataError,
     disk_errors,
+    hard_lock,
     sweep_up,
     write_bytes,
     write_json,
@@ -65,7 +66,7 @@ class RunWriter:
     def __init__(self, spec: RunSpec, root: str | Path, mirror: str | Path | None = None) -> None:
         self.spec, self.folder, self.start = spec, Path(root) / spec.preset / spec.name, time.perf_counter()
         self.mirror = Mirror(mirror, spec.preset, spec.name) if mirror else None
-        self.completed, self.before = False, 0.0
+        self.completed, self.before, self.memory = False, 0.0, None
         self.records: tuple[EpochRecord, ...] = ()
 
     def resume(self, upto: int | None = None) -> Snapshot | None:
@@ -97,7 +98,7 @@ class RunWriter:
         if self.completed:
             self.completed = False
             self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
-        snapshot = progress.snapshot()
+        snapshot, self.memory = progress.snapshot(), progress.training_memory
         epoch = snapshot.records[-1].epoch
         write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
         self.records = snapshot.records
@@ -133,7 +134,8 @@ class RunWriter:
         """Write ``run.json`` anew with this status."""
         write_json(self.folder / "run.json", {
             "status": status, "reason": reason, **asdict(self.spec),
-            "seconds": round(self.before + time.perf_counter() - self.start, 1), **_surroundings()})
+            "seconds": round(self.before + time.perf_counter() - self.start, 1), "training_memory": self.memory,
+            **_surroundings(self.spec.base)})
 
     def _state(self, epoch: int) -> Path:
         return self.folder / "state" / f"epoch-{epoch:03}.safetensors"
@@ -230,11 +232,9 @@ def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = Non
 
 def _lock(folder: Path) -> BaseFileLock:
     """Take the run's lock; the system takes it back when the process ends, however that happens."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 must be told
-    known = inspect.signature(FileLock.__init__).parameters
-    lock = FileLock(folder / ".lock", **({"fallback_to_soft": False} if "fallback_to_soft" in known else {}))
+    lock = hard_lock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -247,13 +247,14 @@ def _lock(folder: Path) -> BaseFileLock:
     return lock
 
 
-def _surroundings() -> dict[str, Any]:
-    """Versions, commit, device and peak memory (bytes) of this process."""
+def _surroundings(base: str) -> dict[str, Any]:
+    """Versions, commit, device and peak memory (bytes) of this process; of a Hub model, the revision that was run."""
     import torch
 
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_bytes()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
-    return {"device": device_name(), "peak_bytes": peak, "commit": _commit(),
+    revision = re.search(r"@([0-9a-f]{40})-", base)  # as Study.base has it
+    return {"device": device_name(), "peak_bytes": peak, "commit": _commit(), "revision": revision and revision[1],
             "versions": {"python": platform.python_version()} | versions}
 
 

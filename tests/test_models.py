@@ -252,12 +252,12 @@ def test_a_damaged_folder_is_named_with_the_cure(damage, tmp_path):
 def test_a_hub_id_that_cannot_be_reached_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     text = complaint("nobody/nothing-of-that-name")
-    assert text.startswith("nobody/nothing-of-that-name: no model could be loaded") and "Hub id" in text
+    assert text.startswith("nobody/nothing-of-that-name: is not in ") and "HF_HUB_OFFLINE forbids" in text
 
 
-def test_a_misspelled_preset_is_told_the_presets(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert all(name in complaint("pockte") for name in PRESETS)
+def test_a_misspelled_preset_is_told_the_presets_and_how_an_id_is_written():
+    text = complaint("pockte")
+    assert all(name in text for name in PRESETS) and "write owner/name or owner/name@revision" in text
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(64, 96), (64, 48), (40, 72), (33, 50)])

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_hub import FakeHub
 from typer.testing import CliRunner
 
 from course_lib import cli, facts, prefetch
@@ -21,6 +22,7 @@ from course_lib.facts import QUESTIONS, load_entityquestions
 from course_lib.files import CourseError, sha256
 from course_lib.installation import CLASSROOM, HUB, use_classroom
 from course_lib.pocket import FOLDER as POCKET
+from course_lib.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 # Taken in by a Python before anything else: whatever leaves this machine fails, a kernel's own sockets work.
@@ -246,61 +248,16 @@ def test_wheels_outside_of_a_clone_say_where_to_go(room):
 
 # ------------------------------------------------------------------------------------------------------- models
 
-HUB_ID = "HuggingFaceTB/SmolLM2-360M"
-COMMIT = "a" * 40
-
-
-class FakeHub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hub as a download asks for; its one model holds the pocket model's files and two others."""
-
-    files: dict[str, bytes] = {}
-    got: list[str] = []
-
-    def log_message(self, *_):
-        pass
-
-    def reply(self, body, status=200, **headers):
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_GET(self):
-        path = self.path.partition("?")[0]
-        if path.startswith(f"/api/models/{HUB_ID}"):
-            tree = [{"type": "file", "oid": sha(name), "size": len(data), "path": name}
-                    for name, data in self.files.items()]
-            info = {"id": HUB_ID, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.files]}
-            return self.reply(json.dumps(tree if "/tree/" in path else info).encode(), Content_Type="application/json")
-        name = path.partition(f"/{COMMIT}/")[2]
-        if not path.startswith(f"/{HUB_ID}/resolve/") or name not in self.files:
-            gated = path.startswith("/api/models/owner/gated")
-            return self.reply(b"{}", 403 if gated else 404, X_Error_Code="GatedRepo" if gated else "RepoNotFound")
-        if self.command == "GET":
-            self.got.append(name)
-        return self.reply(self.files[name], ETag=f'"{sha(name)}"', X_Repo_Commit=COMMIT)
-
-    do_HEAD = do_GET
-
-
-def sha(name):
-    import hashlib
-
-    return hashlib.sha1(name.encode()).hexdigest()
+HUB_ID, COMMIT = PRESETS["smollm2-360m"].source, PRESETS["smollm2-360m"].revision
 
 
 @pytest.fixture
 def hub():
-    """A Hub on this machine; its address. ``FakeHub.got`` lists the files that were fetched."""
-    model = {path.name: path.read_bytes() for path in (POCKET / "model").iterdir() if path.is_file()}
-    FakeHub.files = model | {"pytorch_model.bin": b"x" * 1000, "onnx/config.json": b"{}"}
-    FakeHub.got = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
+    """A Hub on this machine; one of its models holds the pocket model's files and two others."""
+    made, model = FakeHub(), {path.name: path.read_bytes() for path in (POCKET / "model").iterdir() if path.is_file()}
+    made.add(HUB_ID, model | {"pytorch_model.bin": b"x" * 1000, "onnx/config.json": b"{}"}, commit=COMMIT)
+    yield made
+    made.close()
 
 
 def python(code, tmp_path, **env):
@@ -333,55 +290,43 @@ except CourseError as error:
 
 @pytest.mark.slow
 def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network(hub, room, tmp_path):
-    fetch = FETCH.format(room=str(room), model="smollm2-360m")
-    first = python(fetch, tmp_path, HF_ENDPOINT=hub)
-    kept = {name for name in FakeHub.files if name.endswith((".json", ".safetensors", ".txt")) and "/" not in name}
-    size = sum(len(FakeHub.files[name]) for name in kept) / 10**9
-    assert first.stdout.splitlines()[0] == f"Model {HUB_ID}: {size:.2f} GB in {len(kept)} files.", first.stderr
-    assert set(FakeHub.got) == kept
+    fetch, files = FETCH.format(room=str(room), model="smollm2-360m"), hub.repos[HUB_ID].commits[COMMIT]
+    first = python(fetch, tmp_path, HF_ENDPOINT=hub.url)
+    kept = {name for name in files if name.endswith((".json", ".safetensors", ".txt")) and "/" not in name}
+    size = sum(len(files[name]) for name in kept) / 10**9
+    assert first.stdout.startswith(f"Model {HUB_ID} (licence: apache-2.0; commit {COMMIT}): {size:.2f} GB to fetch in "
+                                   f"{len(kept)} files"), first.stderr
+    assert set(hub.got) == kept
     snapshot = room / HUB / "models--HuggingFaceTB--SmolLM2-360M" / "snapshots" / COMMIT
     found = list(snapshot.iterdir())
     assert {path.name for path in found} == kept and not any(path.is_symlink() for path in found)
 
-    FakeHub.got.clear()
-    again = python(fetch, tmp_path, HF_ENDPOINT=hub)
-    assert "there already" in again.stdout and FakeHub.got == []
+    hub.requests.clear()
+    again = python(fetch, tmp_path, HF_ENDPOINT=hub.url)
+    assert again.stdout.splitlines() == [f"Model {HUB_ID}: there already.", str(snapshot)] and hub.requests == []
     offline = python(fetch, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert offline.stdout.strip() == str(snapshot), offline.stderr
+    assert offline.stdout == again.stdout, offline.stderr
 
     (room / CLASSROOM).write_text('{"version": "0.1.0"}')
     load = ("from course_lib import models\nloaded = models.load('smollm2-360m')\n"
-            "print(loaded.preset, loaded.model.config.vocab_size)")
+            "print(loaded.preset, loaded.revision, loaded.model.config.vocab_size)")
     done = python(load, tmp_path, PYTHONPATH=closed(tmp_path), COURSE_HOME=str(room))
     vocabulary = json.loads((POCKET / "model" / "config.json").read_text())["vocab_size"]
-    assert done.stdout.split() == ["smollm2-360m", str(vocabulary)], done.stderr
+    assert done.stdout.split() == ["smollm2-360m", COMMIT, str(vocabulary)], done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "endpoint", "said"), [
-    ("smollm2-360m", "http://127.0.0.1:9", f"{HUB_ID}: not fetched, the Hub cannot be reached; see that this machine"),
-    ("owner/gated", None, "owner/gated: its owner asks you to accept terms"),
-    ("nobody/nothing", None, "nobody/nothing: no such model on the Hub; check the name"),
-])
-def test_a_model_that_cannot_be_fetched_is_one_sentence(hub, room, tmp_path, model, endpoint, said):
-    done = python(FETCH.format(room=str(room), model=model), tmp_path, HF_ENDPOINT=endpoint or hub)
-    assert done.stdout.startswith(f"course: {said}") and done.stdout.count("\n") == 1, done.stdout + done.stderr
+def test_a_model_that_cannot_be_fetched_is_one_sentence(hub, room, tmp_path):
+    done = python(FETCH.format(room=str(room), model="nobody/nothing"), tmp_path, HF_ENDPOINT=hub.url)
+    assert done.stdout.startswith("course: nobody/nothing: no such model on the Hub; check the name"), done.stderr
+    assert done.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize(("name", "said"), [("pocket", "comes with the package"), ("smollm", "no such preset")])
+@pytest.mark.parametrize(("name", "said"), [("pocket", "comes with the package"), ("smollm", "write owner/name"),
+                                            (".", "a folder; name a preset")])
 def test_a_name_that_is_no_model_of_the_hub_is_told(room, name, said):
     with pytest.raises(CourseError, match=said):
         prefetch.fetch_model(name, room, echo=print)
-
-
-def test_a_model_without_room_for_it_is_not_begun(tmp_path):
-    from types import SimpleNamespace
-
-    files = [SimpleNamespace(file_size=10**18, will_download=True), SimpleNamespace(file_size=5, will_download=False)]
-    said = []
-    with pytest.raises(CourseError, match=r"takes 1000000000\.00 GB, but only .* make room"):
-        prefetch._announce("a/b", tmp_path, files, said.append)
-    assert said == ["Model a/b: 1000000000.00 GB in 1 files."]
 
 
 @pytest.mark.parametrize(("marked", "own", "expected"), [

@@ -170,9 +170,10 @@ def test_another_tokenizer_or_configuration_is_another_base(model_folder: Path) 
     assert open_study(str(model_folder)).base != before
 
 
-def test_the_base_of_a_hub_model_is_its_id_and_the_dtype_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_base_of_a_hub_model_is_its_id_its_commit_and_the_dtype_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "device_dtype", lambda: "float16")
-    assert open_study("owner/name").base == "owner/name-float16"
+    commit = "c" * 40
+    assert open_study(f"owner/name@{commit}").base == f"owner/name@{commit}-float16"
 
 
 def test_another_rule_for_the_size_makes_other_runs(small: Study) -> None:
