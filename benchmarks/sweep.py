@@ -48,11 +48,15 @@ BATCHES = (8, 32)
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Eight runs after their steps: the seconds of the steps alone, losses (runs, steps), weights by run and name."""
+    """Eight runs after their steps: the seconds of the steps alone, losses (runs, steps), weights by run and name.
+
+    ``copies``: whether restored copies of the frozen weights were kept to the end.
+    """
 
     seconds: float
     losses: list[list[float]]
     weights: list[dict[str, torch.Tensor]]
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,18 @@ def draw_mixes(facts: Sequence[Fact], *, runs: int, rows: int) -> list[Mix]:
             for seed in range(runs)]
 
 
-def train(base: Loaded, mixes: Sequence[Mix], configs: Sequence[TuneConfig]) -> Trained:
-    """One epoch of all these runs in one pass; only the steps are timed."""
+def train(base: Loaded, mixes: Sequence[Mix], configs: Sequence[TuneConfig], *, copies: bool = True) -> Trained:
+    """One epoch of all these runs in one pass; only the steps are timed.
+
+    ``copies=False`` restores the frozen weights from 4 bits in every step, whatever the memory.
+    """
     names = [f"run{number}" for number in range(len(mixes))]
     adapted = base.model
     for name, config in zip(names, configs, strict=True):
         adapted = add_lora(adapted, config, name=name)
     loop, losses = Loop(adapted.eval(), base.tokenizer, names, mixes, configs), []
+    if not copies:
+        loop.stacks.drop_copies()
 
     def steps() -> None:
         for lines in zip(*(trainee.batches(1) for trainee in loop.trainees), strict=True):
@@ -110,8 +119,9 @@ def train(base: Loaded, mixes: Sequence[Mix], configs: Sequence[TuneConfig]) -> 
     took = timing.timed(base.model.device, steps)
     weights = [{key: value.detach().to("cpu", copy=True) for key, value in trainee.weights.items()}
                for trainee in loop.trainees]
+    kept = any(layer.weight is not None for layer in loop.stacks.layers)
     remove_lora(adapted)
-    return Trained(took.seconds, [list(run) for run in zip(*losses, strict=True)], weights)
+    return Trained(took.seconds, [list(run) for run in zip(*losses, strict=True)], weights, kept)
 
 
 def one_by_one(base: Loaded, mixes: Sequence[Mix], configs: Sequence[TuneConfig]) -> Trained:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Batch", "Held", "Timed", "Traffic", "best_batch", "count_traffic", "peak_memory", "spread", "timed"]
+__all__ = ["Batch", "Held", "Timed", "Traffic", "best_batch", "count_traffic", "peak_bytes", "peak_memory", "spread",
+           "timed"]
 
 MEBI = 2**20
 
@@ -127,6 +128,18 @@ class Held:
 
     mebibytes: float
     value: Any
+
+
+def peak_bytes(device: torch.device, *, reset: bool = False) -> int:
+    """The most that torch has had allocated on a GPU since the last ``reset``; 0 on a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return 0
+    peak = torch.cuda.max_memory_allocated(device)
+    if reset:
+        torch.cuda.reset_peak_memory_stats(device)
+    return peak
 
 
 def peak_memory(device: torch.device, run: Callable[[], Any]) -> Held:

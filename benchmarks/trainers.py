@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.timing import Traffic, count_traffic
+from benchmarks.timing import Traffic, count_traffic, peak_bytes
 from course_lib import models
 from course_lib.answers import INSTRUCTION, encode_answers
 from course_lib.finetune import TuneConfig, add_lora
@@ -51,7 +51,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to train: ``kind`` "ours", "trainer" or "trl"; ``more`` are arguments that are no defaults of it."""
+    """A way to train: ``kind`` "ours", "trainer" or "trl"; ``more`` are arguments that are no defaults of it.
+
+    Ours knows one: ``copies=False`` restores the frozen weights from 4 bits in every step, whatever the memory.
+    """
 
     name: str
     kind: str
@@ -73,21 +76,29 @@ METHODS = (
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """An epoch: its seconds, the processor's seconds in all threads, and the loss (nats a token) after it."""
+    """An epoch: its seconds, the processor's seconds in all threads, and the loss (nats a token) after it.
+
+    ``peak_bytes``: the most that torch had allocated on the GPU while the clock ran; 0 on a CPU.
+    """
 
     seconds: float
     processor_seconds: float
     loss: float
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a method: seconds to set up (after loading), the loss before, the epochs, and tokens if counted."""
+    """A run of a method: seconds to set up (after loading), the loss before, the epochs, and tokens if counted.
+
+    ``remark``: what ours gave up for lack of memory, else "".
+    """
 
     setup_seconds: float
     loss_before: float
     epochs: tuple[Epoch, ...]
     traffic: Traffic | None
+    remark: str = ""
 
 
 def installed(kind: str) -> bool:
@@ -95,9 +106,12 @@ def installed(kind: str) -> bool:
     return all(importlib.util.find_spec(package) for package in PACKAGES[kind])
 
 
-def run(task: Task, method: Method, *, count: bool = False) -> Run:
-    """Train a fresh adapter on a fresh base. ``count`` counts tokens too, which costs a little time."""
-    base = models.load(task.preset, **({} if task.device is None else {"device": task.device}))
+def run(task: Task, method: Method, *, count: bool = False, base: models.Loaded | None = None) -> Run:
+    """Train a fresh adapter on a fresh base. ``count`` counts tokens too, which costs a little time.
+
+    ``base`` is taken in place of the preset, and must not be used again: rivals leave their marks on it.
+    """
+    base = base or models.load(task.preset, **({} if task.device is None else {"device": task.device}))
     task = replace(task, config=replace(task.config, batch=method.batch))
     start = time.perf_counter()
     model = add_lora(base.model, task.config)
@@ -108,7 +122,7 @@ def run(task: Task, method: Method, *, count: bool = False) -> Run:
         setup = time.perf_counter() - start
         before = watch.loss()
         go()
-    return Run(setup, before, tuple(watch.epochs), watch.traffic)
+    return Run(setup, before, tuple(watch.epochs), watch.traffic, watch.remark)
 
 
 def mean_loss(model: PeftModel, rows: Sequence[Target], *, filler: int = 0) -> float:
@@ -129,11 +143,11 @@ def mean_loss(model: PeftModel, rows: Sequence[Target], *, filler: int = 0) -> f
 
 
 class _Watch:
-    """Clock, losses and tokens of one run."""
+    """Clock, losses, memory and tokens of one run."""
 
     def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, task: Task, count: bool) -> None:
         self.model, self.filler, self.epochs = model, tokenizer.pad_token_id or 0, []
-        self.traffic = Traffic() if count else None
+        self.traffic, self.remark = Traffic() if count else None, ""
         rows = [Target(tuple(row["input_ids"]), row["labels"].count(-100)) for row in tokenised(tokenizer, task.data)]
         self.rows = sorted(rows, key=lambda row: len(row.tokens))  # less padding while the clock stands
 
@@ -144,6 +158,7 @@ class _Watch:
         self._counting = count_traffic(self.model, [self.filler]) if self.traffic else None
         self._counted = self._counting.__enter__() if self._counting else None
         self._wait()
+        peak_bytes(self.model.device, reset=True)
         self._start = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
@@ -152,7 +167,8 @@ class _Watch:
         if self._counting:
             self._counting.__exit__(None, None, None)
             self.traffic.add(self._counted)
-        self.epochs.append(Epoch(seconds, processor, self.loss()))
+        peak = peak_bytes(self.model.device)  # before the loss is found, which needs memory too
+        self.epochs.append(Epoch(seconds, processor, self.loss(), peak))
 
     def _wait(self) -> None:
         import torch
@@ -161,14 +177,20 @@ class _Watch:
             torch.cuda.synchronize(self.model.device)
 
 
-def _ours(model: PeftModel, tokenizer: PreTrainedTokenizerBase, task: Task, watch: _Watch, _: dict[str, Any]) -> Go:
+def _ours(model: PeftModel, tokenizer: PreTrainedTokenizerBase, task: Task, watch: _Watch, more: dict[str, Any]) -> Go:
     loop = Loop(model.eval(), tokenizer, ["default"], [task.data], [task.config])
+    copies = more.get("copies", True)
+    if not copies:
+        loop.stacks.drop_copies()
 
     def go() -> None:
         for number in range(1, task.config.epochs + 1):
             watch.begin()
             loop.epoch(number)
             watch.end()
+        kept = any(layer.weight is not None for layer in loop.stacks.layers)
+        watch.remark = ", ".join([*["no room for copies"] * (copies and not kept),
+                                  *[f"batches in {loop.parts} parts"] * (loop.parts > 1)])
 
     return go
 

@@ -99,7 +99,9 @@ def free_memory(device: str = "cpu") -> int:
     if device == "cuda":
         import torch
 
-        return torch.cuda.mem_get_info()[0]
+        free, total = torch.cuda.mem_get_info()
+        share = torch.cuda.get_per_process_memory_fraction() * total  # 1 unless this process has capped itself
+        return max(0, min(free, int(share) - torch.cuda.memory_reserved()))
     available, total = psutil.virtual_memory().available, _ram_bytes()
     return max(0, min(available, total - psutil.Process().memory_info().rss))
 
