@@ -265,12 +265,19 @@ def slick(
 
 @app.command()
 def doctor(
+    preset: Annotated[str | None, typer.Option(help="Forecast for this model; else COURSE_PRESET, else the default."
+                                               )] = None,
+    questions: Annotated[str | None, typer.Option(help="Forecast for this size, as in course run.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Forecast for a GPU that is not here, such as T4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same findings as JSON.")] = False,
 ) -> None:
-    """Check this machine and its packages; paste the output into a bug report."""
+    """Check this machine and its packages, and say what a study will cost; paste the output into a bug report."""
     from course_lib import doctor as reports
+    from course_lib.study import open_study
 
-    typer.echo(json.dumps(reports.as_data(), indent=2) if as_json else reports.report())
+    study = open_study(preset, questions=questions)
+    typer.echo(json.dumps(reports.as_data(study=study, gpu=gpu), indent=2) if as_json
+               else reports.report(study=study, gpu=gpu))
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib import analysis, notebooks
 from course_lib.files import write_json
 from course_lib.models import load
+from course_lib.preflight import describe_compared, forecast
 from course_lib.slick import categorize, shares
 from course_lib.study import Study, open_study
 from course_lib.sweep import sweep
@@ -48,6 +49,7 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     asked = len(study.facts.train)
     echo(f"Preset {study.preset}: measuring what it knows ({asked:,} training questions), then {runs} fine-tuning runs "
          f"(finished ones are used again)")
+    echo(str(forecast(study)))
     epochs = sweep(study)
     summary = summarise(study, epochs)
     write_json(folder / "summary.json", summary)
@@ -55,15 +57,18 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     page = notebooks.run_all(preset=study.preset, build_dir=folder, echo=echo)
     for line in compared_with_the_paper(summary):
         echo(line)
+    for line in describe_compared(study):
+        echo(line)
     echo(f"The curve: {folder / 'curve.png'}; the numbers: {folder / 'summary.json'}")
     return page
 
 
 def summarise(study: Study, epochs: pd.DataFrame) -> dict[str, Any]:
-    """The content of ``summary.json``: category shares of the training facts, never-read facts, every run, claims."""
+    """The content of ``summary.json``: how many training facts, their shares, never-read facts, every run, claims."""
     labelled = study.labels(progress=False)
     train = labelled[labelled["split"] == "train"]
-    return analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=_label(study))
+    found = analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=_label(study))
+    return found | {"questions": len(train)}
 
 
 def _label(study: Study) -> str:

@@ -15,13 +15,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_lib import __version__, hardware
 from course_lib.facts import download_folder
-from course_lib.files import repository
+from course_lib.files import CourseError, repository
 from course_lib.hardware import GIB, Machine
 from course_lib.installation import commit, host_name, version
+
+if TYPE_CHECKING:
+    from course_lib.study import Study
 
 __all__ = ["Scene", "anonymous", "as_data", "report", "scene"]
 
@@ -61,21 +64,40 @@ def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scen
     )
 
 
-def report(machine: Machine | None = None, *, environ: Mapping[str, str] | None = None) -> str:
-    """The text that ``course doctor`` prints: the scene in six lines, the machine in two, and one line a check."""
+def report(machine: Machine | None = None, *, environ: Mapping[str, str] | None = None, study: Study | None = None,
+           gpu: str | None = None) -> str:
+    """The text that ``course doctor`` prints: the scene in six lines, the machine in two, and one line a check.
+
+    With a ``study``, the forecast of what it costs here or on the ``gpu`` that is named (:mod:`.preflight`), and how
+    forecasts of finished runs compare with what was measured.
+    """
     machine = machine or hardware.inspect()
     around = scene(machine, environ=environ)
     jupyter = ", ".join(f"{name} {found}" for name, found in around.jupyter.items() if found) or "none installed"
     lines = [f"Course: {around.course}", f"Host: {around.host}", f"Preset: {around.preset}", f"Jupyter: {jupyter}",
              "Variables: " + (", ".join(f"{name}={value}" for name, value in around.variables.items()) or "none set"),
              "Folders: " + ", ".join(f"{name} {text}" for name, text in around.folders.items())]
-    return "\n".join([*lines, anonymous(hardware.doctor(machine))])
+    return "\n".join([*lines, anonymous(hardware.doctor(machine)), *(_forecast(study, gpu) if study else [])])
 
 
-def as_data(machine: Machine | None = None) -> dict[str, Any]:
-    """The same findings for a script: keys ``scene``, ``machine`` and ``checks``."""
+def _forecast(study: Study, gpu: str | None) -> list[str]:
+    from course_lib import preflight, presets
+
+    about = [presets.describe(study.preset)] if study.preset in presets.PRESETS else []
+    try:
+        expected = str(preflight.forecast(study, gpu=gpu))
+    except (CourseError, ImportError) as error:  # a report on a machine without torch is worth the most
+        expected = f"No forecast: {error}"
+    return ["", *about, anonymous(expected), *([] if gpu else preflight.describe_compared(study))]
+
+
+def as_data(machine: Machine | None = None, *, study: Study | None = None, gpu: str | None = None) -> dict[str, Any]:
+    """The same findings for a script: keys ``scene``, ``machine`` and ``checks``; with a study, ``forecast`` too."""
+    from course_lib import preflight
+
     machine = machine or hardware.inspect()
-    return {"scene": asdict(scene(machine)), "machine": asdict(machine),
+    expected = {"forecast": preflight.as_data(preflight.forecast(study, gpu=gpu))} if study else {}
+    return expected | {"scene": asdict(scene(machine)), "machine": asdict(machine),
             "checks": [asdict(check) for check in hardware.checks(machine)]}
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,11 @@ class Progress:
     def lora_config(self) -> PeftConfig:
         """PEFT's description of the adapter."""
         return self.model.peft_config[self.adapter]
+
+    @property
+    def training_memory(self) -> dict[str, int | None]:
+        """Bytes: the ``forecast`` of a training step's peak (None: not known), and the ``peak`` that it had."""
+        return {"forecast": self._loop.forecast, "peak": self._loop.peak.bytes}
 
     def snapshot(self) -> Snapshot:
         """A copy of all that the next epoch depends on."""
@@ -188,12 +193,19 @@ class _Runs:
         training = (time.perf_counter() - start) / len(self.names)
         for name, watched, records, loss in zip(self.names, self.watched, self.records, losses, strict=True):
             start = time.perf_counter()
-            with _chosen(self.model, name):
+            with _chosen(self.model, name), self._answering(name):
                 numbers = watched.ask(self.model, self.tokenizer)
             seconds = time.perf_counter() - start
             records.append(EpochRecord(number, loss, **numbers, seconds=training + seconds,
                                        evaluation_seconds=seconds))
             yield Progress(tuple(records), self.model, name, self.loop)
+
+
+    def _answering(self, name: str) -> AbstractContextManager[None]:
+        """On a GPU the questions go through the loop's own layers too, restored once; on a CPU each is one matrix."""
+        if self.model.device.type == "cpu":
+            return nullcontext()
+        return self.loop.stacks.lines([self.names.index(name)])
 
 
 @contextmanager

@@ -39,7 +39,11 @@ GPUS: dict[str, float] = {"8 GB card": 8.0, "T4": 14.6, "24 GB card": 24.0}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a Llama-like model; ``keys`` is the width of keys and values, ``tied`` shares the output layer."""
+    """The sizes of a Llama-like model; ``keys`` is the width of keys and values, ``tied`` shares the output layer.
+
+    ``head`` is the width of one attention head. ``gated`` is False for GPT-NeoX, whose MLP has two layers and whose
+    queries, keys and values come from one; ``query_norms`` is True for OLMo-2, which normalises queries and keys.
+    """
 
     hidden: int
     inner: int
@@ -47,18 +51,25 @@ class Shape:
     keys: int
     vocabulary: int
     tied: bool
+    head: int = 64
+    gated: bool = True
+    query_norms: bool = False
 
     @classmethod
     def of(cls, config: Any) -> Shape:
         """The shape of a model from its transformers configuration."""
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(config.hidden_size, config.intermediate_size, config.num_hidden_layers,
-                   config.num_key_value_heads * width, config.vocab_size, config.tie_word_embeddings)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        return cls(config.hidden_size, config.intermediate_size, config.num_hidden_layers, heads * width,
+                   config.vocab_size, config.tie_word_embeddings, width, config.model_type != "gpt_neox",
+                   config.model_type.startswith("olmo2"))
 
     @property
     def matrices(self) -> tuple[tuple[int, int], ...]:
         """(inputs, outputs) of the linear layers of one block: q k v o, gate up down."""
         h, i, k = self.hidden, self.inner, self.keys
+        if not self.gated:
+            return (h, h + 2 * k), (h, h), (h, i), (i, h)
         return (h, h), (h, k), (h, k), (h, h), (h, i), (h, i), (i, h)
 
     @property
@@ -76,10 +87,11 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "pocket": Shape(192, 512, 4, 192, 2048, True), "SmolLM2-360M": Shape(960, 2560, 32, 320, 49152, True),
     "SmolLM2-1.7B": Shape(2048, 8192, 24, 2048, 49152, True),
-    "OLMo-2-0425-1B": Shape(2048, 8192, 16, 2048, 100352, False),
-    "Qwen2.5-1.5B": Shape(1536, 8960, 28, 256, 151936, True),
-    "Mistral-7B-v0.3": Shape(4096, 14336, 32, 1024, 32768, False),
-    "Qwen2.5-7B": Shape(3584, 18944, 28, 512, 152064, False)}
+    "OLMo-2-0425-1B": Shape(2048, 8192, 16, 2048, 100352, False, 128, query_norms=True),
+    "Qwen2.5-1.5B": Shape(1536, 8960, 28, 256, 151936, True, 128),
+    "Mistral-7B-v0.3": Shape(4096, 14336, 32, 1024, 32768, False, 128),
+    "Qwen2.5-7B": Shape(3584, 18944, 28, 512, 152064, False, 128),
+    "OLMo-2-1124-7B": Shape(4096, 11008, 32, 4096, 100352, False, 128, query_norms=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Target", "can_pack", "target_logits"]
+__all__ = ["Target", "can_pack", "shared_tokens", "target_logits"]
 
 ATTENTION = "packed_rows"
 _found: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
@@ -98,7 +98,7 @@ def can_pack(model: PreTrainedModel, rows: Sequence[Target]) -> bool:
 def _pack(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torch.Tensor], list[int], _Places]:
     import torch
 
-    shared = _shared(lines)
+    shared = shared_tokens(lines)
     width = shared + max(sum(len(row.tokens) - shared for row in line) for line in lines)
     longest = max(len(row.tokens) for line in lines for row in line)
     ids, positions = torch.full((len(lines), width), filler), torch.zeros(len(lines), width, dtype=torch.long)
@@ -119,7 +119,7 @@ def _pack(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, tor
     return {"input_ids": ids, "position_ids": positions}, where, _Places(torch.tensor(out), back)
 
 
-def _shared(lines: Sequence[Sequence[Target]]) -> int:
+def shared_tokens(lines: Sequence[Sequence[Target]]) -> int:
     """How many tokens all rows begin with, short of the last one before an answer."""
     rows = [row for line in lines for row in line]
     return min(min(common_length(rows[0].tokens, row.tokens), row.start - 1) for row in rows)

@@ -13,6 +13,10 @@ optimizer does to the row is done to them, and PEFT saves, loads and merges them
 at a time, and applies several in a loop (PLoRA, arXiv 2508.02932, measures what the loop costs).
 
 The frozen weights are restored from 4 bits once and kept, where they fit: the same numbers, without the work a step.
+Where they do not fit, each layer restores its own in the forward and once more in the backward pass.
+
+Adapters are float32. Where the base computes in float16 or bfloat16 they are rounded to it for the products, as
+autocast does, so that tensor cores do the work; what the optimizer changes, and the gradient that it gets, stay float32.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ __all__ = ["Stacks"]
 
 @dataclass(slots=True)
 class _Layer:
-    """One adapted layer: the stacks A (N, r, in) and B (N, out, r), and W (out, in) where it is kept.
+    """One adapted layer: the stacks A (N, r, in) and B (N, out, r), and W (out, in) where a restored copy is kept.
 
     ``leaves``: those of A and B that the pass under way goes through.
     """
@@ -49,15 +53,18 @@ class _Layer:
 
 
 class Stacks:
-    """The adapters ``names`` of a PEFT model, stacked; all of one rank and scale. ``weights``: (N, P)."""
+    """The adapters ``names`` of a PEFT model, stacked; all of one rank and scale. ``weights``: (N, P).
 
-    def __init__(self, model: PeftModel, names: Sequence[str]) -> None:
+    ``keep``: whether the frozen weights are restored once and kept; None, where they take at most half of what is free.
+    """
+
+    def __init__(self, model: PeftModel, names: Sequence[str], *, keep: bool | None = None) -> None:
         import torch
         from peft.tuners.lora import LoraLayer
 
         self.names = list(names)
         found = {key: layer for key, layer in model.named_modules() if isinstance(layer, LoraLayer)}
-        keep = dense_fits(model, found.values())
+        keep = dense_fits(model, found.values()) if keep is None else keep
         self.weights = torch.stack([torch.cat([parts[name].weight.data.flatten() for layer in found.values()
                                                for parts in _pair(layer)]) for name in self.names])
         self.layers, end = [], 0
@@ -104,9 +111,20 @@ class Stacks:
         import torch
 
         found = torch.cat([leaf.grad.flatten(1) for layer in self.layers for leaf in layer.leaves], dim=1)
+        self.forget()
+        return found
+
+    def drop_copies(self) -> bool:
+        """Restore the frozen weights in every pass from now on; whether there were copies to give up."""
+        kept = [layer for layer in self.layers if layer.weight is not None]
+        for layer in kept:
+            layer.weight = None
+        return bool(kept)
+
+    def forget(self) -> None:
+        """Let go of a pass that came to no end."""
         for layer in self.layers:
             layer.leaves = ()
-        return found
 
 
 def _pair(layer: torch.nn.Module) -> tuple[torch.nn.ModuleDict, torch.nn.ModuleDict]:
@@ -115,14 +133,17 @@ def _pair(layer: torch.nn.Module) -> tuple[torch.nn.ModuleDict, torch.nn.ModuleD
 
 def _forward(layer: _Layer, down: torch.Tensor, up: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """What the layer gives for lines x (N, T, in), or (N b, s, in) with the rows of one adapter next to each other."""
-    import torch
+    lines = x.reshape(len(down), -1, x.shape[-1])
+    return _function().apply(lines, layer, layer.module.base_layer.bias, down, up).view(*x.shape[:-1], -1)
 
-    base, lines = layer.module.base_layer, x.reshape(len(down), -1, x.shape[-1])
-    if layer.weight is not None and x.dtype == layer.weight.dtype == up.dtype:
-        return _function().apply(lines, layer.weight, base.bias, down, up, layer.scaling).view(*x.shape[:-1], -1)
-    y = base(x) if layer.weight is None else torch.nn.functional.linear(x, layer.weight, base.bias)
-    change = layer.scaling * torch.bmm(torch.bmm(lines.to(down.dtype), down.mT), up.mT)
-    return y + change.view(y.shape).to(y.dtype)
+
+def _weight(layer: _Layer, dtype: torch.dtype) -> torch.Tensor:
+    """W (out, in): the copy that is kept, or restored now."""
+    base = layer.module.base_layer
+    weight = layer.weight
+    if weight is None:
+        weight = dequantised(base) if is_four_bit(base) else base.weight
+    return weight.to(dtype)
 
 
 @functools.cache
@@ -132,21 +153,22 @@ def _function() -> type[torch.autograd.Function]:
 
     class StackedLinear(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor,
-                    up: torch.Tensor, scaling: float) -> torch.Tensor:
-            inner = torch.bmm(x, down.mT)
-            ctx.save_for_backward(x, weight, down, up, inner)
-            ctx.scaling = scaling
-            return torch.nn.functional.linear(x, weight, bias).baddbmm_(inner, up.mT, alpha=scaling)
+        def forward(ctx: Any, x: torch.Tensor, layer: _Layer, bias: torch.Tensor | None, down: torch.Tensor,
+                    up: torch.Tensor) -> torch.Tensor:
+            inner = torch.bmm(x, down.to(x.dtype).mT)
+            ctx.save_for_backward(x, down, up, inner)
+            ctx.layer = layer
+            y = torch.nn.functional.linear(x, _weight(layer, x.dtype), None if bias is None else bias.to(x.dtype))
+            return y.baddbmm_(inner, up.to(x.dtype).mT, alpha=layer.scaling)
 
         @staticmethod
         def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-            x, weight, down, up, inner = ctx.saved_tensors
-            of_inner = torch.bmm(gradient, up).mul_(ctx.scaling)
+            x, down, up, inner = ctx.saved_tensors
+            of_inner = torch.bmm(gradient, up.to(x.dtype)).mul_(ctx.layer.scaling)
             of_x = None
             if ctx.needs_input_grad[0]:
-                of_x = (gradient @ weight).baddbmm_(of_inner, down)
-            of_up = torch.bmm(gradient.mT, inner).mul_(ctx.scaling)
-            return of_x, None, None, torch.bmm(of_inner.mT, x), of_up, None
+                of_x = (gradient @ _weight(ctx.layer, x.dtype)).baddbmm_(of_inner, down.to(x.dtype))
+            of_up = torch.bmm(gradient.mT, inner).mul_(ctx.layer.scaling)
+            return of_x, None, None, torch.bmm(of_inner.mT, x).to(down.dtype), of_up.to(up.dtype)
 
     return StackedLinear

@@ -7,7 +7,6 @@ lasts. Where memory ends, a pass is cut in halves, and the later ones stay that 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib import finetune
-from course_lib.batches import out_of_memory
+from course_lib.batches import give_back_memory, out_of_memory
 from course_lib.files import DataError
 from course_lib.records import Snapshot
 from course_lib.runs import RunBusy, RunSpec, RunWriter, open_run, read_history
@@ -103,7 +102,7 @@ class _Passes:
                 raise
         else:
             return True
-        _give_back_memory()  # here, where no traceback holds on to the tensors any more
+        give_back_memory()  # here, where no traceback holds on to the tensors any more
         return False
 
     def _pass(self, group: Sequence[_Held]) -> None:
@@ -139,11 +138,3 @@ def _finished_epochs(spec: RunSpec, root: str | Path) -> int:
         return len(read_history(spec.folder(root)).records)
     except DataError:
         return 0
-
-
-def _give_back_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

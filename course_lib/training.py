@@ -5,6 +5,10 @@ over its tokens; several runs together have the sum of their own means, so that 
 Each run keeps its own order of rows, limit on the gradient's norm, AdamW state and learning rate, and each step takes
 one batch of every run that still has one.
 
+Before the first step the loop looks at the free memory: whether a restored copy of the frozen weights fits, and in how
+many parts a batch has to go through (:mod:`course_lib.loop_memory`). Where memory ends all the same, the copy goes
+first and then the parts are halved: the same gradient, but for rounding. Nothing that is finished is lost.
+
 The order of epoch e is drawn from (seed, e) alone, and dropout is off: the weights, AdamW's moments and the number of
 steps are all that the next epoch depends on.
 """
@@ -13,16 +17,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from course_lib.answers import INSTRUCTION, encode_answers
+from course_lib.batches import give_back_memory, out_of_memory
 from course_lib.files import CourseError
-from course_lib.packed import Target, can_pack, target_logits
-from course_lib.records import EpochRecord, Snapshot, TuneConfig
+from course_lib.hardware import free_memory
+from course_lib.loop_memory import Fitted, Rows, estimate_loop, fitted
+from course_lib.memory import Shape
+from course_lib.models import is_four_bit
+from course_lib.packed import Target, can_pack, shared_tokens, target_logits
+from course_lib.peak import Peak
+from course_lib.records import TuneConfig
 from course_lib.stacked import Stacks
+from course_lib.trainee import Trainee
 
 if TYPE_CHECKING:
     import torch
@@ -31,135 +43,97 @@ if TYPE_CHECKING:
 
     from course_lib.mixing import Mix
 
-__all__ = ["Loop", "Trainee"]
+__all__ = ["Loop"]
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
 CPU_TOKENS = 3000  # in a pass of several runs on a CPU: beyond that, what lies between two layers leaves the caches
 
 
-class Trainee:
-    """One run in training: its rows, its adapter's weights, by name and as one ``vector`` (P,), and its optimizer."""
-
-    def __init__(self, name: str, data: Mix, config: TuneConfig, tokenizer: PreTrainedTokenizerBase,
-                 stacks: Stacks, model: PeftModel) -> None:
-        import torch
-
-        self.name, self.config, self.weights, self.steps = name, config, stacks.parameters(name), 0
-        self.rows = _targets(tokenizer, data)
-        self.vector = torch.nn.Parameter(stacks.weights[stacks.names.index(name)])
-        self.optimizer = torch.optim.AdamW([self.vector], lr=config.lr, weight_decay=0.0, fused=True)
-        # float16 gradients underflow without a scaled loss; the scaler does nothing elsewhere
-        self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.dtype == torch.float16)
-
-    def batches(self, epoch: int) -> Iterator[list[Target]]:
-        """The rows in the order of this epoch; the last batch may be smaller."""
-        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.rows))
-        for start in range(0, len(order), self.config.batch):
-            yield [self.rows[i] for i in order[start:start + self.config.batch]]
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next step: it rises for ``warmup`` epochs, then stays."""
-        rising = 1 + self.config.warmup * math.ceil(len(self.rows) / self.config.batch)
-        return self.config.lr * min(1, (self.steps + 1) / rising)
-
-    def step(self) -> None:
-        """Change the weights by the gradient of ``vector``, and forget it."""
-        import torch
-
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.vector, self.config.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.vector.grad = None
-        self.steps += 1
-
-    def check(self, loss: float, dtype: torch.dtype) -> None:
-        """Refuse a loss that is not finite.
-
-        Raises:
-            CourseError: it names the step and the cure.
-        """
-        if not math.isfinite(loss):
-            cure = ("float16 overflows in this model: take another preset, or a GPU with bfloat16"
-                    if "float16" == str(dtype).removeprefix("torch.") else f"lower lr (now {self.config.lr:g})")
-            raise CourseError(f"step {self.steps + 1}: the loss is {loss}; {cure}")
-
-    def snapshot(self, records: Sequence[EpochRecord]) -> Snapshot:
-        """Copies of all that the next epoch depends on."""
-        tensors = {f"weight.{key}": weight.detach() for key, weight in self.weights.items()}
-        sizes = [weight.numel() for weight in self.weights.values()]
-        for moment in MOMENTS if self.optimizer.state else ():
-            parts = self.optimizer.state[self.vector][moment].split(sizes)
-            tensors |= {f"{moment}.{key}": part.view(weight.shape)
-                        for (key, weight), part in zip(self.weights.items(), parts, strict=True)}
-        return Snapshot(tuple(records), {key: tensor.to("cpu", copy=True) for key, tensor in tensors.items()},
-                        {"steps": self.steps, "scaler": self.scaler.state_dict()})
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot.
-
-        Raises:
-            CourseError: it is of another adapter.
-        """
-        import torch
-
-        if {f"weight.{key}": tuple(value.shape) for key, value in self.weights.items()} != {
-                key: tuple(value.shape) for key, value in snapshot.tensors.items() if key.startswith("weight.")}:
-            raise CourseError("the state to go on from is of another model or rank; delete the run's folder, run again")
-        for key, weight in self.weights.items():
-            weight.data.copy_(snapshot.tensors[f"weight.{key}"])
-        self.steps, device = snapshot.state["steps"], self.vector.device
-        if any(key.startswith("exp_avg.") for key in snapshot.tensors):
-            self.optimizer.state[self.vector] = {"step": torch.tensor(float(self.steps), device=device)} | {
-                moment: torch.cat([snapshot.tensors[f"{moment}.{key}"].flatten() for key in self.weights]).to(device)
-                for moment in MOMENTS}
-        self.scaler.load_state_dict(snapshot.state["scaler"])
-
-
 class Loop:
-    """Trains the adapters of a PEFT model together, an epoch at a time."""
+    """Trains the adapters of a PEFT model together, an epoch at a time.
+
+    ``peak.bytes`` is the most memory that training had in use, ``forecast`` what was expected (None: not known).
+    """
 
     def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str],
                  mixes: Sequence[Mix], configs: Sequence[TuneConfig]) -> None:
         if tokenizer.eos_token_id is None:
             raise CourseError("the tokenizer has no end of text to learn; set tokenizer.eos_token")
         self.model, self.filler = model, tokenizer.pad_token_id or 0
-        self.stacks = Stacks(model, names)
-        self.trainees = [Trainee(name, data, config, tokenizer, self.stacks, model)
-                         for name, data, config in zip(names, mixes, configs, strict=True)]
+        rows, self.peak = [_targets(tokenizer, data) for data in mixes], Peak(model.device.type)
+        plan, self.forecast = _planned(model, rows, configs, self.peak.start)
+        self.stacks = Stacks(model, names, keep=plan.copies if plan else None)
+        self.trainees = [Trainee(name, targets, config, self.stacks, model)
+                         for name, targets, config in zip(names, rows, configs, strict=True)]
         self.most = CPU_TOKENS if model.device.type == "cpu" else math.inf
+        self.parts = plan.parts if plan and len(names) == 1 else 1  # that a batch of a single run goes through in
         self.packed = can_pack(model, [row for trainee in self.trainees for row in trainee.rows])
 
     def epoch(self, number: int) -> list[float]:
         """One pass over the rows of every run; returns the mean loss of each, in nats a token."""
         totals = np.zeros((2, len(self.trainees)))
+        self.peak.begin()
         for batches in zip_longest(*(trainee.batches(number) for trainee in self.trainees)):
             active = [n for n, batch in enumerate(batches) if batch]
             losses, counts = self.step(active, [batches[n] for n in active])
             totals[:, active] += losses * counts, counts
+        self.peak.look()
         return list(totals[0] / totals[1])
 
     def step(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[np.ndarray, np.ndarray]:
-        """One step of each active run with its batch; returns their losses and numbers of predicted tokens."""
-        values, counts, gradients = [], [], []
-        for few in self._passes(active, lines):
-            losses, sizes = self.losses([active[i] for i in few], [lines[i] for i in few])
-            trainees = [self.trainees[active[i]] for i in few]
-            for trainee, value in zip(trainees, losses.tolist(), strict=True):
-                trainee.check(value, self.model.dtype)
-                values.append(value)
-            sum(trainee.scaler.scale(loss) for trainee, loss in zip(trainees, losses, strict=True)).backward()
-            counts += sizes
-            gradients += self.stacks.take_gradients()
-        for n, gradient in zip(active, gradients, strict=True):
-            self.trainees[n].vector.grad = gradient
-            self.trainees[n].step()
-        return np.array(values), np.array(counts)
+        """One step of each active run with its batch; returns their losses and numbers of predicted tokens.
 
-    def _passes(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> Iterator[range]:
+        Raises:
+            CourseError: a loss or a gradient is not finite; the message names the step and the cure.
+        """
+        counts = [sum(len(row.tokens) - row.start for row in line) for line in lines]
+        values, left = np.zeros(len(active)), list(range(len(active)))
+        while left:  # once, but for float16 gradients that overflow
+            for few in self._passes([lines[i] for i in left]):
+                some = [left[i] for i in few]
+                found, gradients = self._gradients([active[i] for i in some], [lines[i] for i in some])
+                for i, value, gradient in zip(some, found, gradients, strict=True):
+                    values[i] = value
+                    self.trainees[active[i]].vector.grad = gradient
+            left = [i for i in left if self.trainees[active[i]].step()]
+        return values, np.array(counts)
+
+    def _gradients(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
+        """The losses of a batch of each run, and their gradients (lines, P), scaled."""
+        while True:
+            try:
+                return self._in_parts(active, lines)
+            except (RuntimeError, MemoryError) as error:
+                # several runs are parted by whoever put them together
+                if not out_of_memory(error) or len(lines) > 1:
+                    raise
+            self._make_room(lines[0])  # here, where no traceback holds on to the tensors any more
+
+    def _make_room(self, line: Sequence[Target]) -> None:
+        """Give up the restored copies of the frozen weights, which changes no number; then halve what goes through."""
+        self.stacks.forget()
+        if not self.stacks.drop_copies():
+            if self.parts >= len(line):
+                longest = max(len(row.tokens) for row in line)
+                raise CourseError(f"step {self.trainees[0].steps + 1}: a single row of {longest} tokens does not fit "
+                                  f"into memory; close other programs, or take a smaller preset; finished epochs are "
+                                  f"kept")
+            self.parts *= 2
+        give_back_memory()
+
+    def _in_parts(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
+        trainees, losses, gradient = [self.trainees[n] for n in active], np.zeros(len(active)), None
+        for part, share in _cut(lines, self.parts):
+            found = self.losses(active, part)[0]
+            losses += share * np.array(found.tolist())
+            for trainee, value in zip(trainees, losses, strict=True):
+                trainee.check(value)
+            sum(trainee.scaler.scale(loss * share if share < 1 else loss)
+                for trainee, loss in zip(trainees, found, strict=True)).backward()
+            new = self.stacks.take_gradients()
+            gradient = new if gradient is None else gradient.add_(new)
+        return list(losses), gradient
+
+    def _passes(self, lines: Sequence[Sequence[Target]]) -> Iterator[range]:
         """Which lines go together: all on a GPU; on a CPU as many as its caches like, neighbours only."""
         start, widest = 0, 0
         for i, line in enumerate(lines):
@@ -180,6 +154,38 @@ class Loop:
         each = torch.nn.functional.cross_entropy(logits, wanted.to(logits.device), reduction="none")
         counts = [sum(len(row.tokens) - row.start for row in line) for line in lines]
         return torch.stack([part.mean() for part in each.split(counts)]), counts
+
+
+def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequence[TuneConfig], start: int,
+             ) -> tuple[Fitted | None, int | None]:
+    """How a step is fitted into memory, and its peak in bytes; None for a model whose sizes are not like Llama's."""
+    dtype, rank = str(model.dtype).removeprefix("torch."), configs[0].rank
+    every = [row for line in rows for row in line]
+    batch = sum(min(config.batch, len(line)) for config, line in zip(configs, rows, strict=True))
+    try:
+        shape, asked = Shape.of(model.config), Rows.of(every, batch=batch, shared=shared_tokens([every]))
+        free = free_memory(model.device.type) + estimate_loop(shape, asked, rank=rank, dtype=dtype).weights
+        plan = fitted(shape, asked, rank=rank, dtype=dtype, free=free, runs=len(configs),
+                      may_copy=any(map(is_four_bit, model.modules())))
+    except (AttributeError, CourseError, TypeError, ZeroDivisionError):
+        return None, None
+    part = replace(asked, count=max(1, -(-asked.count // plan.parts)))
+    step = estimate_loop(shape, part, rank=rank, dtype=dtype, copies=plan.copies, runs=len(configs))
+    # a third of the adapters' bytes, their weights as PEFT made them, were there at the start and are replaced
+    return plan, round(start + step.peak - step.weights - step.adapters / 3)
+
+
+def _cut(lines: Sequence[Sequence[Target]], parts: int) -> Iterator[tuple[list[Sequence[Target]], float]]:
+    """The lines, or a single line in parts of about as many rows; and the share of its predicted tokens in each."""
+    if parts == 1:
+        yield list(lines), 1.0
+        return
+    (line,) = lines
+    every = sum(len(row.tokens) - row.start for row in line)
+    size = max(1, math.ceil(len(line) / parts))
+    for start in range(0, len(line), size):
+        part = line[start:start + size]
+        yield [part], sum(len(row.tokens) - row.start for row in part) / every
 
 
 def _targets(tokenizer: PreTrainedTokenizerBase, data: Mix) -> list[Target]:

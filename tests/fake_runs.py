@@ -59,7 +59,7 @@ def snapshots(devs: tuple[float | None, ...] = DEVS) -> list[Snapshot]:
 
 
 def progress(snapshot: Snapshot) -> Any:
-    return SimpleNamespace(snapshot=lambda: snapshot)
+    return SimpleNamespace(snapshot=lambda: snapshot, training_memory={"forecast": 3, "peak": 4})
 
 
 def go_on(writer: RunWriter, *, devs: tuple[float | None, ...] = DEVS, until: int | None = None) -> int:
@@ -98,7 +98,7 @@ def contents(folder: Path) -> dict[str, Any]:
     """Everything that a run leaves: file -> bytes; of run.json and the records what no clock and machine decides."""
     found: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
                              if path.is_file()}
-    found["run.json"] = _without(read_json(folder / "run.json"), "seconds", "peak_bytes")
+    found["run.json"] = _without(read_json(folder / "run.json"), "seconds", "peak_bytes", "training_memory")
     found["epochs.jsonl"] = [_without(json.loads(line), "seconds", "evaluation_seconds")
                              for line in found["epochs.jsonl"].splitlines()]
     return found

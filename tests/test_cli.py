@@ -12,7 +12,10 @@ from course_lib.files import CourseError, sha256
 
 
 @pytest.fixture
-def course():
+def course(monkeypatch):
+    for name in ("COURSE_QUESTIONS", "COURSE_QUICK"):  # a command may set them; the next test must not find them
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     runner = CliRunner()
     return lambda *words: runner.invoke(cli.app, list(words))
 
@@ -164,12 +167,15 @@ def test_a_stopped_slick_says_how_to_go_on(course, monkeypatch, tmp_path):
 
 
 def test_doctor_prints_the_report(course, monkeypatch):
-    monkeypatch.setattr(doctor, "report", lambda: "[OK] Python: 3.11")
-    assert course("doctor").stdout == "[OK] Python: 3.11\n"
+    monkeypatch.setattr(doctor, "report", lambda *, study, gpu: f"[OK] Python: 3.11, {study.preset}, {gpu}")
+    found = course("doctor", "--preset", "smollm2-360m", "--gpu", "T4").stdout
+    assert found == "[OK] Python: 3.11, smollm2-360m, T4\n"
 
 
 def test_doctor_as_json_has_machine_and_checks(course):
-    found = json.loads(course("doctor", "--json").stdout)
+    found = course("doctor", "--json")
+    assert found.exit_code == 0, found.stderr
+    found = json.loads(found.stdout)
     assert found["machine"]["cores"] >= 1 and {"name", "ok", "detail"} == set(found["checks"][0])
 
 
@@ -194,6 +200,12 @@ def test_verify_names_the_file_that_was_changed(tmp_path):
     (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
     with pytest.raises(CourseError, match="weights: not the shipped file"):
         pocket_cli._verify(tmp_path)
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("sweep",), ("slick",), ("pocket", "build")])
+def test_help_is_shown_for_every_command(course, words):
+    result = course(*words, "--help")
+    assert result.exit_code == 0 and "--help" in result.stdout
 
 
 def test_version_is_the_packages(course):

@@ -27,7 +27,8 @@ from course_lib.mixing import IDK_ANSWER, Mix, Row, relabel
 from course_lib.models import load
 from course_lib.records import unpack_bits
 from course_lib.scoring import INSTRUCTION, exact_match
-from course_lib.training import Loop, Trainee
+from course_lib.trainee import Trainee
+from course_lib.training import Loop
 
 ROWS = tuple(Row(Fact(subject, relation, answer), category) for subject, relation, answer, category in [
     *((subject, "P19", answer, "HighlyKnown") for subject, answer in zip(

@@ -98,6 +98,7 @@ def test_each_run_is_clipped_by_its_own_norm(folder: Path, monkeypatch) -> None:
     def kept(vector, limit):
         before = float(clip(vector, limit))
         norms.append((before, float(vector.grad.norm()), limit))
+        return before
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", kept)
     loop = loop_of(load(folder, device="cpu"), (0, 1))

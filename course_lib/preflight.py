@@ -1,0 +1,264 @@
+"""Before anything is fetched or trained: what a study will cost on this machine, and how it will be fitted in.
+
+From the shape of a model, the size of a study and what a GPU has, :func:`forecast` chooses the number format, the
+parts that a batch goes through in, and whether a restored copy of the frozen weights is kept; and it predicts the peak
+of memory (:mod:`course_lib.loop_memory`) and the minutes of each stage (:mod:`course_lib.rates`)::
+
+    print(forecast(open_study("smollm2-1.7b")))             # on this machine
+    print(forecast(open_study("smollm2-1.7b"), gpu="T4"))   # on another
+
+A training run notes the peak that it really had; :func:`compare` puts it beside the forecast that was made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from course_lib import hub, memory, presets
+from course_lib.costs import measured_pace
+from course_lib.dial import counts
+from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
+from course_lib.files import CourseError, DataError, read_json
+from course_lib.hardware import compute_dtype, device_name, free_memory, usable_cores
+from course_lib.loop_memory import LoopMemory, Rows, estimate_loop, fitted
+from course_lib.memory import GIB, Shape
+from course_lib.rates import Rates, rates_of, reading_work, tuning_work
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from course_lib.study import Study
+
+__all__ = ["GPUS", "Forecast", "Gpu", "Minutes", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
+
+PROMPTS = 10  # few-shot prompts that SliCK asks each question after
+WHOLE_SPLITS = {"train": 81_700, "dev": 10_461, "test": 10_481, "ood": 5_848}  # facts.py
+SMALLEST = 0.075  # of the training facts are in the smallest categories of their relations, in the paper (6,142)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What a forecast needs to know of a device: bytes that are free, and its compute capability (None: a CPU)."""
+
+    name: str
+    free: float
+    capability: tuple[int, int] | None
+
+
+# what programs find free on them, CUDA's own part taken off
+GPUS: Mapping[str, Gpu] = {gpu.name: gpu for gpu in (
+    Gpu("T4", 14.2 * GIB, (7, 5)), Gpu("8 GB card", 7.2 * GIB, (8, 6)), Gpu("24 GB card", 23.0 * GIB, (8, 9)))}
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """Minutes of each stage of a study: categorising, all training, the questions after all epochs; None: unknown."""
+
+    categorising: float
+    tuning: float
+    asking: float
+    runs: int
+    source: str
+
+    @property
+    def total(self) -> float:
+        """All stages."""
+        return self.categorising + self.tuning + self.asking
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected of a study on a device. ``parts``: a batch goes through in so many; ``minutes`` may be None."""
+
+    preset: str
+    gpu: Gpu
+    dtype: str
+    rows: Rows
+    parts: int
+    copies: bool
+    memory: LoopMemory
+    fetch_bytes: int
+    minutes: Minutes | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a step fits at all."""
+        return self.memory.peak <= self.gpu.free
+
+    def __str__(self) -> str:
+        return "\n".join([self._what(), self._memory(), self._time()])
+
+    def _what(self) -> str:
+        cut = f", each batch in {self.parts} parts" if self.parts > 1 else ""
+        fetched = (f"{self.fetch_bytes / 1e9:.2f} GB to fetch first" if self.fetch_bytes else "nothing to fetch")
+        return (f"Forecast for preset {self.preset} on {self.gpu.name}: computes in {self.dtype}, batches of "
+                f"{self.rows.count * self.parts} rows up to {self.rows.longest} tokens{cut}; {fetched}.")
+
+    def _memory(self) -> str:
+        held, free = self.memory, self.gpu.free / GIB
+        kept = f", a restored copy {held.copies / GIB:.2f}" if self.copies else ""
+        told = (f"weights {held.weights / GIB:.2f}{kept}, adapters {held.adapters / GIB:.2f}, a step "
+                f"{held.passing / GIB:.2f}")
+        if self.fits:
+            return f"Memory while training: {held.peak / GIB:.2f} of {free:.1f} GiB free ({told})."
+        return (f"Memory while training: {held.peak / GIB:.2f} GiB, but {free:.1f} are free ({told}): take a smaller "
+                f"preset, or a larger GPU.")
+
+    def _time(self) -> str:
+        if self.minutes is None:
+            return "Time: not known for this device; the bars of the run itself show what is left."
+        parts = self.minutes
+        return (f"Time: about {_span(parts.total)} in all: categorising {_span(parts.categorising)}, training "
+                f"{parts.runs} runs {_span(parts.tuning)}, the questions after each epoch {_span(parts.asking)}; what "
+                f"the lessons do besides comes on top.\nThe speed is {parts.source}.")
+
+
+def shape_of(preset: str) -> Shape:
+    """The sizes of a preset's model, of a folder, or of a model on the Hub, of which only its settings are fetched.
+
+    Raises:
+        CourseError: no such model, or one whose settings do not have these sizes.
+    """
+    model = presets.hub_id(preset)
+    name = model.repo.partition("/")[2] if model else preset
+    if name in memory.SHAPES:
+        return memory.SHAPES[name]
+    from transformers import AutoConfig
+
+    source = presets.PRESETS[preset].source if preset in presets.PRESETS else model.repo if model else preset
+    try:
+        return Shape.of(AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False))
+    except (AttributeError, OSError, ValueError) as error:
+        raise CourseError(f"{preset}: no forecast can be made ({str(error).splitlines()[0]}); take one of "
+                          f"{', '.join(presets.PRESETS)}, or a model with settings like Llama's") from None
+
+
+def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) -> Forecast:
+    """What this study will cost here, or on one of :data:`GPUS`.
+
+    ``rows`` describes the training rows where they are known better than by EntityQuestions' average.
+
+    Raises:
+        CourseError: another GPU, or a model whose sizes are not known.
+    """
+    shape, device = shape_of(study.preset), _here() if gpu is None else _named(gpu)
+    dtype, tune = compute_dtype(device.capability), study.settings.tune
+    asked = replace(rows or Rows(), count=tune.batch)
+    plan = fitted(shape, asked, rank=tune.rank, dtype=dtype, free=device.free)
+    one = replace(asked, count=max(1, -(-asked.count // plan.parts)))
+    return Forecast(study.preset, device, dtype, one, plan.parts, plan.copies,
+                    estimate_loop(shape, one, rank=tune.rank, dtype=dtype, copies=plan.copies),
+                    _to_fetch(study.preset), _minutes(study, shape, asked, device, here=gpu is None))
+
+
+def compare(study: Study) -> pd.DataFrame:
+    """The finished runs of this study: forecast and measured peak of a training step's memory.
+
+    Columns: run, device, forecast (GiB), measured (GiB), off (percent). A run notes both itself; on a GPU they are
+    what PyTorch had allocated, on a CPU the process's resident memory.
+    """
+    import pandas as pd
+
+    found = []
+    for path in sorted((study.folder / "runs" / study.name).glob("*/run.json")):
+        try:
+            about = read_json(path)
+            noted = about["training_memory"]
+            found.append({"run": path.parent.name, "device": about["device"], "forecast": noted["forecast"] / GIB,
+                          "measured": noted["peak"] / GIB, "off": 100 * (noted["forecast"] / noted["peak"] - 1)})
+        except (DataError, KeyError, TypeError, ZeroDivisionError):
+            continue  # a run that has noted nothing, or of another version
+    return pd.DataFrame(found, columns=["run", "device", "forecast", "measured", "off"])
+
+
+def describe_compared(study: Study) -> list[str]:
+    """A line on the finished runs of this study; none where there are none."""
+    found = compare(study)
+    if found.empty:
+        return []
+    return [f"Forecast and measured peak of memory while training, {len(found)} finished runs: off by "
+            f"{found['off'].mean():+.1f} % on average, at most {found['off'].abs().max():.1f} % (measured "
+            f"{found['measured'].min():.2f} to {found['measured'].max():.2f} GiB)."]
+
+
+def _here() -> Gpu:
+    import torch
+
+    if torch.cuda.is_available():
+        return Gpu(device_name(), free_memory("cuda"), torch.cuda.get_device_capability())
+    return Gpu(f"this CPU ({device_name()})", free_memory(), None)
+
+
+def _named(gpu: str) -> Gpu:
+    if gpu not in GPUS:
+        raise CourseError(f"gpu {gpu!r}: give one of {', '.join(GPUS)}, or none for this machine")
+    return GPUS[gpu]
+
+
+def _to_fetch(preset: str) -> int:
+    model = presets.hub_id(preset)
+    if model is None or hub.cached(model):
+        return 0
+    return presets.PRESETS[preset].download_bytes if preset in presets.PRESETS else 0
+
+
+def _minutes(study: Study, shape: Shape, rows: Rows, gpu: Gpu, *, here: bool) -> Minutes | None:
+    facts, specs = _counts(study), _planned_rows(study)
+    epochs, asked = study.settings.tune.epochs, facts["dev"] + facts["test"] + facts["ood"]
+    questions = facts["train"] + facts["test"] + facts["ood"]
+    rates = rates_of(gpu.name, here=here)
+    if rates is None:
+        return None
+    own, every = rows.tokens - rows.shared, sum(specs)
+    categorising = reading_work(shape, own * PROMPTS * questions, rows.answer * PROMPTS * questions) / rates.reading
+    pace = measured_pace(study.folder / "runs" / study.name) if here else None
+    if pace:
+        tuning = epochs * every * pace.row_seconds
+        asking = (epochs + 1) * len(specs) * pace.evaluation_seconds
+    else:
+        answers = (epochs + 1) * (len(specs) * asked + every)
+        tuning = tuning_work(shape, own * epochs * every, rows.answer * epochs * every) / rates.tuning
+        asking = reading_work(shape, own * answers, rows.answer * answers) / rates.reading
+    side = usable_cores() if _is_pocket(study.preset) and gpu.capability is None else 1  # as the sweep does it
+    return Minutes(categorising / 60, tuning / side / 60, asking / side / 60, len(specs),
+                   pace.source if pace else _told(rates))
+
+
+def _counts(study: Study) -> dict[str, int]:
+    """Facts of each split; of EntityQuestions without reading them, so that nothing has to be fetched first."""
+    if _is_pocket(study.preset):
+        return study.facts.totals()
+    questions, limits = study.settings.questions, study.settings.per_relation
+    if limits:
+        return {split: count * (len(OUT_OF_DISTRIBUTION) if split == "ood" else len(IN_DISTRIBUTION))
+                for split, count in limits.items()}
+    return counts(questions) if questions else dict(WHOLE_SPLITS)
+
+
+def _planned_rows(study: Study) -> list[float]:
+    """Rows of each run of the curve, as many as there can be."""
+    settings = study.settings
+    size = settings.size if settings.rule == "known" else min(settings.size, SMALLEST * _counts(study)["train"])
+    return [size * (1 - percent / 100 if variant == "D_Known" else 1)
+            for variant, percent in study.variants for _ in settings.seeds]
+
+
+def _is_pocket(preset: str) -> bool:
+    return preset in presets.PRESETS and presets.PRESETS[preset].facts == "pocket"
+
+
+def _told(rates: Rates) -> str:
+    return rates.source if rates.measured else f"a rough guess, {rates.source}"
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
+
+
+def as_data(found: Forecast) -> dict[str, Any]:
+    """The forecast for a script."""
+    from dataclasses import asdict
+
+    return asdict(found) | {"fits": found.fits, "peak_bytes": found.memory.peak}
