@@ -17,6 +17,7 @@ from benchmarks.counted import config_of
 from benchmarks.subjects import widened_tokenizer
 from course_lib.memory import Shape
 from course_lib.models import Loaded, is_four_bit, keep_exact_on_cpu, nf4_config
+from course_lib.peak import give_back_memory
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,7 @@ def random_base(name: str, shape: Shape, *, device: str, dtype: str, seed: int =
     quantizer.postprocess_model(model)
     keep_exact_on_cpu(model)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    give_back_memory()
     return Loaded(name, model.requires_grad_(False).eval(), tokenizer)
 
 

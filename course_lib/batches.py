@@ -6,7 +6,6 @@ takes n w tokens, of which those beyond the real ones are padding: less than a t
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from course_lib.hardware import free_memory
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["CPU_TOKENS", "GPU_TOKENS", "block_size", "default_batch_tokens", "give_back_memory", "out_of_memory"]
+__all__ = ["CPU_TOKENS", "GPU_TOKENS", "block_size", "default_batch_tokens", "out_of_memory"]
 
 PADDING = 0.04  # of the real tokens of a block
 CPU_TOKENS, GPU_TOKENS = 2048, 32_768
@@ -50,12 +49,3 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
-
-
-def give_back_memory() -> None:
-    """Let go of what no tensor holds any more; to be called where no traceback is alive."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

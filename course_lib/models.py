@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from course_lib.files import CourseError
 from course_lib.hardware import compute_dtype, free_memory
 from course_lib.hub import HubId, fetch
-from course_lib.model_folder import fit_padding, read_tokenizer, refuse_folder, refuse_random
+from course_lib.model_folder import fit_padding, read_tokenizer, refuse_folder, refuse_unlike
+from course_lib.peak import give_back_memory
 from course_lib.presets import POCKET_MODEL, PRESETS, Preset, default_preset, hub_id
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
         first = str(error).strip().splitlines()[0]
         raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
                           f"written by save_pretrained, or a Hub id that this machine can reach") from error
-    refuse_random(source, report)
+    refuse_unlike(source, model, report)
     fit_padding(tokenizer, model)
     keep_exact_on_cpu(model)
     model.requires_grad_(False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    give_back_memory()
     return Loaded(name, model.eval(), tokenizer, revision)
 
 
@@ -106,11 +108,14 @@ def _quiet(source: str) -> Iterator[None]:
     # peft asks for a name that transformers 6 will drop; nothing that a learner could do about it
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     silence = Path(source).is_dir() and transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what matters of its table of weights, model_folder.py says
     if silence:
         transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if silence:
             transformers_logging.enable_progress_bar()
 

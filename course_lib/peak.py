@@ -1,4 +1,4 @@
-"""The most memory that was in use during a stretch of work, and what was in use before it.
+"""The memory of this process: the most that was in use during a stretch of work, and giving back what is not.
 
 On a GPU that is what PyTorch has allocated there. On a CPU it is the process's resident memory; Linux keeps its highest
 value and lets a process set that back (`/proc/self/clear_refs`), elsewhere it is looked at now and then.
@@ -6,9 +6,11 @@ value and lets a process set that back (`/proc/self/clear_refs`), elsewhere it i
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from pathlib import Path
 
-__all__ = ["Peak"]
+__all__ = ["Peak", "give_back_memory"]
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -58,3 +60,16 @@ def _highest(device: str) -> int:
         lines = []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
     return found[0] if found else _now(device)
+
+
+def give_back_memory() -> None:
+    """Give back what no tensor holds any more; to be called where no traceback is alive that holds on to some."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        pass  # another C library than glibc

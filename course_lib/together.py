@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib import finetune
-from course_lib.batches import give_back_memory, out_of_memory
+from course_lib.batches import out_of_memory
 from course_lib.files import DataError
+from course_lib.peak import give_back_memory
 from course_lib.records import Snapshot
 from course_lib.runs import RunBusy, RunSpec, RunWriter, open_run, read_history
 

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.answers import INSTRUCTION, encode_answers
-from course_lib.batches import give_back_memory, out_of_memory
+from course_lib.batches import out_of_memory
 from course_lib.files import CourseError
 from course_lib.hardware import free_memory
 from course_lib.loop_memory import Fitted, Rows, estimate_loop, fitted
 from course_lib.memory import Shape
 from course_lib.models import is_four_bit
 from course_lib.packed import Target, can_pack, shared_tokens, target_logits
-from course_lib.peak import Peak
+from course_lib.peak import Peak, give_back_memory
 from course_lib.records import TuneConfig
 from course_lib.stacked import Stacks
 from course_lib.trainee import Trainee
