@@ -1,6 +1,8 @@
-"""pyproject.toml, environment.yml, requirements.lock and CHANGELOG.md say the same thing."""
+"""pyproject.toml, environment.yml, requirements.lock, constraints/ and CHANGELOG.md say the same thing."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
+from test_start import COLAB
 
 from course_lib import __version__
 
@@ -20,55 +24,104 @@ def requirements(lines):
     return {canonicalize_name(item.name): item for item in map(Requirement, lines)}
 
 
-DIRECT = requirements(PROJECT["dependencies"] + EXTRAS["lab"] + EXTRAS["dev"])
+USED = requirements(PROJECT["dependencies"] + EXTRAS["lab"])
+DIRECT = USED | requirements(EXTRAS["dev"])
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+PINNED = ("requirements.lock", "constraints/colab.txt", "constraints/lowest.txt")
+# The CPU build of torch that is tested is newer than what is promised and than what Colab has; see constraints/*.txt.
+OTHER_THAN_LOWEST = OTHER_THAN_COLABS = {"torch"}
+NOT_IN_COLABS_LIST = {"bitsandbytes", "json5", "jupyterlab", "pytest", "pytest-xdist", "ruff", "setuptools"}
 
 
-@pytest.fixture(scope="module")
-def lock():
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+def lines_of(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.fixture(scope="module")
-def environment():
-    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+def pins(name):
+    return {canonicalize_name(package): version for package, _, version in (line.partition("==")
+                                                                            for line in lines_of(name))}
 
 
-def test_environment_yml_has_the_ranges_of_pyproject(environment):
-    pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
-    found = requirements(line for line in pip if not line.startswith("-"))
-    wanted = requirements(PROJECT["dependencies"] + EXTRAS["lab"])
-    assert {name: str(item.specifier) for name, item in found.items()} == {
-        name: str(item.specifier) for name, item in wanted.items()
+def in_environment_yml():
+    pip = next(item["pip"] for item in ENVIRONMENT["dependencies"] if isinstance(item, dict))
+    return requirements(line for line in pip if not line.startswith("-"))
+
+
+def test_environment_yml_has_the_ranges_of_pyproject():
+    assert {name: str(item.specifier) for name, item in in_environment_yml().items()} == {
+        name: str(item.specifier) for name, item in USED.items()
     }
 
 
-def test_environment_yml_has_a_python_that_pyproject_allows(environment):
-    version = next(item for item in environment["dependencies"] if str(item).startswith("python=")).split("=")[1]
+def test_environment_yml_has_a_python_that_pyproject_allows():
+    version = next(item for item in ENVIRONMENT["dependencies"] if str(item).startswith("python=")).split("=")[1]
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version)
 
 
-def test_lock_has_plain_pins_only(lock):
-    assert [line for line in lock if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)] == []
+@pytest.mark.parametrize("name", sorted(in_environment_yml()))
+def test_lock_holds_each_package_of_environment_yml_within_its_range(name):
+    assert in_environment_yml()[name].specifier.contains(pins("requirements.lock")[name])
 
 
-def test_lock_is_sorted(lock):
-    assert lock == sorted(lock, key=str.upper)
+@pytest.mark.parametrize("file", PINNED)
+def test_a_file_of_pins_has_plain_pins_only(file):
+    assert [line for line in lines_of(file) if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)] == []
 
 
-def test_lock_holds_each_package_once(lock):
-    names = [canonicalize_name(line.split("==")[0]) for line in lock]
-    assert len(names) == len(set(names))
+@pytest.mark.parametrize("file", PINNED)
+def test_a_file_of_pins_is_sorted(file):
+    assert lines_of(file) == sorted(lines_of(file), key=str.upper)
+
+
+@pytest.mark.parametrize("file", PINNED)
+def test_a_file_of_pins_holds_each_package_once(file):
+    assert len(pins(file)) == len(lines_of(file)) > 20
+
+
+@pytest.mark.parametrize("file", PINNED)
+def test_each_pin_of_a_direct_dependency_is_within_its_range(file):
+    outside = [f"{name}=={version}" for name, version in pins(file).items()
+               if name in DIRECT and not DIRECT[name].specifier.contains(version)]
+    assert outside == []
+
+
+@pytest.mark.parametrize(("file", "absent"), list(zip(PINNED, (set(), NOT_IN_COLABS_LIST, set()), strict=True)))
+def test_each_direct_dependency_is_pinned_unless_colabs_list_lacks_it(file, absent):
+    assert set(DIRECT) - set(pins(file)) == absent
+
+
+def test_lock_pins_the_tested_torch():
+    assert {pins(file)["torch"] for file in PINNED} == {"2.13.0"}
+
+
+def promised(item):
+    """The lower bound of a requirement; every one has one."""
+    return next(Version(part.version) for part in item.specifier if part.operator == ">=")
 
 
 @pytest.mark.parametrize("name", sorted(DIRECT))
-def test_lock_holds_each_direct_dependency_within_its_range(name, lock):
-    pins = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lock}
-    assert DIRECT[name].specifier.contains(pins[name])
+def test_lowest_pins_exactly_what_is_promised(name):
+    pinned = Version(pins("constraints/lowest.txt")[name])
+    assert pinned > promised(DIRECT[name]) if name in OTHER_THAN_LOWEST else pinned == promised(DIRECT[name])
 
 
-def test_lock_pins_the_tested_torch(lock):
-    assert "torch==2.13.0" in lock
+def test_colabs_constraints_are_all_of_its_list_that_the_course_installs():
+    pinned = pins("constraints/colab.txt")
+    installed = set(pins("requirements.lock")) | {"notebook"}  # which ipywidgets 7 brings
+    other = {name for name, version in pinned.items() if COLAB[name] != version}
+    assert set(pinned) == set(COLAB) & installed
+    assert other == OTHER_THAN_COLABS
+
+
+def test_every_package_that_the_course_imports_is_declared():
+    known = sys.stdlib_module_names | {"course_lib", "google", "ray"}  # Colab's own, and the extra "cluster"
+    files = [*(ROOT / "course_lib").rglob("*.py"), *(ROOT / "notebooks" / "src").glob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names} | {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    tops = {module.partition(".")[0] for module in modules} - known
+    assert "torch" in tops and {canonicalize_name(top) for top in tops} - set(USED) == set()
 
 
 def test_changelog_has_the_version_of_the_package():

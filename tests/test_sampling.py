@@ -37,7 +37,7 @@ def word_model(tokenizer, architecture="llama", **more):
     """A model that writes names of places and ends, and no word of a question."""
     model = tiny_model(architecture, tokenizer, **{"end_bias": 3.0, "spread": 1.5} | more)
     with torch.no_grad():
-        model.lm_head.bias[[0, *range(3, 8 + len(NAMES))]] = -1e4
+        model.get_output_embeddings().bias[[0, *range(3, 8 + len(NAMES))]] = -1e4
     return model
 
 

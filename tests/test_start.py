@@ -48,13 +48,13 @@ def test_colab_lacks_bitsandbytes_alone_and_has_a_torchao_that_peft_refuses():
                                                   uninstall=("torchao",))
 
 
-def test_kaggle_lacks_bitsandbytes_and_has_an_old_peft_and_transformers():
-    assert names(plan(KAGGLE, REQUIRED, "Kaggle")) == {"bitsandbytes", "peft", "transformers", "torchao"}
+def test_kaggle_lacks_bitsandbytes_and_has_an_old_peft_transformers_and_filelock():
+    assert names(plan(KAGGLE, REQUIRED, "Kaggle")) == {"bitsandbytes", "filelock", "peft", "transformers", "torchao"}
 
 
 def test_jupyter_packages_that_only_the_builder_needs_stay_as_old_as_they_are():
-    assert COLAB["ipykernel"] == "6.17.1" and COLAB["jupyter-client"] == "7.4.9"  # below what the builder asks for
-    assert not names(plan(COLAB, REQUIRED, "Colab")) & (BUILDER | KEEP)
+    older = COLAB | {"ipykernel": "6.5.0", "jupyter-client": "7.0.0"}  # below what the builder asks for
+    assert not names(plan(older, REQUIRED, "Colab")) & (BUILDER | KEEP)
 
 
 @pytest.mark.parametrize("packages", [COLAB, KAGGLE, {}, EVERYTHING])
@@ -76,7 +76,8 @@ def test_a_second_plan_finds_nothing_to_do(packages, host):
 
 def test_an_empty_machine_is_refused_before_pip_would_fetch_torch():
     found = plan({}, REQUIRED, "Colab")
-    assert not found.install and {line.split()[0] for line in found.refused} == {"torch", "numpy", "ipywidgets"}
+    refused = {line.split()[0] for line in found.refused}
+    assert not found.install and refused == {"torch", "numpy", "ipython", "ipywidgets"}
 
 
 def test_a_torch_that_is_too_old_is_named_and_not_replaced():
@@ -93,7 +94,7 @@ def test_a_restart_is_asked_for_only_when_something_replaced_has_been_imported(i
 def test_pip_is_bound_to_every_installed_package_but_the_replaced_ones():
     lines = constraints(KAGGLE, plan(KAGGLE, REQUIRED, "Kaggle"))
     assert {"torch==2.10.0+cu128", "numpy==2.0.2", "ipykernel==6.17.1", "tokenizers==0.22.2"} <= set(lines)
-    assert len(lines) == len(KAGGLE) - 3  # peft, transformers, torchao
+    assert len(lines) == len(KAGGLE) - 4  # filelock, peft, transformers, torchao
 
 
 @pytest.fixture
