@@ -38,9 +38,9 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     folder = notebooks.build_folder(folder=build_dir)
     if data := os.environ.get("COURSE_DATA"):
         os.environ["COURSE_DATA"] = str(Path(data).expanduser().resolve())  # the notebooks run in another folder
+    study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder, questions=questions)
     if questions is not None:
-        os.environ["COURSE_QUESTIONS"] = str(questions)
-    study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder)
+        os.environ["COURSE_QUESTIONS"] = str(questions)  # the notebooks open the study themselves
     if names:
         if any(name[:2] in ("07", "08") for name in names):
             sweep(study)  # here it shows a bar; within a notebook that runs headless it would not

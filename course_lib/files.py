@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import zipfile
 
+    import pandas as pd
     from filelock import BaseFileLock
 
-__all__ = ["CourseError", "DataError", "digest", "disk_errors", "hard_lock", "new_folder", "read_json", "repository",
-           "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
+__all__ = ["CourseError", "DataError", "digest", "disk_errors", "hard_lock", "new_folder", "read_csv", "read_json",
+           "repository", "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
 
 # what a disk can lack that its user can cure
 DISK = {errno.ENOSPC: "the disk is full; free some space",
@@ -141,6 +143,16 @@ def hard_lock(path: str | Path) -> BaseFileLock:
     # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 must be told
     known = inspect.signature(FileLock.__init__).parameters
     return FileLock(path, **({"fallback_to_soft": False} if "fallback_to_soft" in known else {}))
+
+
+def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:
+    """A table with its numbers exactly as they were written; ``options`` are those of ``pandas.read_csv``."""
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        # pandas 2 rounds unless it is told not to; pandas 3 is exact in any case, and warns that it was told
+        warnings.filterwarnings("ignore", ".*float_precision")
+        return pd.read_csv(path, float_precision="round_trip", **options)
 
 
 def sweep_up(folder: str | Path) -> None:

@@ -66,7 +66,8 @@ def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | N
     ax = new_axes(ax)
     told = points[points["questions"] > 0]
     curve = told[told["method"] == "P(True)"].sort_values("called")
-    ax.plot(curve["called"], curve["mean"], "s-", color=COLOURS["WeaklyKnown"], markersize=4, label="P(True) < T")
+    if len(curve):
+        ax.plot(curve["called"], curve["mean"], "s-", color=COLOURS["WeaklyKnown"], markersize=4, label="P(True) < T")
     slick = told[told["method"] == "SliCK"].sort_values("setting")
     if len(slick) > 1:
         ax.plot(slick["called"], slick["mean"], "o-", color=COLOURS["test"], fillstyle="none",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.bundle import bundle_specs
-from course_lib.files import CourseError, read_json
+from course_lib.files import CourseError, read_csv, read_json
 from course_lib.runs import RunSpec, read_history, read_right, read_runs
 
 if TYPE_CHECKING:
@@ -93,15 +93,12 @@ def reference(preset: str = "pocket") -> Stored:
     Raises:
         CourseError: none come with the package.
     """
-    import pandas as pd
-
     if not has_reference(preset):
         have = ", ".join(sorted(path.stem for path in FOLDER.glob("*.zip"))) or "none"
         raise CourseError(f"preset {preset}: no reference runs come with the package (there are: {have}); make your "
                           f"own with course sweep")
     root = FOLDER / f"{preset}.zip"
-    questions = pd.read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]},
-                            float_precision="round_trip")
+    questions = read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]})
     return Stored(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
 
 

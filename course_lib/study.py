@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from course_lib.answers import Prompt
 from course_lib.dial import draw_facts, resized, thin_out
 from course_lib.facts import FactSet, load_entityquestions
-from course_lib.files import CourseError, digest, read_json, repository, sha256, write_json, write_text
+from course_lib.files import CourseError, digest, read_csv, read_json, repository, sha256, write_json, write_text
 from course_lib.finetune import TuneConfig
 from course_lib.hub import commit_of
 from course_lib.labelling import Parts, label_in_parts
@@ -143,9 +143,7 @@ class Study:
             write_json(note, expected)
             parts.delete()
         numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
-        # pandas 2 reads numbers a little wrong unless it is told to be exact
-        frame = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]),
-                            float_precision="round_trip")
+        frame = read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
         for column in ("category", "drawn"):
             frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
         return frame

@@ -1,6 +1,7 @@
 """The ``course`` command: exit codes, one-line errors, JSON that a script can read."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -58,11 +59,12 @@ def test_run_passes_names_preset_folder_and_size_on(course, monkeypatch, tmp_pat
     assert calls == [(["05", "06"], {"preset": "olmo2-1b", "build_dir": tmp_path, "questions": "600"})]
 
 
-def test_a_size_that_is_none_is_one_line(course, tmp_path):
+def test_a_size_that_is_none_is_one_line_and_forgotten(course, tmp_path):
     for command in ("run", "sweep"):
         result = course(command, "--preset", "olmo2-1b", "--build", str(tmp_path), "--questions", "12")
         assert (result.exit_code, result.stderr) == (1, "course: questions = '12': give a whole number from 600 to "
                                                         "81,700, or one of first-look, default, all\n")
+    assert "COURSE_QUESTIONS" not in os.environ
 
 
 def test_build_check_counts_the_fresh_notebooks(course, monkeypatch):

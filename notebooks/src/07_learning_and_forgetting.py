@@ -12,7 +12,7 @@
 # **Time.** 45 minutes to read and run, 27 for the exercises. The cells take about 2 minutes of it on a CPU where
 # `course run` has made the runs; else they are made first, which takes some minutes more.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lessons 03 (LoRA adapters), 05 (categories) and 06 (mixes). "The paper" is Gekhman et al. 2024,
 # [arXiv 2405.05904](https://arxiv.org/abs/2405.05904).
@@ -384,8 +384,9 @@ def other_grain(study):
 
 others = other_grain(study)
 switched = [fact for fact in lost if wrong[fact] == others.get(fact)]
-print(f"{len(switched)} of {len(lost)} lost questions are now answered at the other grain; {len(lost) - len(switched)} "
-      f"are answered falsely")
+if others:
+    print(f"{len(switched)} of {len(lost)} lost questions are now answered at the other grain; "
+          f"{len(lost) - len(switched)} are answered falsely")
 assert set(switched) <= set(lost), "only lost questions can have switched"
 
 # %% [markdown]

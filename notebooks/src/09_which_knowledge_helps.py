@@ -11,7 +11,7 @@
 #
 # **Time.** 35 minutes to read and run, 25 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lessons 05 (categories), 06 (sets of one category) and 07 (EARLY_STOP, CONVERGENCE). Source: Gekhman et
 # al. 2024, section 5, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904).
@@ -164,7 +164,7 @@ surviving = table.query("tested == 'HighlyKnown' and stop == 'CONVERGENCE'").set
 for variant, row in surviving.iterrows():
     print(f"{variant:14} {row['mean']:5.1f} %   paper {row['published']:5.1f} %")
 worst = surviving["mean"].idxmin()
-print(f"Most of what was known best is lost after {worst}.")
+print(f"What was known best suffers most after {worst}.")
 assert surviving["mean"].between(0, 100).all(), "percentages"
 
 # %% [markdown]
