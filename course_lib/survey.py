@@ -69,7 +69,7 @@ def survey(data: QuestionSet, out: str | Path, *, preset: str = "pocket", settin
     missing = run.collect()
     if missing:
         loaded = load(preset, four_bit=settings.four_bit)
-        if decides["revision"] not in ("", getattr(loaded.model.config, "_commit_hash", "")):
+        if decides["revision"] != (loaded.revision or ""):
             raise CourseError(f"{preset}: the model has changed on the Hub in this moment; run the same command again")
         with merged_for_evaluation(loaded.model):
             run.measure(loaded, missing, progress)
