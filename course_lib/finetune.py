@@ -23,7 +23,7 @@ from course_lib.evaluation import Watched, evaluate
 from course_lib.facts import FactSet
 from course_lib.files import CourseError
 from course_lib.mixing import Mix
-from course_lib.records import EpochRecord, History, Snapshot, TuneConfig
+from course_lib.records import EpochRecord, History, Snapshot, TrainingMemory, TuneConfig
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -66,9 +66,9 @@ class Progress:
         return self.model.peft_config[self.adapter]
 
     @property
-    def training_memory(self) -> dict[str, int | None]:
-        """Bytes: the ``forecast`` of a training step's peak (None: not known), and the ``peak`` that it had."""
-        return {"forecast": self._loop.forecast, "peak": self._loop.peak.bytes}
+    def memory(self) -> TrainingMemory:
+        """The peak until now, of all runs that train together, and its forecast."""
+        return TrainingMemory(self._loop.forecast, self._loop.peak.bytes)
 
     def snapshot(self) -> Snapshot:
         """A copy of all that the next epoch depends on."""
@@ -78,10 +78,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a run gives: the adapted model (with the weights of the last epoch) and its history."""
+    """What a run gives: the adapted model (with the weights of the last epoch), its history, and its peak of memory."""
 
     model: PeftModel
     history: History
+    memory: TrainingMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class TunedTogether:
     model: PeftModel
     adapters: tuple[str, ...]
     histories: tuple[History, ...]
+    memory: TrainingMemory
 
 
 def add_lora(model: PreTrainedModel, config: TuneConfig, *, name: str = "default") -> PeftModel:
@@ -136,7 +138,7 @@ def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, 
     told = (lambda _, done: on_epoch(done)) if on_epoch else None
     together = tune_together(model, tokenizer, [Job(data, config, resume)], facts, categories=categories,
                              progress=progress, on_epoch=told)
-    return Tuned(together.model, together.histories[0])
+    return Tuned(together.model, together.histories[0], together.memory)
 
 
 def tune_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jobs: Sequence[Job], facts: FactSet, *,
@@ -167,7 +169,8 @@ def tune_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jo
     except BaseException:
         remove_lora(adapted)  # the caller's base must not carry an adapter into the next run
         raise
-    return TunedTogether(adapted, tuple(names), tuple(History(tuple(records)) for records in runs.records))
+    return TunedTogether(adapted, tuple(names), tuple(History(tuple(records)) for records in runs.records),
+                         TrainingMemory(runs.loop.forecast, runs.loop.peak.bytes))
 
 
 class _Runs:

@@ -24,6 +24,7 @@ from course_lib.files import CourseError, DataError, read_json
 from course_lib.hardware import compute_dtype, device_name, free_memory, usable_cores
 from course_lib.loop_memory import LoopMemory, Rows, estimate_loop, fitted
 from course_lib.memory import GIB, Shape
+from course_lib.peak import Peak
 from course_lib.rates import Rates, rates_of, reading_work, tuning_work
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ SMALLEST = 0.075  # of the training facts are in the smallest categories of thei
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What a forecast needs to know of a device: bytes that are free, and its compute capability (None: a CPU)."""
+    """What a forecast needs to know of a device: bytes that are free, and its compute capability (None: a CPU).
+
+    ``held`` are bytes that this process has in use besides.
+    """
 
     name: str
     free: float
     capability: tuple[int, int] | None
+    held: float = 0.0
 
 
 # what programs find free on them, CUDA's own part taken off
@@ -99,10 +104,11 @@ class Forecast:
     def _memory(self) -> str:
         held, free = self.memory, self.gpu.free / GIB
         kept = f", a restored copy {held.copies / GIB:.2f}" if self.copies else ""
+        beside = f", beside the {self.gpu.held / GIB:.1f} that this process holds" if self.gpu.held else ""
         told = (f"weights {held.weights / GIB:.2f}{kept}, adapters {held.adapters / GIB:.2f}, a step "
                 f"{held.passing / GIB:.2f}")
         if self.fits:
-            return f"Memory while training: {held.peak / GIB:.2f} of {free:.1f} GiB free ({told})."
+            return f"Memory while training: {held.peak / GIB:.2f} of {free:.1f} GiB free ({told}){beside}."
         return (f"Memory while training: {held.peak / GIB:.2f} GiB, but {free:.1f} are free ({told}): take a smaller "
                 f"preset, or a larger GPU.")
 
@@ -188,7 +194,7 @@ def _here() -> Gpu:
 
     if torch.cuda.is_available():
         return Gpu(device_name(), free_memory("cuda"), torch.cuda.get_device_capability())
-    return Gpu(f"this CPU ({device_name()})", free_memory(), None)
+    return Gpu(f"this CPU ({device_name()})", free_memory(), None, Peak("cpu").start)
 
 
 def _named(gpu: str) -> Gpu:

@@ -7,8 +7,8 @@ that go through the layers and a tokens whose logits are computed:
     tuning    4 N n + 4 h V a       a pass, and the gradient on its way back; the frozen weights get none
 
 Seconds are work over speed. How fast a machine is (operations a second in each kind) is, first to last: measured by
-our benchmarks on a device of that name (`data/rates.json`); on a CUDA GPU, a product of two matrices timed now, times
-the share of it that the loop reached where both were measured; published runs of others. Each says which it is.
+our benchmarks on a device of that name, or published runs of others (`data/rates.json`); else a product of two matrices
+timed now, times the share of it that the loop reaches. Each says which it is.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["SHARES", "Rates", "known_rates", "matmul_speed", "rates_of", "reading_work", "tuning_work"]
 
 TABLE = Path(__file__).parent / "data" / "rates.json"
-# of the speed of a plain product of matrices: what tuning and reading reach (benchmarks/forecast.py, a 360M shape)
-SHARES = {"tuning": 0.5, "reading": 0.5}
+# of the speed of a plain product of matrices: what tuning and reading reach. On a CPU measured (benchmarks/forecast.py,
+# a 360M shape, 8 rows a step); on a GPU, where small steps wait for the CPU, assumed until benchmarks/gpu.py has run
+SHARES = {"cpu": {"tuning": 0.6, "reading": 0.6}, "cuda": {"tuning": 0.2, "reading": 0.3}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,11 @@ def rates_of(device: str, *, here: bool) -> Rates | None:
             return rates
     if not here:
         return None
-    speed = matmul_speed()
-    return Rates(SHARES["tuning"] * speed, SHARES["reading"] * speed,
-                 f"from {speed / 1e12:.3g} TFLOP/s in a product of matrices, timed now, and the share of it that our "
-                 f"benchmark reached elsewhere", measured=False)
+    speed, share = matmul_speed(), SHARES[_device()]
+    found = "measured elsewhere" if _device() == "cpu" else "assumed; python benchmarks/gpu.py measures it"
+    return Rates(share["tuning"] * speed, share["reading"] * speed,
+                 f"from {speed / 1e12:.3g} TFLOP/s in a product of matrices, timed now, of which training and reading "
+                 f"reach a share ({found})", measured=False)
 
 
 @functools.cache
@@ -81,12 +83,18 @@ def matmul_speed(seconds: float = 0.3) -> float:
 
     from course_lib.models import device_dtype
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     dtype = getattr(torch, device_dtype(device))
     left, right = (torch.ones(rows, 2048, dtype=dtype, device=device) for rows in (512, 2048))
     _timed(left, right, 2)  # warms up
     count = max(2, round(seconds / max(_timed(left, right, 2) / 2, 1e-6)))
     return 2 * 512 * 2048**2 * count / _timed(left, right, count)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _timed(left: torch.Tensor, right: torch.Tensor, count: int) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["EpochRecord", "History", "Snapshot", "TuneConfig", "pack_bits", "unpack_bits"]
+__all__ = ["EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "pack_bits", "unpack_bits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,25 @@ class History:
         import pandas as pd
 
         return pd.DataFrame([record.flat() for record in self.records])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """The peak of memory while training, in bytes: what was expected before the first step, and what it was.
+
+    On a GPU what PyTorch allocated, on a CPU the process's resident memory. ``forecast`` is None for a model whose
+    sizes are not known.
+    """
+
+    forecast: int | None
+    peak: int
+
+    def __str__(self) -> str:
+        measured = f"peak of memory while training: {self.peak / 2**20:,.0f} MiB"
+        if self.forecast is None:
+            return f"{measured}; no forecast for a model of this kind"
+        return (f"{measured}; forecast before the first step: {self.forecast / 2**20:,.0f} MiB "
+                f"({100 * (self.forecast / self.peak - 1):+.1f} %)")
 
 
 @dataclass(frozen=True, slots=True)

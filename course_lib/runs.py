@@ -98,7 +98,7 @@ class RunWriter:
         if self.completed:
             self.completed = False
             self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
-        snapshot, self.memory = progress.snapshot(), progress.training_memory
+        snapshot, self.memory = progress.snapshot(), asdict(progress.memory)
         epoch = snapshot.records[-1].epoch
         write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
         self.records = snapshot.records

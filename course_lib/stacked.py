@@ -16,7 +16,7 @@ The frozen weights are restored from 4 bits once and kept, where they fit: the s
 Where they do not fit, each layer restores its own in the forward and once more in the backward pass.
 
 Adapters are float32. Where the base computes in float16 or bfloat16 they are rounded to it for the products, as
-autocast does, so that tensor cores do the work; what the optimizer changes, and the gradient that it gets, stay float32.
+autocast does, so that tensor cores do the work; what the optimizer changes, and the gradient it gets, stay float32.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 
 from course_lib.files import read_json
-from course_lib.records import EpochRecord, Snapshot, TuneConfig, pack_bits
+from course_lib.records import EpochRecord, Snapshot, TrainingMemory, TuneConfig, pack_bits
 from course_lib.runs import RunSpec, RunWriter, is_completed, open_run
 
 SPEC = RunSpec("pocket", "D", 50, 0, 480, TuneConfig(epochs=3), "base", "labels")
@@ -59,7 +59,7 @@ def snapshots(devs: tuple[float | None, ...] = DEVS) -> list[Snapshot]:
 
 
 def progress(snapshot: Snapshot) -> Any:
-    return SimpleNamespace(snapshot=lambda: snapshot, training_memory={"forecast": 3, "peak": 4})
+    return SimpleNamespace(snapshot=lambda: snapshot, memory=TrainingMemory(3, 4))
 
 
 def go_on(writer: RunWriter, *, devs: tuple[float | None, ...] = DEVS, until: int | None = None) -> int:

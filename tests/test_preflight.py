@@ -36,7 +36,7 @@ def test_the_rates_of_a_t4_are_known_and_said_to_be_those_of_others() -> None:
 def test_an_unknown_gpu_is_timed_where_it_is_and_not_guessed_elsewhere(monkeypatch) -> None:
     monkeypatch.setattr(rates, "matmul_speed", lambda: 10e12)
     found = rates_of("Some GPU", here=True)
-    assert found.tuning == rates.SHARES["tuning"] * 10e12 and "10 TFLOP/s" in found.source
+    assert found.tuning == rates.SHARES["cpu"]["tuning"] * 10e12 and "10 TFLOP/s" in found.source
     assert rates_of("Some GPU", here=False) is None
 
 

@@ -11,7 +11,7 @@
 #
 # **Time.** 25 minutes to read and run, 15 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Some Python. You need not have trained a model before.
 
@@ -147,7 +147,7 @@ print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 # | model | a small Llama, trained for this course, shipped with it | SmolLM2-1.7B, OLMo-2-1B, Qwen2.5-1.5B, yours |
 # | facts | an invented world | EntityQuestions: real people, places, works |
 # | needs | any CPU, no network | a CUDA GPU such as a free T4, and a download |
-# | time for all lessons | minutes | not measured yet |
+# | time | minutes | an hour or so for the study; the forecast below |
 # | special | we know how often it read each fact | the real thing |
 
 # %% [markdown]
@@ -163,6 +163,23 @@ from course_lib.models import PRESETS
 for name, preset in PRESETS.items():
     source = "shipped with the course" if preset.facts == "pocket" else preset.source
     print(f"{'->' if name == study.preset else '  '} {name:14} {source}")
+
+# %% [markdown]
+# **What will it cost?** Before anything is fetched or trained, the course says what it expects: the size of the
+# download, the peak of memory while training, and the minutes of each stage. First for your preset on this machine,
+# then for a real model on a free T4. Lesson 03 compares such a forecast with what was measured.
+
+# %%
+from course_lib import preflight
+
+print(preflight.forecast(study))
+print()
+print(preflight.forecast(open_study("smollm2-1.7b"), gpu="T4"))
+
+# %% [markdown]
+# `course doctor --preset NAME --gpu T4` prints the same in a terminal. A smaller first look at a real model:
+# `course run --preset smollm2-1.7b --questions first-look`. We have not run real weights ourselves yet, and the minutes
+# are a rough guess until `benchmarks/gpu.py` has measured such a GPU.
 
 # %% [markdown]
 # ## Load the model

@@ -11,7 +11,7 @@
 #
 # **Time.** 45 minutes to read and run, 24 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 02. Sources: LoRA, Hu et al. 2021, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685); QLoRA,
 # Dettmers et al. 2023, [arXiv 2305.14314](https://arxiv.org/abs/2305.14314).
@@ -380,6 +380,16 @@ print(f"{len(data.known)} known, {len(data.unknown)} unknown rows; watched: {len
 # %%
 my_epochs = {"known": None, "unknown": None}
 
+# %% [markdown]
+# **Will it fit?** On a real model you want to know that before you wait. The forecast adds up the weights, a restored
+# copy of them where there is room, the adapters, and what one step needs in passing. Where a batch would not fit,
+# training takes it in parts.
+
+# %%
+from course_lib import preflight
+
+print(preflight.forecast(study))
+
 # %%
 from dataclasses import replace
 
@@ -387,6 +397,14 @@ config = replace(study.settings.tune, epochs=5, batch=8, warmup=1, seed=0)  # fe
 tuned = tune(model, tokenizer, data, watched, config, progress=False)
 history = tuned.history.to_frame().assign(variant="D", unknown_percent=50, seed=0)
 history[["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test"]].round(2)
+
+# %% [markdown]
+# What was measured beside the forecast that training itself made, when it knew the rows and what was already in use
+# (on a CPU that is mostly Python and PyTorch):
+
+# %%
+print(tuned.memory)
+assert tuned.memory.peak > 0, "some memory must have been in use"
 
 # %%
 import matplotlib.pyplot as plt
