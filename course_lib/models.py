@@ -16,6 +16,7 @@ import copy
 import functools
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["POCKET_MODEL", "PRESETS", "Loaded", "Preset", "default_preset", "device_dtype", "keep_exact_on_cpu",
            "dense_fits", "dequantised", "is_four_bit", "load", "merged_for_evaluation"]
 
+DTYPES = ("float16", "bfloat16", "float32")
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model and its tokenizer, with the name that every result of theirs must carry.
@@ -51,9 +55,19 @@ class Loaded:
 
 
 def device_dtype(device: str | None = None) -> str:
-    """The dtype, by name, that a model computes in on this device (default: the GPU if there is one)."""
+    """The dtype, by name, that a model computes in on this device (default: the GPU if there is one).
+
+    The environment variable COURSE_DTYPE decides where it is set: float32 for a model that overflows in float16.
+
+    Raises:
+        CourseError: COURSE_DTYPE is no such dtype.
+    """
     import torch
 
+    if chosen := os.environ.get("COURSE_DTYPE"):
+        if chosen not in DTYPES:
+            raise CourseError(f"COURSE_DTYPE={chosen}: give one of {', '.join(DTYPES)}, or leave it unset")
+        return chosen
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return compute_dtype(torch.cuda.get_device_capability() if device.startswith("cuda") else None)
 

@@ -24,6 +24,7 @@ from course_lib.files import CourseError, DataError, read_json
 from course_lib.hardware import compute_dtype, device_name, free_memory, usable_cores
 from course_lib.loop_memory import LoopMemory, Rows, estimate_loop, fitted
 from course_lib.memory import GIB, Shape
+from course_lib.models import device_dtype
 from course_lib.peak import Peak
 from course_lib.rates import Rates, rates_of, reading_work, tuning_work
 
@@ -150,7 +151,7 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
         CourseError: another GPU, or a model whose sizes are not known.
     """
     shape, device = shape_of(study.preset), _here() if gpu is None else _named(gpu)
-    dtype, tune = compute_dtype(device.capability), study.settings.tune
+    dtype, tune = device_dtype() if gpu is None else compute_dtype(device.capability), study.settings.tune
     asked = replace(rows or Rows(), count=tune.batch)
     plan = fitted(shape, asked, rank=tune.rank, dtype=dtype, free=device.free)
     one = replace(asked, count=max(1, -(-asked.count // plan.parts)))

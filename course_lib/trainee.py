@@ -88,8 +88,9 @@ class Trainee:
 
     @property
     def _cure(self) -> str:
-        return (f"float16 overflows in this model: take another preset or a GPU with bfloat16, or lower lr (now "
-                f"{self.config.lr:g})" if self.scaler.is_enabled() else f"lower lr (now {self.config.lr:g})")
+        lower = f"lower lr (now {self.config.lr:g})"
+        return (f"float16 overflows in this model: set COURSE_DTYPE=float32 (slower), take another preset or a GPU with "
+                f"bfloat16, or {lower}") if self.scaler.is_enabled() else lower
 
     def snapshot(self, records: Sequence[EpochRecord]) -> Snapshot:
         """Copies of all that the next epoch depends on."""

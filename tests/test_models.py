@@ -277,3 +277,15 @@ def test_rows_that_are_not_made_of_whole_blocks_come_back_as_nf4_defines_them(ou
     nearest = levels[((blocks / scale)[..., None] - levels).abs().argmin(-1)] * scale
     by_hand = nearest.flatten()[:weight.numel()].view(outputs, inputs)
     assert torch.allclose(layer(torch.eye(inputs)).T, by_hand, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_dtype_can_be_chosen_for_a_model_that_overflows(device, monkeypatch):
+    monkeypatch.setenv("COURSE_DTYPE", "float32")
+    assert models.device_dtype(device) == "float32"
+
+
+def test_a_dtype_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("COURSE_DTYPE", "fp8")
+    with pytest.raises(CourseError, match="COURSE_DTYPE=fp8: give one of float16, bfloat16, float32, or leave"):
+        models.device_dtype("cpu")

@@ -101,7 +101,7 @@ def test_a_gradient_that_overflows_at_any_scale_ends_the_run_with_the_cure(half,
     loop = loop_of(half)
     monkeypatch.setattr(loop.stacks, "take_gradients", lambda: torch.full((1, len(weights(loop))), math.inf))
     with pytest.raises(CourseError, match=r"step 1: the gradient's norm is (inf|nan); float16 overflows in this model: "
-                                          r"take another preset or a GPU with bfloat16"):
+                                          r"set COURSE_DTYPE=float32"):
         step(loop)
 
 
