@@ -89,8 +89,8 @@ class Trainee:
     @property
     def _cure(self) -> str:
         lower = f"lower lr (now {self.config.lr:g})"
-        return (f"float16 overflows in this model: set COURSE_DTYPE=float32 (slower), take another preset or a GPU with "
-                f"bfloat16, or {lower}") if self.scaler.is_enabled() else lower
+        return (f"float16 overflows in this model: set COURSE_DTYPE=float32 (slower), take another preset or a GPU "
+                f"with bfloat16, or {lower}") if self.scaler.is_enabled() else lower
 
     def snapshot(self, records: Sequence[EpochRecord]) -> Snapshot:
         """Copies of all that the next epoch depends on."""

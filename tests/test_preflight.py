@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from course_lib import preflight, rates
 from course_lib.files import CourseError
 from course_lib.memory import GIB, SHAPES, Shape
 from course_lib.preflight import Gpu, compare, describe_compared, forecast
+from course_lib.presets import PRESETS
 from course_lib.rates import Rates, rates_of, reading_work, tuning_work
 from course_lib.study import open_study
 
@@ -119,3 +121,11 @@ def test_forecast_and_measured_peak_of_finished_runs_are_compared(study) -> None
 
 def test_without_finished_runs_nothing_is_compared(study) -> None:
     assert compare(study("pocket")).empty and describe_compared(study("pocket")) == []
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "pocket"])
+def test_the_readme_has_this_forecast(name, study) -> None:
+    found, preset = forecast(study(name), gpu="T4"), PRESETS[name]
+    row = (f"| `{name}` | {preset.licence} | {preset.download_bytes / 1e9:.2f} | {found.memory.peak / GIB:.2f} "
+           f"| {found.minutes.total:.0f} |")
+    assert row in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
