@@ -11,7 +11,7 @@
 #
 # **Time.** 45 minutes to read and run, 30 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904); Zhou et
 # al. 2023 (LIMA), [arXiv 2305.11206](https://arxiv.org/abs/2305.11206); others where they are used.

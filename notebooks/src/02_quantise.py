@@ -11,7 +11,7 @@
 #
 # **Time.** 40 minutes to read and run, 30 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 00. Source of the method: QLoRA, Dettmers et al. 2023,
 # [arXiv 2305.14314](https://arxiv.org/abs/2305.14314), sections 2 and 3.

@@ -11,7 +11,7 @@
 #
 # **Time.** 35 minutes to read and run, 22 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 00. Sources: Gekhman et al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 2
 # and App. A; EntityQuestions, Sciavolino et al. 2021, [arXiv 2109.08535](https://arxiv.org/abs/2109.08535).

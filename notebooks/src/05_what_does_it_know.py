@@ -12,7 +12,7 @@
 # **Time.** 60 minutes to read and run, 35 for the exercises. The cells take under 2 minutes of it on a CPU, and
 # 1 minute more the first time, when the facts are measured.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 04 (facts as closed-book questions, exact match). The method is that of Gekhman et al. 2024,
 # [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 3; "the paper" always means this one.

@@ -12,7 +12,7 @@
 # **Time.** 30 minutes to read and run, 26 for the exercises. The cells take under 1 minute of it on a CPU, and 1 minute
 # more where lesson 05 has not measured the facts yet.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lesson 05 (the four SliCK categories and how they are measured). The training sets are those of Gekhman et
 # al. 2024, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904), section 4 and App. E; "the paper" means this one.

@@ -11,7 +11,7 @@
 #
 # **Time.** 30 minutes to read and run, 23 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lessons 06 (D_Known, D_IDK), 07 (EARLY_STOP) and 08 (hallucination curves). Source: Gekhman et al. 2024,
 # sections 4 and 7, [arXiv 2405.05904](https://arxiv.org/abs/2405.05904).

@@ -11,7 +11,7 @@
 #
 # **Time.** 35 minutes to read and run, 30 for the exercises.
 #
-# **Memory.** 1 GB with the pocket preset. GPU presets: not measured yet.
+# **Memory.** 1 GB with the pocket preset. GPU presets: the forecast of `course doctor`.
 #
 # **Before.** Lessons 05 (SliCK, P(Unknown)), 08 (D and D_Known) and 10 (remedies). The paper stops before this step:
 # the audit is ours, and this is its first version.
