@@ -8,7 +8,7 @@ changed, cannot reach it. Methods that are compared take turns. Clocks stop when
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,15 @@ from benchmarks.mfu import mfu
 from benchmarks.random_nf4 import random_base
 from benchmarks.subjects import parts_of, widened_tokenizer, window
 from benchmarks.trainers import METHODS, Method, Run, Task, tokenised
-from course_lib.answers import common_length
+from course_lib import rates
 from course_lib.facts import FactSet
 from course_lib.finetune import TuneConfig, add_lora, evaluate
 from course_lib.loop_memory import Rows, estimate_loop
 from course_lib.memory import Shape, estimate
-from course_lib.packed import Target
+from course_lib.packed import Target, shared_tokens
 from course_lib.scoring import score
 
 if TYPE_CHECKING:
-    import torch
-
     from course_lib.models import Loaded
 
 __all__ = ["NOT_INSTALLED", "WAYS", "Bench", "Sizes", "adapters", "copies", "forecast", "questions", "targets",
@@ -115,16 +113,17 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
     if len(runs) < 2 or remark.startswith("no room"):  # without copies it would be the method that restores
         return replace(cell, problem=attempts[-1].problem or remark)
     counted, *timed = runs
-    rates = [len(rows) / run.epochs[0].seconds for run in timed]
-    rate, traffic = statistics.median(rates), counted.traffic
+    found = [len(rows) / run.epochs[0].seconds for run in timed]
+    rate, traffic = statistics.median(found), counted.traffic
     positions = (traffic.positions - traffic.filler) / len(rows)
     peak, wanted = max(run.epochs[0].peak_bytes for run in timed), forecast(bench, method, rows)
     return replace(cell, values=cell.values | {
-        "rows_a_second": rate, "spread": timing.spread(rates),
+        "rows_a_second": rate, "spread": timing.spread(found),
         "tokens_a_second": rate * sum(len(row.tokens) for row in rows) / len(rows),
         "positions_a_row": positions, "padding": traffic.filler / traffic.positions,
         "mfu_sheet": mfu(bench.shape.linear_weights, rate * positions, bench.sheet_flops),
         "mfu_matmul": mfu(bench.shape.linear_weights, rate * positions, bench.matmul_flops),
+        "flops": rates.tuning_work(bench.shape, positions, traffic.output_rows / len(rows)) * rate,
         "peak_bytes": peak or None, "forecast_bytes": wanted,
         "forecast_off": wanted / peak - 1 if wanted and peak else None,
         "loss_before": counted.loss_before, "loss_after": counted.epochs[0].loss, "remark": remark})
@@ -137,9 +136,9 @@ def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | No
     """
     rank = TuneConfig().rank
     if method.kind == "ours":
-        shared = min(min(common_length(rows[0].tokens, row.tokens), row.start - 1) for row in rows)
-        return estimate_loop(bench.shape, Rows.of(rows, batch=method.batch, shared=shared), rank=rank,
-                             dtype=bench.dtype, copies=method.more.get("copies", True)).peak
+        batch = Rows.of(rows, batch=method.batch, shared=shared_tokens([rows]))
+        return estimate_loop(bench.shape, batch, rank=rank, dtype=bench.dtype,
+                             copies=method.more.get("copies", True)).peak
     if method.kind == "trainer":
         return estimate(bench.shape, rank=rank, batch=method.batch, tokens=max(len(row.tokens) for row in rows)).total
     return None
@@ -203,7 +202,7 @@ def _categorise(bench: Bench) -> dict[str, float]:
         for part in window(parts, count, number):  # new questions each time, as when a study measures them
             score(base.model, base.tokenizer, part.facts, part.prompts)
 
-    return _rate(ask, base.model.device, bench.sizes, most=sum(len(part.facts) for part in parts))
+    return _rate(bench, base, ask, most=sum(len(part.facts) for part in parts))
 
 
 def _exact_match(bench: Bench) -> dict[str, float]:
@@ -213,21 +212,22 @@ def _exact_match(bench: Bench) -> dict[str, float]:
     def ask(count: int, _: int) -> None:
         evaluate(model, base.tokenizer, {"test": facts[:count]})  # the same each time, as after every epoch
 
-    return _rate(ask, base.model.device, bench.sizes, most=len(facts))
+    return _rate(bench, base, ask, most=len(facts))
 
 
-def _rate(ask: Callable[[int, int], Any], device: torch.device, sizes: Sizes, *, most: int) -> dict[str, float]:
-    """Questions a second: ``ask(count, number)`` is called with as many as take about ``sizes.seconds``."""
+def _rate(bench: Bench, base: Loaded, ask: Callable[[int, int], Any], *, most: int) -> dict[str, float | None]:
+    """Questions a second: ``ask(count, number)`` is called with as many as take about ``Sizes.seconds``."""
+    sizes, device = bench.sizes, base.model.device
     few, most = min(sizes.few, most), min(sizes.most, most)
     ask(few, 0)
-    took = timing.timed(device, lambda: ask(few, 1)).seconds
+    took = timing.timed(device, partial(ask, few, 1)).seconds
     count = max(few, min(most, int(few * sizes.seconds / took)))
-    ask(count, 2)  # warms up this size too
+    with timing.count_traffic(base.model, [base.tokenizer.pad_token_id]) as traffic:
+        ask(count, 2)  # warms up this size too
     timing.peak_bytes(device, reset=True)
-    rates = [count / timing.timed(device, partial(ask, count, number)).seconds for number in _numbers(sizes.rounds)]
-    return {"questions": count, "questions_a_second": statistics.median(rates), "spread": timing.spread(rates),
+    found = [count / timing.timed(device, partial(ask, count, 3 + number)).seconds for number in range(sizes.rounds)]
+    rate, read = statistics.median(found), traffic.positions - traffic.filler
+    return {"questions": count, "questions_a_second": rate, "spread": timing.spread(found),
+            "positions_a_question": read / count, "padding": traffic.filler / traffic.positions,
+            "flops": rates.reading_work(bench.shape, read, traffic.output_rows) / count * rate,
             "peak_bytes": timing.peak_bytes(device) or None}
-
-
-def _numbers(rounds: int) -> Iterable[int]:
-    return range(3, 3 + rounds)

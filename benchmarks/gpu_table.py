@@ -53,14 +53,16 @@ def _text(key: str) -> Callable[[dict[str, Any]], str]:
     return lambda values: str(values.get(key) or "")
 
 
+SPEED: Column = ("TFLOP/s", _number("flops", ".2f", TERA))
 PEAK: Column = ("peak, GiB", _number("peak_bytes", ".2f", GIB))
 PARTS: dict[str, tuple[str, tuple[Column, ...]]] = {
     "training": ("One epoch of training, by method", (
         ("batch", _number("batch")), ("rows/s", _number("rows_a_second")), ("spread", _number("spread", ".0%")),
         ("tokens/s", _number("tokens_a_second")), ("tokens through a row", _number("positions_a_row", ".1f")),
         ("padding", _number("padding", ".1%")), ("MFU, data sheet", _number("mfu_sheet", ".1%")),
-        ("MFU, matmul", _number("mfu_matmul", ".1%")), PEAK, ("forecast, GiB", _number("forecast_bytes", ".2f", GIB)),
-        ("off", _number("forecast_off", "+.0%")), ("loss before", _number("loss_before", ".4f")),
+        ("MFU, matmul", _number("mfu_matmul", ".1%")), SPEED, PEAK,
+        ("forecast, GiB", _number("forecast_bytes", ".2f", GIB)), ("off", _number("forecast_off", "+.0%")),
+        ("loss before", _number("loss_before", ".4f")),
         ("loss after", _number("loss_after", ".4f")), ("remark", _text("remark")))),
     "copies": ("Restored copies kept, beside weights restored in every step", (
         ("steps", _number("steps")), ("largest difference of a loss", _number("max_loss_difference", ".1e")),
@@ -71,11 +73,14 @@ PARTS: dict[str, tuple[str, tuple[Column, ...]]] = {
         ("ratio", _number("ratio", ".2f")), ("largest difference", _number("max_difference", ".1e")), PEAK)),
     "questions": ("Questions", (
         ("questions", _number("questions")), ("questions/s", _number("questions_a_second", ".1f")),
-        ("spread", _number("spread", ".0%")), PEAK))}
+        ("spread", _number("spread", ".0%")), ("tokens through a question", _number("positions_a_question", ".1f")),
+        ("padding", _number("padding", ".1%")), SPEED, PEAK))}
 
 NOTES = """Losses are nats a token over all rows. "tokens through a row": positions that go through the layers, without
-padding; ours puts what all rows begin with through once. MFU = 4 N t / F, see benchmarks/mfu.py. "off" is
-forecast / measured - 1; what CUDA itself takes is in neither. Gradient checkpointing: ours has none (rows are short),
+padding; ours puts what all rows begin with through once. MFU = 4 N t / F, see benchmarks/mfu.py. TFLOP/s count the
+output layer too, as course_lib/rates.py does: those of "ours" and of categorising are the two rates of a device in
+course_lib/data/rates.json (SFTTrainer's output layer is inside its loss and is not counted). "off" is forecast /
+measured - 1; what CUDA itself takes is in neither. Gradient checkpointing: ours has none (rows are short),
 SFTTrainer's default has it on, Trainer's off. Random weights: losses say that the methods agree, nothing else."""
 
 
@@ -130,7 +135,8 @@ def _summary(report: Report, shape: str) -> dict[str, float | None]:
     off = [abs(value) for name in (*ours, *ours_8)
            if (value := report.value(shape, [name], "forecast_off")) is not None]
     return {"rows_a_second": own["32"], "mfu": report.value(shape, ours, "mfu_matmul"),
-            "padding": report.value(shape, ours, "padding"),
+            "padding": report.value(shape, ours, "padding"), "tuning": report.value(shape, ours, "flops"),
+            "reading": report.value(shape, ["categorise"], "flops"),
             "vs_trl": _ratio(own["32"], rate("trl", "trl_plain")), "vs_trainer": _ratio(own["32"], rate("trainer")),
             "vs_trl_8": _ratio(own["8"], rate("trl", "trl_plain")), "vs_trainer_8": _ratio(own["8"], rate("trainer")),
             "vs_trl_32": _ratio(own["32"], rate("trl_32")), "vs_trainer_32": _ratio(own["32"], rate("trainer_32")),

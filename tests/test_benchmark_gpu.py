@@ -31,8 +31,9 @@ SETTINGS = {"rows": 256, "rounds": 2, "facts": "pocket"}
 
 def trained(name: str, rate: float, **more) -> Cell:
     values = {"batch": 8, "rows_a_second": rate, "spread": 0.1, "tokens_a_second": 20 * rate, "positions_a_row": 14.0,
-              "padding": 0.0, "mfu_sheet": 0.25, "mfu_matmul": 0.5, "peak_bytes": 2**31, "forecast_bytes": 1.5 * 2**30,
-              "forecast_off": -0.25, "loss_before": 10.0, "loss_after": 9.0, "remark": ""}
+              "padding": 0.0, "mfu_sheet": 0.25, "mfu_matmul": 0.5, "flops": 4e14, "peak_bytes": 2**31,
+              "forecast_bytes": 1.5 * 2**30, "forecast_off": -0.25, "loss_before": 10.0, "loss_after": 9.0,
+              "remark": ""}
     return Cell("SmolLM2-360M", "training", name, f"the {name}", values | more)
 
 
@@ -92,6 +93,8 @@ def test_the_rate_and_the_mfu_of_a_cell_are_those_of_its_rows_and_positions(benc
     assert found["padding"] == 0.125 and found["peak_bytes"] == 100
     # linear weights of the tiny shape: 2 layers of (2 x 64 x 64 + 2 x 64 x 32 + 3 x 64 x 128)
     assert found["mfu_matmul"] == pytest.approx(4 * 73_728 * 6 * 7 / 4e9)
+    # the output layer too: 2 of 4 rows a row, each 64 x 2304
+    assert found["flops"] == pytest.approx(4 * (73_728 * 7 + 64 * 2304 * 2) * 6)
 
 
 def test_the_forecast_for_ours_with_copies_is_larger_by_the_weights_in_full(bench) -> None:
@@ -213,8 +216,8 @@ def test_ours_without_copies_trains_without_them(bench) -> None:
 
 def test_the_table_has_a_line_for_each_cell() -> None:
     text = table(report(trained("ours", 400.0)))
-    assert ("| SmolLM2-360M | the ours | 8 | 400 | 10% | 8000 | 14.0 | 0.0% | 25.0% | 50.0% | 2.00 | 1.50 | -25% "
-            "| 10.0000 | 9.0000 |  |") in text
+    assert ("| SmolLM2-360M | the ours | 8 | 400 | 10% | 8000 | 14.0 | 0.0% | 25.0% | 50.0% | 400.00 | 2.00 | 1.50 "
+            "| -25% | 10.0000 | 9.0000 |  |") in text
     assert "reaches 800 TFLOP/s here; the data sheet says 989" in text and "lm_eval" not in text
 
 
@@ -342,6 +345,7 @@ def test_a_quick_run_needs_torch_transformers_peft_and_bitsandbytes_alone(tmp_pa
     assert found["failed"] == [] and found["quick"]["vs_trl"] is None  # TRL is not there
     assert found["quick"]["copies_max_difference"] <= 1e-6 and found["quick"]["padding"] == 0.0
     assert found["quick"]["adapters_32"] > 0 < found["quick"]["categorised_a_second"]
+    assert found["quick"]["tuning"] > 0 < found["quick"]["reading"]
     text = next(tmp_path.glob("gpu-cpu-*-quick.md")).read_text()
     assert "| SFTTrainer, its defaults | not installed |" in text and len(list(tmp_path.iterdir())) == 2
 
