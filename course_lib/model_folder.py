@@ -5,7 +5,7 @@
                                  reader runs (https://huggingface.co/docs/hub/security-pickle)
     tokenizer.json, ...          how text becomes tokens
 
-``auto_map`` in a config names Python files that come with the model and want to be run. Nothing of the kind is run here.
+``auto_map`` in a config names Python files that come with the model and want to be run. None is run here.
 
 transformers 5 builds the tokenizers of some families anew from the vocabulary alone, whatever tokenizer.json says of
 the rest: a Qwen2 whose tokenizer is of another kind would read other tokens than it was trained with, and nothing
@@ -14,22 +14,23 @@ would tell. So the two are compared, and where they differ tokenizer.json is bel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.files import CourseError, DataError, read_json
+from course_lib.hub import TOKENIZERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["fit_padding", "read_tokenizer", "refuse_folder", "refuse_random"]
+__all__ = ["fit_padding", "read_tokenizer", "refuse_folder", "refuse_unlike"]
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 PROBES = ("Q: Where was São Tomé born?\nA: Apple Inc.\n\nQ: Who is Eva Novák's child in 1984?\nA:",
-          "Answer the following question.\n  Rome (Italy),\t東京 St. John's, 12,345.6 km... Who?", " a", "a\n", "cafe\u0301")
+          "Answer the following question.\n  Rome (Italy),\t東京 St. John's, 12,345.6 km... Who?", " a", "a\n",
+          "cafe\u0301")
 
 
 def refuse_folder(folder: str | Path) -> None:
@@ -53,31 +54,39 @@ def refuse_folder(folder: str | Path) -> None:
     if method := (config.get("quantization_config") or {}).get("quant_method"):
         raise CourseError(f"{folder}: the weights are quantised already ({method}), and this course quantises full "
                           f"weights itself; take the model that this one was made from")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise CourseError(f"{folder}: there is no tokenizer beside the model (no {TOKENIZER_FILES[0]}); write it there "
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise CourseError(f"{folder}: there is no tokenizer beside the model (no {TOKENIZERS[0]}); write it there "
                           f"with tokenizer.save_pretrained, or fetch the model again")
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles and not any(folder.glob("*.safetensors")):
-        raise CourseError(f"{folder}: the weights are there only as a pickle ({pickles[0]}), which can run any code when "
-                          f"it is read; take a revision with model.safetensors, or have it converted by "
+        raise CourseError(f"{folder}: the weights are there only as a pickle ({pickles[0]}), which can run any code "
+                          f"when it is read; take a revision with model.safetensors, or have it converted by "
                           f"https://huggingface.co/spaces/safetensors/convert")
 
 
-def refuse_random(folder: str | Path, report: Mapping[str, Any]) -> None:
-    """Refuse a model of which some weights are not in the folder: transformers would draw them at random.
+def refuse_unlike(folder: str | Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse a model of which some weights are not in the folder, or there with another shape.
 
-    ``report`` is what ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
+    transformers would draw them at random, and says nothing of a shape where a layer is in 4 bits. ``report`` is what
+    ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
 
     Raises:
         CourseError: the message names one of the weights.
     """
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CourseError(f"{folder}: the weights of {missing[0]} are not there ({len(missing)} missing in all) and would "
-                          f"be random; fetch the model again, or save it with its output layer (ForCausalLM)")
-    for name, stored, wanted in sorted(report["mismatched_keys"]):
+    for name, stored, wanted in [*sorted(report["mismatched_keys"]), *_other_shapes(model)]:
         raise CourseError(f"{folder}: {name} is stored with the shape {tuple(stored)}, and config.json asks for "
                           f"{tuple(wanted)}; fetch the model again, both files from one revision")
+    if missing := sorted(report["missing_keys"]):
+        raise CourseError(f"{folder}: the weights of {missing[0]} are not there ({len(missing)} missing in all) and "
+                          f"would be random; fetch the model again, or save it with its output layer (ForCausalLM)")
+
+
+def _other_shapes(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
+    """The 4-bit layers whose weights are not of the size of the layer: name, shape, and shape of the layer."""
+    for name, layer in model.named_modules():
+        state = getattr(getattr(layer, "weight", None), "quant_state", None)
+        if state is not None and tuple(state.shape) != (wanted := (layer.out_features, layer.in_features)):
+            yield f"{name}.weight", state.shape, wanted
 
 
 def _json(path: Path) -> dict[str, Any]:
