@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -20,6 +21,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from course_lib.answers import encode
 from course_lib.facts import Fact
 from course_lib.scoring import Prompt, few_shot_prompt
 
@@ -160,9 +162,32 @@ def tiny_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, 
     return model.eval()
 
 
-def plain_model(architecture: str, tokenizer, *, seed: int = 0, **more):
+def plain_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, **more):
     """A random model as transformers makes it, without the bias: it can be saved and loaded."""
     torch.manual_seed(seed)
-    return ARCHITECTURES[architecture](vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id,
+    return ARCHITECTURES[architecture](vocab_size=len(tokenizer) + padded, bos_token_id=tokenizer.bos_token_id,
                                        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
                                        **more).eval()
+
+
+def saved_model(folder: Path, architecture: str, tokenizer, *, seed: int = 0, **more) -> Path:
+    """A folder as save_pretrained writes it, of a random model whose biases, where it has some, are not zero."""
+    model = plain_model(architecture, tokenizer, seed=seed, **{"initializer_range": 0.1} | more)
+    with torch.no_grad():
+        for name, bias in model.named_parameters():
+            if name.endswith("bias"):
+                bias.normal_(std=0.1)  # as of a trained model
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def let_texts_end(model, tokenizer, texts: list[str]) -> None:
+    """Give the output layer of a loaded model a bias to newlines and end of text; a quarter of the texts is empty."""
+    head, ends = model.get_output_embeddings(), [*newlines(tokenizer), tokenizer.eos_token_id]
+    with torch.no_grad():
+        rows = torch.stack([model(torch.tensor([ids])).logits[0, -1] for ids in encode(tokenizer, texts)])
+        head.weight.mul_(scale := 4 / rows.std())
+        rows *= scale
+        head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)), requires_grad=False)
+        head.bias[ends] = (rows.amax(-1) - rows[:, ends].amax(-1)).quantile(0.25)
