@@ -25,15 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from course_lib.files import CourseError, hard_lock, read_json, write_text
+from course_lib.files import CourseError, hard_lock, write_text
 from course_lib.hub_errors import explain
-from course_lib.hub_listing import HASH, Listing, ask
+from course_lib.hub_listing import HASH, TOKENIZERS, Listing, ask
 from course_lib.transfer import RemoteFile, begun, bring, has_sum
 
-__all__ = ["HubId", "HubModel", "cached", "commit_of", "fetch", "lacks"]
+__all__ = ["TOKENIZERS", "HubId", "HubModel", "cached", "commit_of", "fetch", "lacks"]
 
 GB = 10**9
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
+SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+            "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
 SMALL = 50 * 10**6  # bytes that are summed up in a moment
 
 
@@ -116,7 +118,7 @@ def fetch(model: HubId, *, cache: str | Path | None = None, echo: Callable[[str]
         if not HASH.fullmatch(model.revision or ""):
             write_text(home / "refs" / (model.revision or "main"), listing.commit)
     if reason := lacks(folder):
-        raise CourseError(f"{model}: {reason}, in the repository itself; take another model or revision")
+        raise CourseError(f"{model}: {reason}, and so it is in the repository; take another model or revision")
     return HubModel(folder, listing.commit)
 
 
@@ -125,14 +127,16 @@ def lacks(folder: Path) -> str:
 
     The settings must be readable, there must be a tokenizer, and each file of weights as long as its own head says.
     """
-    index, names = folder / "model.safetensors.index.json", {"model.safetensors"}
-    try:
-        for path in sorted(folder.glob("*.json")):
-            json.loads(path.read_text(encoding="utf-8"))
-        if index.is_file() and not (folder / "model.safetensors").is_file():
-            names = set(read_json(index)["weight_map"].values())
-    except (ValueError, KeyError):
-        return f"{path} is damaged"
+    names, read = {"model.safetensors"}, {}
+    for path in (folder / name for name in SETTINGS):
+        try:
+            read[path.name] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            return f"{path} is damaged"
+    if INDEX in read and not (folder / "model.safetensors").is_file():
+        names = set(read[INDEX].get("weight_map", {}).values())
     if not any((folder / name).is_file() for name in TOKENIZERS):
         return "the tokenizer is missing"
     missing = sorted(name for name in {"config.json", *names} if not (folder / name).is_file())
@@ -198,9 +202,7 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
 def _announce(model: HubId, listing: Listing, todo: Sequence[RemoteFile], folder: Path,
               echo: Callable[[str], None]) -> None:
     """Say what will come, and stop before it if the disk has no room for it."""
-    parts = [begun(folder / file.name, file) for file in todo]
-    begun_bytes = sum(part.stat().st_size for part in parts if part.is_file())
-    left = sum(file.size for file in todo) - begun_bytes
+    left = sum(file.size for file in todo) - _begun_bytes(todo, folder)
     have = sum(file.size for file in listing.files) - left
     echo(f"Model {model.repo} (licence: {listing.licence}; commit {listing.commit}): {left / GB:.2f} GB to fetch in "
          f"{len(todo)} files, {have / GB:.2f} GB are here already; into {folder}")
@@ -211,13 +213,18 @@ def _announce(model: HubId, listing: Listing, todo: Sequence[RemoteFile], folder
                           f"make room, or set HF_HUB_CACHE to a folder on another disk, and run the same command again")
 
 
+def _begun_bytes(files: Sequence[RemoteFile], folder: Path) -> int:
+    """What has come of files that are not whole."""
+    parts = [begun(folder / file.name, file) for file in files]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
 def _bring_all(model: HubId, listing: Listing, todo: Sequence[RemoteFile], folder: Path) -> None:
     from huggingface_hub import constants
     from huggingface_hub.utils import tqdm
 
-    parts = [begun(folder / file.name, file) for file in todo]
-    done = sum(part.stat().st_size for part in parts if part.is_file())
-    with tqdm(total=sum(file.size for file in todo), initial=done, unit="B", unit_scale=True, desc=model.repo) as bar:
+    whole = sum(file.size for file in todo)
+    with tqdm(total=whole, initial=_begun_bytes(todo, folder), unit="B", unit_scale=True, desc=model.repo) as bar:
         for file in todo:
             url = f"{constants.ENDPOINT}/{model.repo}/resolve/{listing.commit}/{quote(file.name)}"
             try:

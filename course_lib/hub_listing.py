@@ -17,10 +17,11 @@ from course_lib.files import CourseError
 from course_lib.hub_errors import PAGE, explain
 from course_lib.transfer import RemoteFile
 
-__all__ = ["HASH", "PATTERNS", "Listing", "ask"]
+__all__ = ["HASH", "PATTERNS", "TOKENIZERS", "Listing", "ask"]
 
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 HASH = re.compile(r"[0-9a-f]{40}")  # of a commit
 
 
@@ -51,7 +52,7 @@ def ask(repo: str, revision: str | None, *, where: str) -> Listing:
                  for one in about.siblings or () if _is_wanted(one.rfilename)]
     except Exception as error:  # of the Hub's library, in its two versions; what is none is raised again
         raise explain(where, repo, error) from error
-    _refuse_pickle(names, repo, where)
+    _refuse_part(names, repo, where)
     # the weights last: a fetch that was killed leaves no model that looks whole
     return Listing(about.sha, _licence(about), tuple(sorted(
         files, key=lambda file: (file.name.endswith(".safetensors"), file.size, file.name))))
@@ -63,8 +64,13 @@ def _is_wanted(name: str) -> bool:
     return not name.endswith(".safetensors") or WEIGHTS.fullmatch(name) is not None
 
 
-def _refuse_pickle(names: Sequence[str], repo: str, where: str) -> None:
+def _refuse_part(names: Sequence[str], repo: str, where: str) -> None:
+    """Refuse what is no whole model, before a byte of it comes."""
     if any(WEIGHTS.fullmatch(name) for name in names):
+        spelled = any(name in TOKENIZERS for name in names)
+        lacking = "config.json" if "config.json" not in names else "" if spelled else "tokenizer"
+        if lacking:
+            raise CourseError(f"{where}: has no {lacking}, so it is no whole model; take another model or revision")
         return
     if pickled := next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None):
         raise CourseError(f"{where}: has its weights only as {pickled}, a pickle, which can run code when it is read; "

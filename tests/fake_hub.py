@@ -13,11 +13,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Request:
-    """One request: "GET" or "HEAD", the path, and the header Range ("" without one)."""
+    """One request: "GET" or "HEAD", host, path, and the headers Range and Authorization ("" without one)."""
 
     method: str
+    host: str
     path: str
     range: str
+    token: str
 
     @property
     def file(self) -> str:
@@ -62,14 +64,14 @@ class FakeHub:
 
     ``cuts`` is how many answers with weights break off, each after ``cut_after`` bytes; ``stall``, an event, makes them
     wait there instead. ``ranges`` False is a server that gives files from their beginning; ``spoil`` one that sends
-    other bytes.
+    other bytes; ``elsewhere`` one that has its weights on another host, as the Hub has, and sends the client there.
     """
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.requests: list[Request] = []
         self.refusal: Refusal | None = None
-        self.cuts, self.cut_after, self.ranges, self.spoil = 0, 0, True, False
+        self.cuts, self.cut_after, self.ranges, self.spoil, self.elsewhere = 0, 0, True, False, False
         self.stall: threading.Event | None = None
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -105,7 +107,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         path, hub = unquote(address.path), self.hub
-        hub.requests.append(Request(self.command, path, self.headers.get("Range", "")))
+        hub.requests.append(Request(self.command, self.headers["Host"].partition(":")[0], path,
+                                    self.headers.get("Range", ""), self.headers.get("Authorization", "")))
         refusal = hub.refusal
         if refusal and refusal.downloads <= ("/resolve/" in path):
             return self.answer(refusal.body, refusal.status, refusal.headers)
@@ -157,6 +160,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = repo.commits[commit].get(file)
         if data is None:
             return self.answer(b"", 404, {"X-Error-Code": "EntryNotFound"})
+        if self.hub.elsewhere and is_large(file) and self.headers["Host"].startswith("127."):
+            there = f"http://localhost:{self.server.server_address[1]}{self.path}"
+            return self.answer(b"", 302, {"Location": there, "X-Repo-Commit": commit})
         headers = {"ETag": f'"{sum_of(file, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if self.hub.ranges else None
         start, status = (int(asked[1]), 206) if asked else (0, 200)

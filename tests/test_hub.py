@@ -54,7 +54,7 @@ def server(files, tmp_path, monkeypatch):
 
     made = FakeHub()
     made.add(REPO, files | OTHERS)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setattr(constants, "ENDPOINT", made.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -233,7 +233,6 @@ def environment(server, tmp_path):
                     "HF_ENDPOINT": server.url, "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")
 def test_a_process_that_is_killed_in_the_middle_of_a_file_is_gone_on_with_by_a_range(server, files, tmp_path):
     server.stall, server.cut_after = threading.Event(), 120_000
@@ -253,6 +252,15 @@ def test_a_process_that_is_killed_in_the_middle_of_a_file_is_gone_on_with_by_a_r
     assert again.stdout.splitlines()[-1] == OLD
     assert ranges(server) == ["bytes=120000-"] and server.got == [WEIGHTS]
     assert (begun / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+def test_weights_on_another_host_are_gone_on_with_there_and_the_token_stays_with_the_hub(server, files, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.elsewhere, server.cuts, server.cut_after = True, 1, 60_000
+    assert (bring().folder / WEIGHTS).read_bytes() == files[WEIGHTS]
+    asked = [(request.host, request.range, request.token) for request in server.requests if request.file == WEIGHTS]
+    assert asked == [("127.0.0.1", "", "Bearer hf_secret"), ("localhost", "", ""),
+                     ("127.0.0.1", "bytes=60000-", "Bearer hf_secret"), ("localhost", "bytes=60000-", "")]
 
 
 def test_a_server_that_knows_no_ranges_gives_the_right_file_too(server, files):
@@ -382,9 +390,11 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence_and_what_came_is_kept(s
     assert server.got == []  # all its bytes had come
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_may_not_be_written_is_one_sentence(server, tmp_path):
-    (tmp_path / "cache").mkdir(mode=0o555)
+def test_a_cache_that_may_not_be_written_is_one_sentence(server, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
     assert "you may not write there; set HF_HUB_CACHE to a folder of yours" in complaint()
 
 
@@ -398,14 +408,27 @@ def test_a_repository_without_safe_weights_is_refused_before_a_byte_comes(server
     assert said in complaint(HubId("owner/other")) and server.got == []
 
 
-def test_a_repository_without_a_tokenizer_is_refused(server, files):
-    server.add("owner/mute", {name: data for name, data in files.items() if not name.startswith("tokenizer")})
-    assert complaint(HubId("owner/mute")) == (
-        "owner/mute: the tokenizer is missing, in the repository itself; take another model or revision")
+@pytest.mark.parametrize("missing", ["tokenizer", "config.json"])
+def test_a_repository_without_tokenizer_or_configuration_is_refused_before_a_byte_comes(server, files, missing):
+    server.add("owner/part", {name: data for name, data in files.items() if not name.startswith(missing)})
+    assert complaint(HubId("owner/part")) == (
+        f"owner/part: has no {missing}, so it is no whole model; take another model or revision")
+    assert server.got == []
+
+
+def test_a_file_that_is_broken_in_the_repository_itself_is_named(server, files):
+    server.add("owner/broken", files | {"config.json": b"{"})
+    assert "config.json is damaged, and so it is in the repository; take another" in complaint(HubId("owner/broken"))
 
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-9])
+
+
+def lose(path):
+    """What a cache with links leaves where the file that a link stands for was deleted."""
+    path.unlink()
+    path.symlink_to(path.with_name("gone"))
 
 
 def blot(path):
@@ -413,7 +436,7 @@ def blot(path):
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json", "tokenizer.json"])
-@pytest.mark.parametrize("damage", [cut, blot, Path.unlink])
+@pytest.mark.parametrize("damage", [cut, blot, lose, Path.unlink])
 def test_a_damaged_file_is_fetched_again_or_named_where_that_is_forbidden(server, monkeypatch, files, name, damage):
     found = bring()
     damage(found.folder / name)
