@@ -9,7 +9,8 @@ Our loop has no gradient checkpointing, so there is no line for it.
 
 It needs torch, transformers, peft and bitsandbytes. Where bitsandbytes is missing and there is no network, carry its
 wheel along: `pip install --no-deps bitsandbytes-*.whl`, or `--wheel bitsandbytes-*.whl`, which puts it into a temporary
-folder. Without TRL, or without datasets, the rows of the rivals say "not installed".
+folder. Without TRL, or without datasets, the rows of the rivals say "not installed"; `--wheel` takes theirs too (trl,
+datasets, dill, multiprocess, xxhash, and pyarrow and pandas where they are missing).
 
 Out of memory or of time costs one cell. Tables and JSON in `benchmarks/results` are written again after every part of a
 shape, so that a kill loses little; progress goes to stderr; the last line printed is JSON: for each shape the ratios of
@@ -62,7 +63,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("auto", "float16", "bfloat16", "float32"), default="auto",
                         help="what the base computes in; float16 is what a T4 gets")
     parser.add_argument("--cap-gib", type=float, help="let torch have no more memory than that; 14.6 is a T4's")
-    parser.add_argument("--wheel", type=Path, help="a wheel of bitsandbytes to use, without installing it for good")
+    parser.add_argument("--wheel", type=Path, nargs="+", help="wheels to use without installing them for good")
     parser.add_argument("--quick", action="store_true", help="a tiny shape, on a CPU too: figures mean nothing")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the tables")
     return parser.parse_args(given)
@@ -86,17 +87,18 @@ def chosen_shapes(asked: argparse.Namespace) -> dict[str, Shape]:
     return {known[name.lower()]: SHAPES[known[name.lower()]] for name in names}
 
 
-def use_wheel(wheel: Path, folder: str) -> None:
-    """Unpack a wheel into a folder, and let this process import it from there.
+def use_wheels(wheels: Sequence[Path], folder: Path) -> None:
+    """Unpack wheels into a folder, and let this process import them from there.
 
     Raises:
-        CourseError: pip cannot install it.
+        CourseError: pip cannot install them.
     """
+    inside = folder / "site-packages"  # dill, which TRL needs, takes modules elsewhere for the user's own
     done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target",
-                           folder, str(wheel)], capture_output=True, text=True, check=False)
+                           str(inside), *map(str, wheels)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CourseError(f"--wheel {wheel}: pip says {done.stderr.strip()[-300:]}; take a wheel for this Python")
-    sys.path.insert(0, folder)
+        raise CourseError(f"--wheel: pip says {done.stderr.strip()[-300:]}; take wheels for this Python")
+    sys.path.insert(0, str(inside))
     importlib.invalidate_caches()
 
 
@@ -181,7 +183,8 @@ def main(given: Sequence[str] | None = None) -> int:
     shapes = chosen_shapes(asked)
     with ExitStack() as stack:
         if asked.wheel:
-            use_wheel(asked.wheel, stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            use_wheels(asked.wheel, Path(folder))
         refuse_missing()
         on = machine_of(asked)
         tell(f"{on['gpu'] or on['cpu']}, {on['dtype']}, {on['matmul_flops'] / 1e12:.3g} TFLOP/s in a large product")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,6 +287,24 @@ def test_a_package_that_is_missing_is_named(monkeypatch) -> None:
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
     with pytest.raises(CourseError, match="^bitsandbytes: not installed; bitsandbytes can be carried along"):
         gpu.refuse_missing()
+
+
+def test_wheels_are_imported_from_a_folder_of_their_own(tmp_path, monkeypatch) -> None:
+    wheel, about = tmp_path / "carried_along-1.0-py3-none-any.whl", "carried_along-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("carried_along.py", "WHERE = __file__")
+        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: carried-along\nVersion: 1.0\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\n"
+                                        "Tag: py3-none-any\n")
+        file.writestr(f"{about}/RECORD", "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    gpu.use_wheels([wheel], tmp_path / "new")
+    assert importlib.import_module("carried_along").WHERE.startswith(str(tmp_path / "new" / "site-packages"))
+
+
+def test_a_wheel_that_is_not_there_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(CourseError, match="(?s)--wheel: pip says .*take wheels for this Python"):
+        gpu.use_wheels([tmp_path / "none-1.0-py3-none-any.whl"], tmp_path)
 
 
 def test_free_memory_stays_within_the_share_that_torch_may_take(monkeypatch) -> None:
