@@ -62,8 +62,8 @@ class Deadline:
         """Whether it has passed."""
         return self.at is not None and self.clock() >= self.at
 
-    def share(self, parts: int) -> Deadline:
-        """The end of the first of so many equal parts of the time that is left."""
+    def share(self, parts: float) -> Deadline:
+        """The end of the first of so many equal parts of the time that is left; 1.5 parts leave a third for others."""
         if self.at is None:
             return self
         now = self.clock()

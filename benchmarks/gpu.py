@@ -54,9 +54,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=__doc__.split("\n\n")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=",".join(DEFAULT_SHAPES), help=f"of {', '.join(SHAPES)}; with commas")
-    parser.add_argument("--rows", type=int, help="training rows of an epoch (default: 256)")
+    parser.add_argument("--rows", type=int, help="training rows of an epoch (default: 192)")
     parser.add_argument("--rounds", type=int, help="how often each method is timed, in turn (default: 2)")
-    parser.add_argument("--minutes", type=float, help="begin nothing new after that; shared out over the shapes")
+    parser.add_argument("--minutes", type=float, help="begin nothing new after that; shared out over shapes and parts")
     parser.add_argument("--data", type=Path, default=os.environ.get("COURSE_DATA") or None,
                         help="folder or .zip of EntityQuestions (default: COURSE_DATA, else the facts of the pocket)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
@@ -159,9 +159,11 @@ def measure(asked: argparse.Namespace, on: dict[str, Any], shapes: dict[str, Sha
     for number, (name, shape) in enumerate(shapes.items()):
         bench = gpu_parts.Bench(name, shape, on["device"], on["dtype"], facts, sizes,
                                 end.share(len(shapes) - number), on["sheet_flops"], on["matmul_flops"])
-        for part in (gpu_parts.training, gpu_parts.copies, gpu_parts.adapters, gpu_parts.questions):
+        # a part may take so much of the time that is left: 1 of 1.6, ..., all of it
+        for part, of in ((gpu_parts.training, 1.6), (gpu_parts.copies, 4), (gpu_parts.adapters, 1.5),
+                         (gpu_parts.questions, 1)):
             started = time.monotonic()
-            cells += part(bench)
+            cells += part(dataclasses.replace(bench, deadline=bench.deadline.share(of)))
             tell(f"{name}: {part.__name__} took {time.monotonic() - started:.0f} s")
             yield Report(on, settings, tuple(cells))
 

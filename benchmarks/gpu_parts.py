@@ -41,9 +41,10 @@ WAYS = (*METHODS, Method("ours_restored", "ours", "ours, weights restored in eve
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured: training rows, rounds, runs in one pass and their steps, seconds and questions to ask."""
+    """How much is measured: training rows and those that warm up, rounds, runs in one pass, steps, questions to ask."""
 
-    rows: int = 256
+    rows: int = 192
+    warm: int = 64
     rounds: int = 2
     runs: int = 8
     steps: int = 6
@@ -55,12 +56,12 @@ class Sizes:
     @classmethod
     def quick(cls) -> Sizes:
         """The least that goes through all the code."""
-        return cls(rows=32, rounds=1, runs=2, steps=2, compared_steps=2, seconds=0.1, few=4, most=8)
+        return cls(rows=32, warm=8, rounds=1, runs=2, steps=2, compared_steps=2, seconds=0.1, few=4, most=8)
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A shape, where and in which dtype it computes, what it is asked, and how much of it.
+    """A shape, where and in which dtype it computes, what it is asked, how much of it and until when.
 
     ``sheet_flops`` and ``matmul_flops`` are operations a second of the GPU, see :mod:`benchmarks.mfu`.
     """
@@ -93,12 +94,16 @@ def targets(bench: Bench) -> list[Target]:
 
 
 def training(bench: Bench) -> list[Cell]:
-    """One epoch by every method that is installed."""
+    """One epoch by every method that is installed, after a shorter one that warms up.
+
+    Tokens are counted in what is timed: a few of the thousands of operations of a step, and nothing waits for them.
+    """
     here = [method for method in WAYS if trainers.installed(method.kind)]
     task, rows = bench.task, targets(bench)
 
     def one(method: Method, warming: bool) -> Run:
-        return trainers.run(task, method, count=warming, base=bench.base())
+        some = replace(task, data=replace(task.data, rows=task.data.rows[:bench.sizes.warm])) if warming else task
+        return trainers.run(some, method, count=not warming, base=bench.base())
 
     found = in_turn(f"{bench.name}, training", {method.name: partial(one, method) for method in here},
                     rounds=bench.sizes.rounds, deadline=bench.deadline)
@@ -112,9 +117,9 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
     remark = runs[-1].remark if runs else ""
     if len(runs) < 2 or remark.startswith("no room"):  # without copies it would be the method that restores
         return replace(cell, problem=attempts[-1].problem or remark)
-    counted, *timed = runs
+    timed = runs[1:]  # the first one warmed up
     found = [len(rows) / run.epochs[0].seconds for run in timed]
-    rate, traffic = statistics.median(found), counted.traffic
+    rate, traffic = statistics.median(found), timed[0].traffic
     positions = (traffic.positions - traffic.filler) / len(rows)
     peak, wanted = max(run.epochs[0].peak_bytes for run in timed), forecast(bench, method, rows)
     return replace(cell, values=cell.values | {
@@ -126,7 +131,7 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
         "flops": rates.tuning_work(bench.shape, positions, traffic.output_rows / len(rows)) * rate,
         "peak_bytes": peak or None, "forecast_bytes": wanted,
         "forecast_off": wanted / peak - 1 if wanted and peak else None,
-        "loss_before": counted.loss_before, "loss_after": counted.epochs[0].loss, "remark": remark})
+        "loss_before": timed[0].loss_before, "loss_after": timed[0].epochs[0].loss, "remark": remark})
 
 
 def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | None:

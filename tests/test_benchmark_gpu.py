@@ -85,12 +85,11 @@ def test_a_product_of_two_matrices_has_twice_the_cube_of_their_size_in_operation
 
 def test_the_rate_and_the_mfu_of_a_cell_are_those_of_its_rows_and_positions(bench) -> None:
     # 2 rows in 0.5 s and in 0.25 s: 4 and 8 rows/s, median 6; 14 of 16 positions for 2 rows are no padding: 7 a row
-    counted, *timed = (
-        trainers.Run(0.1, 9.0, (trainers.Epoch(seconds, 1.0, 8.0, 100),), traffic)
-        for seconds, traffic in ((3.0, timing.Traffic(16, 2, 4)), (0.5, None), (0.25, None)))
+    runs = [trainers.Run(0.1, 9.0, (trainers.Epoch(seconds, 1.0, 8.0, 100),), traffic)
+            for seconds, traffic in ((3.0, None), (0.5, timing.Traffic(16, 2, 4)), (0.25, timing.Traffic(16, 2, 4)))]
     rows = [Target((1, 2, 3, 4), 2), Target((1, 2, 3, 4, 5, 6), 3)]
     found = gpu_parts._training_cell(replace(bench, matmul_flops=4e9), gpu_parts.WAYS[0],
-                                     [Attempt(run) for run in (counted, *timed)], rows).values
+                                     list(map(Attempt, runs)), rows).values
     assert (found["rows_a_second"], found["tokens_a_second"], found["positions_a_row"]) == (6.0, 30.0, 7.0)
     assert found["padding"] == 0.125 and found["peak_bytes"] == 100
     # linear weights of the tiny shape: 2 layers of (2 x 64 x 64 + 2 x 64 x 32 + 3 x 64 x 128)
@@ -131,6 +130,7 @@ def test_after_the_deadline_nothing_new_begins() -> None:
 
 def test_the_time_is_shared_out_over_the_shapes_that_are_left() -> None:
     assert Deadline(100.0, lambda: 40.0).share(3).at == 60.0
+    assert Deadline(100.0, lambda: 40.0).share(1.5).at == 80.0
     assert Deadline(100.0, lambda: 130.0).share(2).at == 130.0
     assert Deadline().share(3).at is None
 
