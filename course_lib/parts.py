@@ -53,8 +53,9 @@ def digest(value: Any) -> str:
     return files.digest(json.dumps(value, sort_keys=True))
 
 
-def cut(questions: Sequence[Question | Fact], folder: Path, *, unit: int = UNIT) -> list[Unit]:
-    """All units of the work, of at most ``unit`` questions of one relation, with their files in ``folder``."""
+def cut(questions: Sequence[Question | Fact], folder: Path, *, unit: int | None = None) -> list[Unit]:
+    """All units of the work, each at most ``unit`` (else UNIT) questions of one relation; its file is in ``folder``."""
+    unit = unit or UNIT  # looked up at each call, not once for ever
     rows: dict[str, list[int]] = {}
     for row, question in enumerate(questions):
         rows.setdefault(question.relation, []).append(row)
