@@ -170,14 +170,15 @@ def plain_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0,
                                        **more).eval()
 
 
-def saved_model(folder: Path, architecture: str, tokenizer, *, seed: int = 0, **more) -> Path:
+def saved_model(folder: Path, architecture: str, tokenizer, *, seed: int = 0, stored: torch.dtype = torch.float32,
+                **more) -> Path:
     """A folder as save_pretrained writes it, of a random model whose biases, where it has some, are not zero."""
     model = plain_model(architecture, tokenizer, seed=seed, **{"initializer_range": 0.1} | more)
     with torch.no_grad():
         for name, bias in model.named_parameters():
             if name.endswith("bias"):
                 bias.normal_(std=0.1)  # as of a trained model
-    model.save_pretrained(folder)
+    model.to(stored).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
