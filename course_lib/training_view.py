@@ -21,7 +21,7 @@ from course_lib.files import CourseError
 from course_lib.finetune import History, Progress, TuneConfig, Tuned, add_lora, tune
 from course_lib.mixing import Mix
 from course_lib.plots import new_panels, run_lines
-from course_lib.records import EpochRecord, Snapshot
+from course_lib.records import EpochRecord, Snapshot, TrainingMemory
 from course_lib.shown import bundle
 from course_lib.snapshots import best_epoch
 
@@ -109,6 +109,7 @@ class TrainingView:
         self.epochs, self.stopping = epochs, False
         self.records: tuple[EpochRecord, ...] = ()
         self.best: Snapshot | None = None
+        self.memory: TrainingMemory | None = None
         self.button = ipywidgets.Button(description="Stop, keep the best epoch", layout={"width": "240px"})
         self.output = ipywidgets.Output()
         self.box = ipywidgets.VBox([self.button, self.output])
@@ -136,7 +137,7 @@ class TrainingView:
         Raises:
             Stopped: Stop was pressed.
         """
-        self.records = progress.records
+        self.records, self.memory = progress.records, progress.memory
         if best_epoch(self.records) in (None, progress.record.epoch):
             self.best = progress.snapshot()
         draw_into(self.output, lambda: training_curves(self.records, epochs=self.epochs),
@@ -174,7 +175,7 @@ def watch_training(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, d
     told = "" if best is None else f"; dev accuracy was best at epoch {best}"
     outcome = f"ran all {config.epochs} epochs; the model has the weights of the last one{told}"
     view.finish(outcome)
-    return WatchedRun(tuned.model, tuned.history, outcome, False, config.epochs)
+    return WatchedRun(tuned.model, tuned.history, tuned.memory, outcome, False, config.epochs)
 
 
 def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> WatchedRun:
@@ -187,7 +188,7 @@ def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> 
     kept = view.best.records[-1].epoch
     outcome = f"stopped after epoch {reached} by you; best epoch {kept} kept"
     view.finish(outcome)
-    return WatchedRun(restored(model, view.best, config), History(view.records), outcome, True, kept)
+    return WatchedRun(restored(model, view.best, config), History(view.records), view.memory, outcome, True, kept)
 
 
 def restored(model: PreTrainedModel, snapshot: Snapshot, config: TuneConfig) -> PeftModel:
