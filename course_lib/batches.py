@@ -14,7 +14,7 @@ from course_lib.hardware import free_memory
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["CPU_TOKENS", "GPU_TOKENS", "block_size", "default_batch_tokens", "out_of_memory"]
+__all__ = ["CPU_TOKENS", "GPU_TOKENS", "block_size", "default_batch_tokens", "out_of_memory", "token_bytes"]
 
 PADDING = 0.04  # of the real tokens of a block
 CPU_TOKENS, GPU_TOKENS = 2048, 32_768
@@ -38,14 +38,21 @@ def default_batch_tokens(model: PreTrainedModel) -> int:
     """
     config = getattr(model, "config", None)
     width = max(getattr(config, name, None) or 0 for name in ("hidden_size", "intermediate_size"))
-    bytes_each = 4 * (16 * max(width, 256) + (getattr(config, "vocab_size", None) or 32_000))
+    bytes_each = token_bytes(max(width, 256), getattr(config, "vocab_size", None) or 32_000)
     cap = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
     fitting = free_memory(model.device.type) // (2 * bytes_each)
     return max(64, min(cap, 2 ** max(0, int(fitting).bit_length() - 1)))
+
+
+def token_bytes(width: int, vocabulary: int) -> int:
+    """About what a token of such a pass needs at most, in bytes; ``width`` is that of the widest layer."""
+    return 4 * (16 * width + vocabulary)
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether torch, on a CPU or a GPU, or Python found no memory."""
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
+    said = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "memory" in said and "illegal memory access" not in said)  # that one is a broken GPU program

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from course_lib import hub, memory, presets
+from course_lib.batches import CPU_TOKENS, GPU_TOKENS, token_bytes
 from course_lib.costs import measured_pace
 from course_lib.dial import counts
 from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
@@ -85,8 +86,14 @@ class Forecast:
     parts: int
     copies: bool
     memory: LoopMemory
+    asking_limit: float
     fetch_bytes: int
     minutes: Minutes | None
+
+    @property
+    def asking_bytes(self) -> float:
+        """The most that asking questions takes besides what is resident: tokens of a pass are chosen so."""
+        return min(max(0.0, self.gpu.free - self.memory.weights) / 2, self.asking_limit)
 
     @property
     def fits(self) -> bool:
@@ -109,7 +116,8 @@ class Forecast:
         told = (f"weights {held.weights / GIB:.2f}{kept}, adapters {held.adapters / GIB:.2f}, a step "
                 f"{held.passing / GIB:.2f}")
         if self.fits:
-            return f"Memory while training: {held.peak / GIB:.2f} of {free:.1f} GiB free ({told}){beside}."
+            asking = f"asking questions takes at most {self.asking_bytes / GIB:.1f} besides the weights"
+            return f"Memory while training: {held.peak / GIB:.2f} of {free:.1f} GiB free ({told}){beside}; {asking}."
         return (f"Memory while training: {held.peak / GIB:.2f} GiB, but {free:.1f} are free ({told}): take a smaller "
                 f"preset, or a larger GPU.")
 
@@ -157,6 +165,8 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
     one = replace(asked, count=max(1, -(-asked.count // plan.parts)))
     return Forecast(study.preset, device, dtype, one, plan.parts, plan.copies,
                     estimate_loop(shape, one, rank=tune.rank, dtype=dtype, copies=plan.copies),
+                    token_bytes(max(shape.hidden, shape.inner), shape.vocabulary)
+                    * (CPU_TOKENS if device.capability is None else GPU_TOKENS),
                     _to_fetch(study.preset), _minutes(study, shape, asked, device, here=gpu is None))
 
 
@@ -268,4 +278,4 @@ def as_data(found: Forecast) -> dict[str, Any]:
     """The forecast for a script."""
     from dataclasses import asdict
 
-    return asdict(found) | {"fits": found.fits, "peak_bytes": found.memory.peak}
+    return asdict(found) | {"fits": found.fits, "peak_bytes": found.memory.peak, "asking_bytes": found.asking_bytes}

@@ -57,7 +57,7 @@ class Settings:
 SETTINGS: dict[str, Settings] = {
     "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
     # for a real model on EntityQuestions, within an hour on a T4; never run on real weights by us
-    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 3600),
+    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 2000),
     # to try the machinery in a minute or two; its numbers mean nothing
     "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
                       seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),

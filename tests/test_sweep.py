@@ -25,7 +25,7 @@ from course_lib.files import CourseError
 from course_lib.finetune import TuneConfig
 from course_lib.models import Loaded
 from course_lib.plans import Plan
-from course_lib.records import Snapshot
+from course_lib.records import Snapshot, TrainingMemory
 from course_lib.runs import is_completed, open_run
 from course_lib.study import Settings, Study, open_study
 
@@ -60,7 +60,8 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(f"{data.variant} {data.unknown_percent:g}")
         while not resume or len(resume.records) <= config.epochs:
             resume = following(resume, (len(data.rows),) * (config.epochs + 1))
-            on_epoch(SimpleNamespace(record=resume.records[-1], snapshot=lambda now=resume: now))
+            on_epoch(SimpleNamespace(record=resume.records[-1], snapshot=lambda now=resume: now,
+                                     memory=TrainingMemory(3, 4)))
         return SimpleNamespace(model=SimpleNamespace(peft_config={"default": lora_config()}))
 
     monkeypatch.setattr(finetune, "tune", tune)
@@ -157,7 +158,7 @@ def test_a_run_that_another_process_finishes_is_waited_for(small: Study, tuned: 
             now = None
             for _ in range(2):
                 now = following(now, (7.0, 7.0))
-                writer.epoch(SimpleNamespace(snapshot=lambda now=now: now))
+                writer.epoch(SimpleNamespace(snapshot=lambda now=now: now, memory=TrainingMemory(3, 4)))
             writer.finish(lora_config())
             other.close()
 
@@ -190,7 +191,7 @@ def test_a_plan_chooses_runs_and_settings(small: Study, tuned: list[str]) -> Non
 @pytest.fixture
 def command(small: Study, tuned: list[str], monkeypatch):
     """``course sweep`` with the small study, which it must open for the preset "pocket"."""
-    monkeypatch.setattr(study, "open_study", lambda preset, folder: {"pocket": small}[preset])
+    monkeypatch.setattr(study, "open_study", lambda preset, folder, questions=None: {"pocket": small}[preset])
     monkeypatch.setattr(costs, "measured_pace", lambda _: Pace(0.5, 1.0, 2**20, "guessed"))
     return lambda *words: CliRunner().invoke(cli.app, ["sweep", *words])
 

@@ -382,7 +382,7 @@ from course_lib.analysis import main_rate
 from course_lib.reference import reference
 from course_lib.runs import is_completed, read_runs
 
-labelled = (study.folder / "labels" / f"{study.name}.csv").is_file()  # what the sweep measures first
+labelled = study.labels_file.is_file()  # what the sweep measures first
 plan = study.plan() if labelled else []
 mine = bool(plan) and all(is_completed(spec, study.folder / "runs") for spec in plan)
 epochs = read_runs(study.folder / "runs", plan) if mine else main_rate(reference("pocket").epochs())
