@@ -337,4 +337,4 @@ def test_the_whole_course_runs_on_real_facts(entity_model: Path, tmp_path: Path,
     assert {row["n"] for row in asked} == {1} and len(summary["runs"]) == 8
     right = runs.read_right(study.spec(50).folder(tmp_path / "runs"))
     assert {split: answers.shape for split, answers in right.items()} == {"test": (13, 480), "ood": (13, 280)}
-    assert str(entity_model) in page.read_text(encoding="utf-8") and "600 training questions" in lines[0]
+    assert entity_model.name in page.read_text(encoding="utf-8") and "600 training questions" in lines[0]
