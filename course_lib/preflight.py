@@ -2,7 +2,7 @@
 
 From the shape of a model, the size of a study and what a GPU has, :func:`forecast` chooses the number format, the
 parts that a batch goes through in, and whether a restored copy of the frozen weights is kept; and it predicts the peak
-of memory (:mod:`course_lib.loop_memory`) and the minutes of each stage (:mod:`course_lib.rates`)::
+of memory (:mod:`course_lib.loop_memory`) and the minutes of each stage (:mod:`course_lib.minutes`)::
 
     print(forecast(open_study("smollm2-1.7b")))             # on this machine
     print(forecast(open_study("smollm2-1.7b"), gpu="T4"))   # on another
@@ -18,28 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import hub, memory, presets
 from course_lib.batches import CPU_TOKENS, GPU_TOKENS, token_bytes
-from course_lib.costs import measured_pace
-from course_lib.dial import counts
-from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from course_lib.files import CourseError, DataError, read_json
-from course_lib.hardware import compute_dtype, device_name, free_memory, usable_cores
+from course_lib.hardware import compute_dtype, device_name, free_memory
 from course_lib.loop_memory import LoopMemory, Rows, estimate_loop, fitted
 from course_lib.memory import GIB, Shape
+from course_lib.minutes import Minutes, study_minutes
 from course_lib.models import device_dtype
 from course_lib.peak import Peak
-from course_lib.rates import Rates, rates_of, reading_work, tuning_work
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from course_lib.study import Study
 
-__all__ = ["GPUS", "Forecast", "Gpu", "Minutes", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
-
-PROMPTS = 10  # few-shot prompts that SliCK asks each question after
-WHOLE_SPLITS = {"train": 81_700, "dev": 10_461, "test": 10_481, "ood": 5_848}  # facts.py
-SMALLEST = 0.075  # of the training facts are in the smallest categories of their relations, in the paper (6,142)
-
+__all__ = ["GPUS", "Forecast", "Gpu", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -57,22 +49,6 @@ class Gpu:
 # what programs find free on them, CUDA's own part taken off
 GPUS: Mapping[str, Gpu] = {gpu.name: gpu for gpu in (
     Gpu("T4", 14.2 * GIB, (7, 5)), Gpu("8 GB card", 7.2 * GIB, (8, 6)), Gpu("24 GB card", 23.0 * GIB, (8, 9)))}
-
-
-@dataclass(frozen=True, slots=True)
-class Minutes:
-    """Minutes of each stage of a study: categorising, all training, the questions after all epochs; None: unknown."""
-
-    categorising: float
-    tuning: float
-    asking: float
-    runs: int
-    source: str
-
-    @property
-    def total(self) -> float:
-        """All stages."""
-        return self.categorising + self.tuning + self.asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +138,12 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
     dtype, tune = device_dtype() if gpu is None else compute_dtype(device.capability), study.settings.tune
     asked = replace(rows or Rows(), count=tune.batch)
     plan = fitted(shape, asked, rank=tune.rank, dtype=dtype, free=device.free)
-    one = replace(asked, count=max(1, -(-asked.count // plan.parts)))
+    one, cpu = replace(asked, count=max(1, -(-asked.count // plan.parts))), device.capability is None
     return Forecast(study.preset, device, dtype, one, plan.parts, plan.copies,
                     estimate_loop(shape, one, rank=tune.rank, dtype=dtype, copies=plan.copies),
                     token_bytes(max(shape.hidden, shape.inner), shape.vocabulary)
-                    * (CPU_TOKENS if device.capability is None else GPU_TOKENS),
-                    _to_fetch(study.preset), _minutes(study, shape, asked, device, here=gpu is None))
+                    * (CPU_TOKENS if cpu else GPU_TOKENS),
+                    _to_fetch(study.preset), study_minutes(study, shape, asked, device.name, cpu=cpu, here=gpu is None))
 
 
 def compare(study: Study) -> pd.DataFrame:
@@ -219,55 +195,6 @@ def _to_fetch(preset: str) -> int:
     if model is None or hub.cached(model):
         return 0
     return presets.PRESETS[preset].download_bytes if preset in presets.PRESETS else 0
-
-
-def _minutes(study: Study, shape: Shape, rows: Rows, gpu: Gpu, *, here: bool) -> Minutes | None:
-    facts, specs = _counts(study), _planned_rows(study)
-    epochs, asked = study.settings.tune.epochs, facts["dev"] + facts["test"] + facts["ood"]
-    questions = facts["train"] + facts["test"] + facts["ood"]
-    rates = rates_of(gpu.name, here=here)
-    if rates is None:
-        return None
-    own, every = rows.tokens - rows.shared, sum(specs)
-    categorising = reading_work(shape, own * PROMPTS * questions, rows.answer * PROMPTS * questions) / rates.reading
-    pace = measured_pace(study.folder / "runs" / study.name) if here else None
-    if pace:
-        tuning = epochs * every * pace.row_seconds
-        asking = (epochs + 1) * len(specs) * pace.evaluation_seconds
-    else:
-        answers = (epochs + 1) * (len(specs) * asked + every)
-        tuning = tuning_work(shape, own * epochs * every, rows.answer * epochs * every) / rates.tuning
-        asking = reading_work(shape, own * answers, rows.answer * answers) / rates.reading
-    side = usable_cores() if _is_pocket(study.preset) and gpu.capability is None else 1  # as the sweep does it
-    return Minutes(categorising / 60, tuning / side / 60, asking / side / 60, len(specs),
-                   pace.source if pace else _told(rates))
-
-
-def _counts(study: Study) -> dict[str, int]:
-    """Facts of each split; of EntityQuestions without reading them, so that nothing has to be fetched first."""
-    if _is_pocket(study.preset):
-        return study.facts.totals()
-    questions, limits = study.settings.questions, study.settings.per_relation
-    if limits:
-        return {split: count * (len(OUT_OF_DISTRIBUTION) if split == "ood" else len(IN_DISTRIBUTION))
-                for split, count in limits.items()}
-    return counts(questions) if questions else dict(WHOLE_SPLITS)
-
-
-def _planned_rows(study: Study) -> list[float]:
-    """Rows of each run of the curve, as many as there can be."""
-    settings = study.settings
-    size = settings.size if settings.rule == "known" else min(settings.size, SMALLEST * _counts(study)["train"])
-    return [size * (1 - percent / 100 if variant == "D_Known" else 1)
-            for variant, percent in study.variants for _ in settings.seeds]
-
-
-def _is_pocket(preset: str) -> bool:
-    return preset in presets.PRESETS and presets.PRESETS[preset].facts == "pocket"
-
-
-def _told(rates: Rates) -> str:
-    return rates.source if rates.measured else f"a rough guess, {rates.source}"
 
 
 def _span(minutes: float) -> str:

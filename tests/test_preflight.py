@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import preflight, rates
+from course_lib import minutes, preflight, rates
 from course_lib.files import CourseError
 from course_lib.memory import GIB, SHAPES, Shape
 from course_lib.preflight import Gpu, compare, describe_compared, forecast
@@ -47,7 +47,7 @@ def test_this_processor_multiplies_matrices_at_a_sane_speed() -> None:
 
 
 def test_minutes_are_work_over_speed(study, monkeypatch) -> None:
-    monkeypatch.setattr(preflight, "rates_of", lambda name, here: Rates(1e12, 2e12, "by hand", True))
+    monkeypatch.setattr(minutes, "rates_of", lambda name, here: Rates(1e12, 2e12, "by hand", True))
     one = study(questions=600)
     one = replace(one, settings=replace(one.settings, percents=(0,), tune=replace(one.settings.tune, epochs=2)))
     found, shape = forecast(one, gpu="T4").minutes, SHAPES["SmolLM2-1.7B"]
