@@ -3,7 +3,7 @@
 A size is N, the number of training questions of all relations together, or one of three names:
 
     first-look    600
-    default       what the preset's settings say; 2,000 for EntityQuestions
+    default       what the preset's settings say; 1,800 for EntityQuestions
     all           every fact: 81,700 train, 10,461 dev, 10,481 test and 5,848 out of distribution, the paper's split
 
 Every split is put into one fixed, seeded order, in turns: first one fact of each relation, then the second of each,
@@ -19,7 +19,7 @@ are as even as their facts allow, and a larger size holds all facts of a smaller
 With "all" the study is the paper's: whole splits, and |D| by the paper's rule, the smallest of the four categories of
 each relation. Below that |D| takes the smaller of Known and Unknown of each relation (``rule="known"``), because the
 paper's rule needs the whole split: with the paper's shares it takes 7.5 % of the questions, 45 rows of 600, and less
-where chance leaves a category of a relation empty. The other rule gives about 190 of 600, and the full N / 6 of 2,000.
+where chance leaves a category of a relation empty. The other rule gives about 190 of 600, and the full N / 6 of 1,800.
 Both draw Known rows of all three Known categories alike; they differ in nothing but the number of rows.
 
 The examples in the few-shot prompts are dev facts of the study, so one fact may be labelled otherwise at another size.

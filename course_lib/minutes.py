@@ -6,12 +6,14 @@ are asked after an epoch (:mod:`course_lib.rates` counts the work of a token)::
     categorising   10 F readings, one after each few-shot prompt
     tuning         R n E rows trained on
     asking         R (E + 1) (q + n) readings, the rows themselves among them
+    further        the last two again, for the runs that lessons 08 to 10 need besides the curve
 
 Where runs of this kind have been timed in the study's folder, training and asking take those figures instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from course_lib.hardware import usable_cores
 from course_lib.loop_memory import Rows
 from course_lib.memory import Shape
 from course_lib.rates import Rates, rates_of, reading_work, tuning_work
+from course_lib.reference import has_reference
 
 if TYPE_CHECKING:
     from course_lib.study import Study
@@ -36,18 +39,23 @@ SMALLEST = 0.075  # of the training facts are in the smallest categories of thei
 
 @dataclass(frozen=True, slots=True)
 class Minutes:
-    """Minutes of each stage of a study: categorising, all training, the questions after all epochs; of all ``runs``."""
+    """Minutes of each stage of a study: categorising, training the curve's ``runs``, the questions after their epochs.
+
+    ``further`` is both for the ``further_runs`` that lessons 08 to 10 make, where no reference runs come with a preset.
+    """
 
     categorising: float
     tuning: float
     asking: float
+    further: float
     runs: int
+    further_runs: int
     source: str
 
     @property
     def total(self) -> float:
         """All stages."""
-        return self.categorising + self.tuning + self.asking
+        return self.categorising + self.tuning + self.asking + self.further
 
 
 def study_minutes(study: Study, shape: Shape, rows: Rows, device: str, *, cpu: bool, here: bool) -> Minutes | None:
@@ -58,22 +66,47 @@ def study_minutes(study: Study, shape: Shape, rows: Rows, device: str, *, cpu: b
     rates = rates_of(device, here=here)
     if rates is None:
         return None
-    facts, specs, own = _counts(study), _planned_rows(study), rows.tokens - rows.shared
-    asked = facts["dev"] + facts["test"] + facts["ood"]
+    facts = _counts(study)
     readings = PROMPTS * (facts["train"] + facts["test"] + facts["ood"])
-    categorising = reading_work(shape, own * readings, rows.answer * readings) / rates.reading
-    epochs, every = study.settings.tune.epochs, sum(specs)
+    categorising = _reading(shape, rows, readings) / rates.reading
+    speed = _speed(study, shape, rows, facts, rates, here=here)
+    side = usable_cores() if _is_pocket(study.preset) and cpu else 1  # as the sweep does it
+    curve, further = _curve(study), _further(study)
+    (tuning, asking), more = speed.of(curve), sum(speed.of(further))
+    return Minutes(categorising / 60, tuning / side / 60, asking / side / 60, more / side / 60,
+                   len(curve), len(further), speed.source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """Seconds for training on a row, for asking that row after an epoch, and for asking all questions."""
+
+    row: float
+    asked_row: float
+    asked: float
+    epochs: int
+    source: str
+
+    def of(self, sizes: Sequence[float]) -> tuple[float, float]:
+        """Seconds of training runs of so many rows, and of asking after their epochs and before the first."""
+        asking = sum(self.asked + size * self.asked_row for size in sizes)
+        return self.epochs * sum(sizes) * self.row, (self.epochs + 1) * asking
+
+
+def _speed(study: Study, shape: Shape, rows: Rows, facts: Mapping[str, int], rates: Rates, *, here: bool) -> _Speed:
+    epochs = study.settings.tune.epochs
     pace = measured_pace(study.folder / "runs" / study.name) if here else None
     if pace:
-        tuning = epochs * every * pace.row_seconds
-        asking = (epochs + 1) * len(specs) * pace.evaluation_seconds
-    else:
-        answers = (epochs + 1) * (len(specs) * asked + every)
-        tuning = tuning_work(shape, own * epochs * every, rows.answer * epochs * every) / rates.tuning
-        asking = reading_work(shape, own * answers, rows.answer * answers) / rates.reading
-    side = usable_cores() if _is_pocket(study.preset) and cpu else 1  # as the sweep does it
-    return Minutes(categorising / 60, tuning / side / 60, asking / side / 60, len(specs),
-                   pace.source if pace else _told(rates))
+        return _Speed(pace.row_seconds, 0, pace.evaluation_seconds, epochs, pace.source)
+    asked = facts["dev"] + facts["test"] + facts["ood"]
+    return _Speed(tuning_work(shape, rows.tokens - rows.shared, rows.answer) / rates.tuning,
+                  _reading(shape, rows, 1) / rates.reading, _reading(shape, rows, asked) / rates.reading, epochs,
+                  rates.source if rates.measured else f"a rough guess, {rates.source}")
+
+
+def _reading(shape: Shape, rows: Rows, readings: float) -> float:
+    """Operations of reading so many questions with their answers; the instruction is read once for all."""
+    return reading_work(shape, (rows.tokens - rows.shared) * readings, rows.answer * readings)
 
 
 def _counts(study: Study) -> dict[str, int]:
@@ -87,17 +120,26 @@ def _counts(study: Study) -> dict[str, int]:
     return counts(questions) if questions else dict(WHOLE_SPLITS)
 
 
-def _planned_rows(study: Study) -> list[float]:
+def _curve(study: Study) -> list[float]:
     """Rows of each run of the curve, as many as there can be."""
-    settings = study.settings
-    size = settings.size if settings.rule == "known" else min(settings.size, SMALLEST * _counts(study)["train"])
+    size = _size(study, study.settings.rule)
     return [size * (1 - percent / 100 if variant == "D_Known" else 1)
-            for variant, percent in study.variants for _ in settings.seeds]
+            for variant, percent in study.variants for _ in study.settings.seeds]
+
+
+def _further(study: Study) -> list[float]:
+    """Rows of each run that the lessons make besides; none where the package brings runs of this preset."""
+    if has_reference(study.name):
+        return []
+    return [_size(study, study.settings.rule if variant in ("D", "D_IDK") else "category")
+            for variant, _, _ in study.further for _ in study.settings.seeds]
+
+
+def _size(study: Study, rule: str) -> float:
+    """The most rows that a mix has by a rule (:func:`course_lib.mixing.relation_sizes`)."""
+    size = study.settings.size
+    return size if rule == "known" else min(size, SMALLEST * _counts(study)["train"])
 
 
 def _is_pocket(preset: str) -> bool:
     return preset in presets.PRESETS and presets.PRESETS[preset].facts == "pocket"
-
-
-def _told(rates: Rates) -> str:
-    return rates.source if rates.measured else f"a rough guess, {rates.source}"

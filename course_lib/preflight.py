@@ -100,10 +100,12 @@ class Forecast:
     def _time(self) -> str:
         if self.minutes is None:
             return "Time: not known for this device; the bars of the run itself show what is left."
-        parts = self.minutes
-        return (f"Time: about {_span(parts.total)} in all: categorising {_span(parts.categorising)}, training "
-                f"{parts.runs} runs {_span(parts.tuning)}, the questions after each epoch {_span(parts.asking)}; what "
-                f"the lessons do besides comes on top.\nThe speed is {parts.source}.")
+        found = self.minutes
+        more = (f", {found.further_runs} further runs of lessons 08 to 10 {_span(found.further)}"
+                if found.further_runs else "")
+        return (f"Time: about {_span(found.total)} in all: categorising {_span(found.categorising)}, training "
+                f"{found.runs} runs {_span(found.tuning)}, the questions after each epoch {_span(found.asking)}{more}; "
+                f"what the lessons do besides comes on top.\nThe speed is {found.source}.")
 
 
 def shape_of(preset: str) -> Shape:

@@ -57,7 +57,7 @@ class Settings:
 SETTINGS: dict[str, Settings] = {
     "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
     # for a real model on EntityQuestions, within an hour on a T4; never run on real weights by us
-    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 2000),
+    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 1800),
     # to try the machinery in a minute or two; its numbers mean nothing
     "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
                       seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
@@ -215,13 +215,21 @@ class Study:
         return [self.spec(percent, variant=variant, seed=seed) for seed in seeds or self.settings.seeds
                 for variant, percent in self.variants]
 
+    @property
+    def further(self) -> list[tuple[str, float | None, float | None]]:
+        """Variant, % Unknown and rate of what the paper's other tables and figures need besides the curve.
+
+        Single categories, D_Natural, D_IDK, and the curve at twice the rate; None: what the variant or settings say.
+        """
+        silent, faster = ("D_IDK", 50, None), self.settings.tune.lr * 2
+        return [(variant, None, None) for variant in (*SINGLE, "D_Natural")] + [silent] + [
+            ("D", percent, faster) for percent in (0, 50, 100)]
+
     def full_plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
-        """The runs of every table and figure of the paper: the curve, single categories, D_IDK, and twice the rate."""
-        seeds, faster = seeds or self.settings.seeds, self.settings.tune.lr * 2
-        singles = [self.spec(variant=variant, seed=seed) for seed in seeds for variant in (*SINGLE, "D_Natural")]
-        silent = [self.spec(50, variant="D_IDK", seed=seed) for seed in seeds]
-        fast = [self.spec(percent, seed=seed, lr=faster) for seed in seeds for percent in (0, 50, 100)]
-        return self.plan(seeds=seeds) + singles + silent + fast
+        """The runs of every table and figure of the paper: the curve, and what is needed further."""
+        seeds = seeds or self.settings.seeds
+        return self.plan(seeds=seeds) + [self.spec(percent, variant=variant, seed=seed, lr=lr)
+                                         for variant, percent, lr in self.further for seed in seeds]
 
 
 def open_study(preset: str | None = None, *, folder: str | Path | None = None, settings: Settings | None = None,

@@ -59,6 +59,25 @@ def test_minutes_are_work_over_speed(study, monkeypatch) -> None:
     assert found.runs == 1 and found.source == "by hand"
 
 
+def test_the_runs_that_lessons_make_besides_the_curve_are_counted(study, monkeypatch) -> None:
+    monkeypatch.setattr(minutes, "rates_of", lambda name, here: Rates(1e12, 2e12, "by hand", True))
+    one = study(questions=600)
+    one = replace(one, settings=replace(one.settings, percents=(0,), tune=replace(one.settings.tune, epochs=2)))
+    found, shape = forecast(one, gpu="T4").minutes, SHAPES["SmolLM2-1.7B"]
+    # the five single mixes take 7.5 % of 600 questions, by the paper's shares; D_IDK and three at twice the rate 200
+    rows = 5 * 45 + 4 * 200
+    tuning = tuning_work(shape, 2 * rows * 19, 2 * rows * 5) / 1e12
+    asked = 3 * (9 * 1000 + rows)
+    assert found.further == pytest.approx((tuning + reading_work(shape, asked * 19, asked * 5) / 2e12) / 60)
+    assert found.further_runs == 9 and found.total == pytest.approx(
+        found.categorising + found.tuning + found.asking + found.further)
+
+
+def test_a_preset_with_reference_runs_needs_no_further_ones(study) -> None:
+    found = forecast(study("pocket")).minutes
+    assert (found.runs, found.further_runs, found.further) == (24, 0, 0)
+
+
 def test_the_default_study_of_the_default_model_takes_at_most_an_hour_on_a_t4(study) -> None:
     found = forecast(study("smollm2-1.7b"), gpu="T4")
     assert found.dtype == "float16" and found.fits and found.copies and found.parts == 1
@@ -81,7 +100,7 @@ def test_a_model_that_does_not_fit_is_told_so(study, monkeypatch) -> None:
 def test_the_forecast_says_what_it_will_do(study) -> None:
     text = str(forecast(study("smollm2-1.7b"), gpu="T4"))
     assert "computes in float16, batches of 8 rows" in text and "3.42 GB to fetch first" in text
-    assert "of 14.2 GiB free" in text and "about" in text and "training 8 runs" in text
+    assert "of 14.2 GiB free" in text and "about" in text and "training 8 runs" in text and "9 further runs of lessons 08 to 10" in text
 
 
 def test_the_forecast_of_this_machine_needs_no_network(study) -> None:

@@ -94,7 +94,7 @@ def test_dev_test_and_ood_scale_with_the_size_above_their_least(questions: int, 
 
 
 @pytest.mark.parametrize(("size", "questions", "rows"), [
-    ("first-look", 600, 200), (600, 600, 200), ("1,200", 1200, 200), ("default", 2000, 333), (12000, 12000, 2000)])
+    ("first-look", 600, 200), (600, 600, 200), ("1,200", 1200, 200), ("default", 1800, 300), (12000, 12000, 2000)])
 def test_a_size_is_a_number_or_a_name(size: int | str, questions: int, rows: int) -> None:
     settings = resized(SETTINGS["default"], size)
     assert (settings.questions, settings.size, settings.rule) == (questions, rows, "known")
@@ -141,7 +141,7 @@ def test_settings_of_ones_own_are_not_resized_by_the_environment(monkeypatch: py
 def test_each_size_has_a_file_of_labels_of_its_own(tmp_path: Path) -> None:
     names = [open_study(preset, folder=tmp_path, questions=size).labels_file.name
              for preset, size in (("pocket", None), ("pocket", 600), ("owner/name", "default"), ("owner/name", "all"))]
-    assert names == ["pocket.csv", "pocket-600.csv", "owner--name-2000.csv", "owner--name.csv"]
+    assert names == ["pocket.csv", "pocket-600.csv", "owner--name-1800.csv", "owner--name.csv"]
 
 
 def test_a_split_without_a_limit_stays_as_it_is() -> None:
