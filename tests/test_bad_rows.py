@@ -103,6 +103,7 @@ def test_unicode_of_every_kind_gets_a_number_or_a_reason(answer, name, tokenizer
         assert np.isfinite(found.log_probability[1]).all()
 
 
+@pytest.mark.slow
 def test_an_answer_of_four_thousand_letters_gets_a_number(tokenizers):
     model = tiny_model("llama", tokenizers["gpt2"], max_position_embeddings=8192)
     found = score(model, tokenizers["gpt2"], [GOOD[0], Fact("Bo", "P19", "x" * 4096)], [PLAIN], top_k=0)

@@ -257,8 +257,9 @@ def sampled_golds(tokenizer, text, rows, ends):
     return [gold for gold, _ in golds.most_common(6)]
 
 
-@pytest.mark.parametrize(("architecture", "name", "seed"), [("qwen2", "qwen", 3), ("llama", "llama", 2),
-                                                            ("neox", "gpt2", 1), ("olmo2", "unigram", 1)])
+@pytest.mark.parametrize(("architecture", "name", "seed"), [
+    ("qwen2", "qwen", 3), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [
+        ("llama", "llama", 2), ("neox", "gpt2", 1), ("olmo2", "unigram", 1)])])
 def test_sampled_frequencies_lie_in_binomial_bands(architecture, name, seed, tokenizers):
     tokenizer = tokenizers[name]
     model = tiny_model(architecture, tokenizer, seed=seed, spread=2.0, end_bias=5.0)

@@ -36,7 +36,7 @@ def configs(**more) -> list[TuneConfig]:
     return [replace(CONFIG, lr=rate, seed=seed, **more) for seed, rate in enumerate(RATES)]
 
 
-@pytest.fixture(scope="module", params=["llama", "neox"])
+@pytest.fixture(scope="module", params=["llama", pytest.param("neox", marks=pytest.mark.slow)])
 def folder(request, tmp_path_factory) -> Path:
     folder, tokenizer = tmp_path_factory.mktemp(request.param), TOKENIZERS["gpt2"]()
     plain_model(request.param, tokenizer, initializer_range=0.1).save_pretrained(folder)
