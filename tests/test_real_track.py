@@ -22,6 +22,7 @@ import entity_model as entity
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from course_lib import course, labelling, runs, slick, start
 from course_lib import study as study_module
@@ -258,9 +259,14 @@ SMALL = Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0, batch=16), size=48, rul
 
 @pytest.fixture(scope="session")
 def entity_model(course_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small model; COURSE_ENTITY_MODEL names one that was made before."""
-    made = os.environ.get("COURSE_ENTITY_MODEL")
-    return Path(made) if made else entity.build(tmp_path_factory.mktemp("models") / "entity-model", course_data)
+    """The folder of the small model, made once for all processes; COURSE_ENTITY_MODEL names one that is there."""
+    if made := os.environ.get("COURSE_ENTITY_MODEL"):
+        return Path(made)
+    several = "PYTEST_XDIST_WORKER" in os.environ  # each with a folder of its own, in one for all
+    shared = tmp_path_factory.getbasetemp().parent if several else tmp_path_factory.getbasetemp()
+    folder = shared / "entity-model"
+    with FileLock(f"{folder}.lock"):
+        return folder if (folder / "tokenizer.json").is_file() else entity.build(folder, course_data)
 
 
 def work(preset: str, folder: str, mirror: str) -> None:

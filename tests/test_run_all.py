@@ -1,4 +1,4 @@
-"""Run All never breaks: every lesson, from top to bottom, with its exercises wrong, and solved.
+"""Run All never breaks: every lesson, from top to bottom, with each exercise wrong at first, then solved.
 
 Undone they are run in full size by ``course build``; what that gave is looked at here without running it again.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from test_exercises import SOURCES, found, mistakes
 
 from course_lib import editions, notebooks, report
 from course_lib.notebooks import read_source
-
-SAID = {"wrong": "not right yet", "solved": "right"}
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +23,19 @@ def small_build(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "HF_HUB_OFFLINE": "1"}
 
 
-def edition(lesson: str, state: str):
-    source = read_source(SOURCES[lesson])
-    if state == "solved":
-        return editions.instructor(source)
-    first = {}
-    for number, code, _ in mistakes(lesson):
-        first.setdefault(number, code)
-    return editions.answered(source, first)
+def edition(lesson: str):
+    """The instructor's edition, with a typical mistake and its check before each solution."""
+    made = editions.instructor(read_source(SOURCES[lesson]))
+    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    first: dict[str, str] = {}
+    for number, wrong, _ in mistakes(lesson):
+        first.setdefault(number, wrong)
+    for one in found(lesson):
+        solved = next(cell for cell in code if cell.source == editions.filled(one.code))
+        check = next(cell for cell in code if f'check("{one.id}"' in cell.source)
+        place = made.cells.index(solved)
+        made.cells[place:place] = [nbformat.v4.new_code_cell(text) for text in (first[one.id], check.source)]
+    return made
 
 
 def verdicts(notebook) -> list[tuple[str, str]]:
@@ -42,18 +46,15 @@ def verdicts(notebook) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("lesson", SOURCES)
 def test_the_stored_lesson_ran_to_its_end_with_every_exercise_undone(lesson: str) -> None:
-    import nbformat
-
     stored = nbformat.read(SOURCES[lesson].parents[1] / f"{SOURCES[lesson].stem}.ipynb", as_version=4)
     assert verdicts(stored) == [(one.id, "not done yet") for one in found(lesson)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", SAID)
 @pytest.mark.parametrize("lesson", SOURCES)
-def test_a_lesson_comes_to_its_end(lesson: str, state: str, small_build: dict[str, str]) -> None:
-    notebook = edition(lesson, state)
+def test_a_lesson_comes_to_its_end(lesson: str, small_build: dict[str, str]) -> None:
+    notebook = edition(lesson)
     notebooks.execute(notebook, cwd=Path(SOURCES[lesson]).parents[1], env=small_build)
     report.describe(notebook)
     assert notebooks.problems(notebook) == []
-    assert verdicts(notebook) == [(one.id, SAID[state]) for one in found(lesson)]
+    assert verdicts(notebook) == [(one.id, said) for one in found(lesson) for said in ("not right yet", "right")]

@@ -69,8 +69,9 @@ def train(loop: Loop, steps: int) -> list[tuple[list[float], dict[str, torch.Ten
             for losses, trainee in zip(found, loop.trainees, strict=True)]
 
 
-@pytest.mark.parametrize("four_bit", [True, False])
-@pytest.mark.parametrize("most", [10**9, 100])
+@pytest.mark.parametrize(("four_bit", "most"), [
+    (True, 100), (False, 10**9), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [
+        (True, 10**9), (False, 100)])])
 def test_together_equals_separate(folder: Path, four_bit: bool, most: int, monkeypatch) -> None:
     """24, 13 and 20 rows are 6, 4 and 5 steps an epoch: over 20 steps in 5 epochs, with other rates and seeds."""
     monkeypatch.setattr(training, "CPU_TOKENS", most)
