@@ -442,7 +442,9 @@ def test_an_output_layer_that_is_not_in_the_files_is_not_made_up(
 
 @pytest.mark.parametrize("name", ["embed_out.weight", "lm_head.weight"])
 def test_both_names_of_a_gpt_neoxs_output_layer_are_read(name: str, tokenizers: dict, tmp_path: Path) -> None:
-    """Pythia's files say embed_out; transformers calls it lm_head since version 5.9."""
+    """Pythia's files say embed_out, as transformers 5.9 does; later ones call it lm_head, and read both."""
+    if name not in plain_model("neox", tokenizers["gpt2"]).state_dict() and name == "lm_head.weight":
+        pytest.skip("this transformers knows embed_out alone")
     saved_model(tmp_path, "neox", tokenizers["gpt2"])
     weights = load_file(tmp_path / "model.safetensors")
     [old] = {"embed_out.weight", "lm_head.weight"} & set(weights)
