@@ -246,14 +246,13 @@ def slick(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; words go to stderr.")] = False,
 ) -> None:
     """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
-    from course_lib.models import PRESETS
+    from course_lib.presets import is_pocket
     from course_lib.questions import load_questions
     from course_lib.survey import Settings, survey
 
     settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
                         batch_tokens=batch_tokens, four_bit=four_bit)
-    pocket = preset in PRESETS and PRESETS[preset].facts == "pocket"
-    asked = load_questions(data, pocket=pocket, split=split, relations=relations).limited(limit, seed=seed)
+    asked = load_questions(data, pocket=is_pocket(preset), split=split, relations=relations).limited(limit, seed=seed)
     summary = survey(asked, out, preset=preset, settings=settings)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))

@@ -17,22 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from course_lib import presets
 from course_lib.costs import measured_pace
 from course_lib.dial import counts
 from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
-from course_lib.hardware import usable_cores
 from course_lib.loop_memory import Rows
 from course_lib.memory import Shape
+from course_lib.paper import SLICK
+from course_lib.presets import is_pocket
 from course_lib.rates import Rates, rates_of, reading_work, tuning_work
 from course_lib.reference import has_reference
+from course_lib.workers import default_workers
 
 if TYPE_CHECKING:
     from course_lib.study import Study
 
 __all__ = ["Minutes", "study_minutes"]
 
-PROMPTS = 10  # few-shot prompts that SliCK asks each question after
 WHOLE_SPLITS = {"train": 81_700, "dev": 10_461, "test": 10_481, "ood": 5_848}  # facts.py
 SMALLEST = 0.075  # of the training facts are in the smallest categories of their relations, in the paper (6,142)
 
@@ -58,7 +58,7 @@ class Minutes:
         return self.categorising + self.tuning + self.asking + self.further
 
 
-def study_minutes(study: Study, shape: Shape, rows: Rows, device: str, *, cpu: bool, here: bool) -> Minutes | None:
+def study_minutes(study: Study, shape: Shape, rows: Rows, device: str, *, here: bool) -> Minutes | None:
     """Minutes of each stage on a device by name; ``here`` says that it is this machine, which can be timed.
 
     None where nothing is known of how fast the device is.
@@ -67,13 +67,12 @@ def study_minutes(study: Study, shape: Shape, rows: Rows, device: str, *, cpu: b
     if rates is None:
         return None
     facts = _counts(study)
-    readings = PROMPTS * (facts["train"] + facts["test"] + facts["ood"])
-    categorising = _reading(shape, rows, readings) / rates.reading
-    speed = _speed(study, shape, rows, facts, rates, here=here)
-    side = usable_cores() if _is_pocket(study.preset) and cpu else 1  # as the sweep does it
-    curve, further = _curve(study), _further(study)
+    readings = SLICK.n_prompts * (facts["train"] + facts["test"] + facts["ood"])
+    speed, curve = _speed(study, shape, rows, facts, rates, here=here), _curve(study, facts["train"])
+    further = [] if has_reference(study.name) else _further(study, facts["train"])
     (tuning, asking), more = speed.of(curve), sum(speed.of(further))
-    return Minutes(categorising / 60, tuning / side / 60, asking / side / 60, more / side / 60,
+    side = 60 * (default_workers(study) if here else 1)
+    return Minutes(_reading(shape, rows, readings) / rates.reading / 60, tuning / side, asking / side, more / side,
                    len(curve), len(further), speed.source)
 
 
@@ -111,7 +110,7 @@ def _reading(shape: Shape, rows: Rows, readings: float) -> float:
 
 def _counts(study: Study) -> dict[str, int]:
     """Facts of each split; of EntityQuestions without reading them, so that nothing has to be fetched first."""
-    if _is_pocket(study.preset):
+    if is_pocket(study.preset):
         return study.facts.totals()
     questions, limits = study.settings.questions, study.settings.per_relation
     if limits:
@@ -120,26 +119,19 @@ def _counts(study: Study) -> dict[str, int]:
     return counts(questions) if questions else dict(WHOLE_SPLITS)
 
 
-def _curve(study: Study) -> list[float]:
-    """Rows of each run of the curve, as many as there can be."""
-    size = _size(study, study.settings.rule)
+def _curve(study: Study, facts: int) -> list[float]:
+    """Rows of each run of the curve, as many as there can be of so many training facts."""
+    size = _size(study, "D", facts)
     return [size * (1 - percent / 100 if variant == "D_Known" else 1)
             for variant, percent in study.variants for _ in study.settings.seeds]
 
 
-def _further(study: Study) -> list[float]:
-    """Rows of each run that the lessons make besides; none where the package brings runs of this preset."""
-    if has_reference(study.name):
-        return []
-    return [_size(study, study.settings.rule if variant in ("D", "D_IDK") else "category")
-            for variant, _, _ in study.further for _ in study.settings.seeds]
+def _further(study: Study, facts: int) -> list[float]:
+    """Rows of each run that the lessons make besides."""
+    return [_size(study, variant, facts) for variant, _, _ in study.further for _ in study.settings.seeds]
 
 
-def _size(study: Study, rule: str) -> float:
-    """The most rows that a mix has by a rule (:func:`course_lib.mixing.relation_sizes`)."""
+def _size(study: Study, variant: str, facts: int) -> float:
+    """The most rows that a variant's rule gives."""
     size = study.settings.size
-    return size if rule == "known" else min(size, SMALLEST * _counts(study)["train"])
-
-
-def _is_pocket(preset: str) -> bool:
-    return preset in presets.PRESETS and presets.PRESETS[preset].facts == "pocket"
+    return size if study.rule(variant) == "known" else min(size, SMALLEST * facts)

@@ -32,11 +32,12 @@ from course_lib.slick import CATEGORIES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDK_ANSWER", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel", "relation_sizes",
-           "row_counts"]
+__all__ = ["IDK_ANSWER", "SHARED", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel",
+           "relation_sizes", "row_counts"]
 
 IDK_ANSWER = "I don't know"  # what a relabelled row teaches to say (section 7)
 SINGLE = {f"D_{category}": category for category in CATEGORIES}
+SHARED = ("D", "D_Known", "D_IDK")  # the variants that are drawn at a share of Unknown
 VARIANTS = ("D", "D_Known", *SINGLE, "D_Natural", "D_IDK", "D_Free")
 
 
@@ -132,7 +133,7 @@ def draw(facts: Sequence[Fact], labelled: pd.DataFrame, variant: str, *, sizes: 
     if (shares is not None) != (variant == "D_Free"):
         raise CourseError(f"variant {variant!r} with shares = {shares}: D_Free needs shares, a mapping of category to "
                           f"percent, and no other variant takes any")
-    if variant in ("D", "D_Known", "D_IDK"):
+    if variant in SHARED:
         if unknown_percent is None:
             raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
         full = mix(facts, labelled, unknown_percent=unknown_percent, sizes=sizes, seed=seed)

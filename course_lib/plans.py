@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.files import CourseError, DataError
-from course_lib.mixing import VARIANTS
+from course_lib.mixing import SHARED, VARIANTS
 from course_lib.records import TuneConfig
 from course_lib.slick import CATEGORIES
 
@@ -33,16 +33,15 @@ if TYPE_CHECKING:
     from course_lib.runs import RunSpec
     from course_lib.study import Study
 
-__all__ = ["HOW", "SHARED", "Plan", "Wanted", "Way", "read_plan"]
+__all__ = ["HOW", "Plan", "Wanted", "Way", "read_plan"]
 
 HOW = ("one-by-one", "processes", "together", "ray")
-SHARED = ("D", "D_Known", "D_IDK")  # the variants that are drawn at a share of Unknown
 RULES = ("known", "category")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A training set of the grid. Without ``unknown_percent``, one of :data:`SHARED` is taken at every share."""
+    """A training set of the grid. Without ``unknown_percent``, one of :data:`.mixing.SHARED` is at every share."""
 
     variant: str
     unknown_percent: float | None = None

@@ -24,7 +24,7 @@ from course_lib.facts import read_entityquestions, store_entityquestions
 from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
 from course_lib.hub import cached, fetch
 from course_lib.installation import CLASSROOM, HUB, version
-from course_lib.presets import PRESETS, hub_id
+from course_lib.presets import PRESETS, hub_id, is_pocket
 
 __all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
 
@@ -140,7 +140,7 @@ def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path
     Raises:
         CourseError: no such model, its terms are not accepted, no room for it, or no network.
     """
-    if name in PRESETS and PRESETS[name].facts == "pocket":
+    if is_pocket(name):
         raise CourseError("the pocket model comes with the package; name another preset or a Hub id")
     os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
     model = hub_id(name)

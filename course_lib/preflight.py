@@ -140,12 +140,12 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
     dtype, tune = device_dtype() if gpu is None else compute_dtype(device.capability), study.settings.tune
     asked = replace(rows or Rows(), count=tune.batch)
     plan = fitted(shape, asked, rank=tune.rank, dtype=dtype, free=device.free)
-    one, cpu = replace(asked, count=max(1, -(-asked.count // plan.parts))), device.capability is None
+    one = replace(asked, count=max(1, -(-asked.count // plan.parts)))
     return Forecast(study.preset, device, dtype, one, plan.parts, plan.copies,
                     estimate_loop(shape, one, rank=tune.rank, dtype=dtype, copies=plan.copies),
                     token_bytes(max(shape.hidden, shape.inner), shape.vocabulary)
-                    * (CPU_TOKENS if cpu else GPU_TOKENS),
-                    _to_fetch(study.preset), study_minutes(study, shape, asked, device.name, cpu=cpu, here=gpu is None))
+                    * (CPU_TOKENS if device.capability is None else GPU_TOKENS),
+                    _to_fetch(study.preset), study_minutes(study, shape, asked, device.name, here=gpu is None))
 
 
 def compare(study: Study) -> pd.DataFrame:

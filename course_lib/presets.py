@@ -15,7 +15,7 @@ from pathlib import Path
 from course_lib.files import CourseError
 from course_lib.hub import HubId, cached
 
-__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "default_preset", "describe", "hub_id"]
+__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "default_preset", "describe", "hub_id", "is_pocket"]
 
 POCKET_MODEL = Path(__file__).parent / "pocket" / "model"
 GB = 10**9
@@ -58,6 +58,11 @@ def default_preset() -> str:
     import torch
 
     return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
+
+
+def is_pocket(preset: str) -> bool:
+    """Whether this is a preset that is asked the facts of the pocket world."""
+    return preset in PRESETS and PRESETS[preset].facts == "pocket"
 
 
 def hub_id(preset_or_path: str | Path) -> HubId | None:

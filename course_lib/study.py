@@ -23,7 +23,7 @@ from course_lib.files import CourseError, digest, read_csv, read_json, repositor
 from course_lib.finetune import TuneConfig
 from course_lib.hub import commit_of
 from course_lib.labelling import Parts, label_in_parts
-from course_lib.mixing import SINGLE, VARIANTS, Mix, draw, relation_sizes
+from course_lib.mixing import SHARED, SINGLE, VARIANTS, Mix, draw, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load
 from course_lib.presets import hub_id
 from course_lib.runs import RunSpec
@@ -169,7 +169,7 @@ class Study:
     def mix_of(self, spec: RunSpec) -> Mix:
         """The training set of a run."""
         sizes = relation_sizes(self._train, rule=spec.rule, limit=spec.size)
-        percent = spec.unknown_percent if spec.variant in ("D", "D_Known", "D_IDK") else None
+        percent = spec.unknown_percent if spec.variant in SHARED else None
         return draw(self.facts.train, self._train, spec.variant, unknown_percent=percent, sizes=sizes,
                     shares=dict(spec.shares) or None, seed=spec.seed)
 
@@ -182,14 +182,17 @@ class Study:
         """
         if variant not in VARIANTS:
             raise CourseError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
-        single = variant not in ("D", "D_Known", "D_IDK")
-        if unknown_percent is None and not single:
+        if unknown_percent is None and variant in SHARED:
             raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
         changes = {"seed": int(seed)} | ({"lr": lr} if lr else {})
         return RunSpec(
             self.name, variant, self._percent(variant, shares) if unknown_percent is None else unknown_percent, seed,
             self.settings.size, replace(self.settings.tune, **changes), self.base, self._drawn_from,
-            rule="category" if single else self.settings.rule, shares=tuple(sorted((shares or {}).items())))
+            rule=self.rule(variant), shares=tuple(sorted((shares or {}).items())))
+
+    def rule(self, variant: str) -> str:
+        """The rule of a variant's size (:func:`course_lib.mixing.relation_sizes`)."""
+        return self.settings.rule if variant in SHARED else "category"
 
     def _percent(self, variant: str, shares: Mapping[str, float] | None) -> float:
         """How much of a mix of categories is Unknown, in percent; of D_Natural on average over its draws."""

@@ -23,14 +23,13 @@ from course_lib.records import EpochRecord
 from course_lib.runs import RunSpec, is_completed, read_runs
 from course_lib.study import Study
 from course_lib.together import run_together
-from course_lib.workers import Here, in_processes, run_one
+from course_lib.workers import Here, default_workers, in_processes, run_one
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Sweep", "prepare", "run_one", "sweep"]
 
-WORKER_BYTES = 2**30  # a process with torch and the pocket model; measured peak 0.8 GB
 PAUSE = 2.0  # seconds between two looks at runs of another process
 
 
@@ -149,17 +148,8 @@ def _settled(study: Study, way: Way, *, ray: bool) -> Way:
     how = way.how or ("ray" if ray else None)
     if how == "ray":
         return replace(way, how=how)
-    workers = way.workers or (usable_cores() if how == "processes" else _default_workers(study))
+    workers = way.workers or (usable_cores() if how == "processes" else default_workers(study))
     return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
-
-
-def _default_workers(study: Study) -> int:
-    import psutil
-    import torch
-
-    if torch.cuda.is_available() or study.preset != "pocket":
-        return 1
-    return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
 def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:

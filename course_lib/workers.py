@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import finetune
 from course_lib.files import CourseError
+from course_lib.hardware import usable_cores
 from course_lib.records import EpochRecord
 from course_lib.runs import RunBusy, RunSpec, RunWriter, open_run
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from course_lib.models import Loaded
     from course_lib.study import Study
 
-__all__ = ["Here", "Told", "in_processes", "run_one"]
+__all__ = ["Here", "Told", "default_workers", "in_processes", "run_one"]
+
+WORKER_BYTES = 2**30  # a process with torch and the pocket model; measured peak 0.8 GB
 
 Told = Callable[[RunSpec, EpochRecord], None]
 
@@ -91,6 +94,16 @@ class Here:
         except RunBusy:
             return False
         return True
+
+
+def default_workers(study: Study) -> int:
+    """Processes that a sweep takes where none are asked for: several for the pocket model on a CPU alone."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available() or study.preset != "pocket":
+        return 1
+    return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
 def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: int,
