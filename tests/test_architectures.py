@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from test_scoring import brute_force
 from test_scoring_proofs import around, written_greedily
 from tiny import FACTS as ASKED
-from tiny import FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, let_texts_end, plain_model, saved_model
+from tiny import FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, let_texts_end, pair_marks, plain_model, saved_model
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM, LlamaModel, T5Config, T5ForConditionalGeneration
 
@@ -54,10 +54,7 @@ ENDS = {"gpt2": {"<|endoftext|>", "Ċ"}, "qwen": {"<|endoftext|>", "Ċ", "ĊĊ"}
 MELTED = {"gpt2": None, "qwen": {".Ċ", ".ĊĊ"}, "llama": None, "unigram": None}
 BEGINNINGS = {"gpt2": 0, "qwen": 0, "llama": 1, "unigram": 1}  # <s> at the start; the byte-level ones put nothing
 
-# each architecture and each tokenizer, most of them as paired on the Hub; the other pairs are slow tests
-FAST = [("llama", "gpt2"), ("olmo2", "unigram"), ("qwen2", "qwen"), ("neox", "gpt2"), ("mistral", "llama")]
-PAIRS = [pytest.param((architecture, name), id=f"{architecture}-{name}",
-                      marks=() if (architecture, name) in FAST else pytest.mark.slow)
+PAIRS = [pytest.param((architecture, name), id=f"{architecture}-{name}", marks=pair_marks(architecture, name))
          for architecture in ARCHITECTURES for name in TOKENIZERS]
 
 ROWS = tuple(Row(Fact(subject, relation, answer), category) for subject, relation, answer, category in [
@@ -443,7 +440,7 @@ def test_an_output_layer_that_is_not_in_the_files_is_not_made_up(
 @pytest.mark.parametrize("name", ["embed_out.weight", "lm_head.weight"])
 def test_both_names_of_a_gpt_neoxs_output_layer_are_read(name: str, tokenizers: dict, tmp_path: Path) -> None:
     """Pythia's files say embed_out, as transformers 5.9 does; later ones call it lm_head, and read both."""
-    if name not in plain_model("neox", tokenizers["gpt2"]).state_dict() and name == "lm_head.weight":
+    if name == "lm_head.weight" and name not in plain_model("neox", tokenizers["gpt2"]).state_dict():
         pytest.skip("this transformers knows embed_out alone")
     saved_model(tmp_path, "neox", tokenizers["gpt2"])
     weights = load_file(tmp_path / "model.safetensors")

@@ -24,17 +24,15 @@ def small_build(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def edition(lesson: str):
-    """The instructor's edition, with a typical mistake and its check before each solution."""
-    made = editions.instructor(read_source(SOURCES[lesson]))
-    code = [cell for cell in made.cells if cell.cell_type == "code"]
-    first: dict[str, str] = {}
+    """The learner's edition with a typical mistake in each exercise; after its check the solution, checked again."""
+    source, first = read_source(SOURCES[lesson]), {}
     for number, wrong, _ in mistakes(lesson):
         first.setdefault(number, wrong)
+    made = editions.answered(source, first)
     for one in found(lesson):
-        solved = next(cell for cell in code if cell.source == editions.filled(one.code))
-        check = next(cell for cell in code if f'check("{one.id}"' in cell.source)
-        place = made.cells.index(solved)
-        made.cells[place:place] = [nbformat.v4.new_code_cell(text) for text in (first[one.id], check.source)]
+        place, check = next((place, cell.source) for place, cell in enumerate(made.cells, 1)
+                            if cell.cell_type == "code" and f'check("{one.id}"' in cell.source)
+        made.cells[place:place] = [nbformat.v4.new_code_cell(text) for text in (editions.filled(one.code), check)]
     return made
 
 

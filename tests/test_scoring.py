@@ -16,6 +16,7 @@ from tiny import (
     SUBJECTS,
     TOKENIZERS,
     newlines,
+    pair_marks,
     plain_model,
     tiny_model,
 )
@@ -28,9 +29,7 @@ from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.scoring import INSTRUCTION, Prompt, encode_answers, exact_match, few_shot_prompt, is_match, score
 
-# each architecture and each tokenizer in the fast tests; the other twelve pairs in the slow ones
-FAST = [("llama", "llama"), ("olmo2", "unigram"), ("qwen2", "qwen"), ("neox", "gpt2")]
-COMBINATIONS = [pytest.param(a, t, marks=() if (a, t) in FAST else pytest.mark.slow)
+COMBINATIONS = [pytest.param(a, t, marks=pair_marks(a, t))
                 for a in ("llama", "olmo2", "qwen2", "neox") for t in TOKENIZERS]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
@@ -127,6 +128,12 @@ ARCHITECTURES = {
     "neox": lambda **more: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES | more)),
     "mistral": lambda **more: MistralForCausalLM(MistralConfig(**SIZES | {"num_key_value_heads": 2} | more)),
 }
+FAST = {("llama", "llama"), ("olmo2", "unigram"), ("qwen2", "qwen"), ("neox", "gpt2"), ("mistral", "gpt2")}
+
+
+def pair_marks(architecture: str, tokenizer: str):
+    """The marks of a test of this pair: each architecture and each tokenizer has a fast one, the others are slow."""
+    return () if (architecture, tokenizer) in FAST else pytest.mark.slow
 
 
 def newlines(tokenizer) -> list[int]:
