@@ -8,7 +8,9 @@ Importing this package loads none of the heavy libraries.
 """
 
 from course_lib.installation import use_classroom
+from course_lib.threads import wait_passively
 
 __version__ = "0.1.0"
 
 use_classroom()
+wait_passively()

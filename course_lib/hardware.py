@@ -12,7 +12,6 @@ capability*, not by asking torch whether bfloat16 is supported: a T4 (7.5) answe
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import shutil
@@ -21,7 +20,9 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
+from course_lib import threads
 from course_lib.installation import BUILDER, DISTRIBUTION, host_name, ranges, version
+from course_lib.threads import CONTROL_GROUP, read_limit, usable_cores
 
 __all__ = ["Check", "Machine", "checks", "compute_dtype", "device_name", "doctor", "free_memory", "inspect",
            "usable_cores"]
@@ -32,11 +33,16 @@ NEEDED_RAM_BYTES = int(3.5 * GIB)
 NEEDED_DISK_BYTES = 2 * GIB
 # Below this version PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
 FIRST_GOOD_TORCHAO = "0.16"
+# Other programs on more than this share of the cores make a run visibly slower (benchmarks/busy.py).
+BUSY_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A snapshot of hardware and packages; sizes in bytes, ``None`` where there is no such thing."""
+    """A snapshot of hardware and packages; sizes in bytes, ``None`` where there is no such thing.
+
+    ``busy_cores`` are those that other programs keep computing; ``threads_spin`` says that this process's threads do.
+    """
 
     python: str
     os: str
@@ -50,6 +56,8 @@ class Machine:
     omp_threads: int | None
     versions: Mapping[str, str | None]
     host: str | None = None
+    busy_cores: float = 0.0
+    threads_spin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +90,6 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """CPU cores that this process really gets: a container or a batch system often grants fewer than exist."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux knows affinity
-        allowed = os.cpu_count() or 1
-    quota = _cpu_quota()
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
-
-
 def free_memory(device: str = "cpu") -> int:
     """Bytes that a new allocation may take now: of the first CUDA GPU, or of this machine's (container's) memory."""
     import psutil
@@ -108,8 +106,9 @@ def free_memory(device: str = "cpu") -> int:
 
 def inspect(path: str | Path = ".") -> Machine:
     """Look at this machine; ``path`` lies on the disk whose free space counts."""
+    busy = threads.busy_cores()
     gpu, capability, gpu_bytes = _gpu()
-    threads = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
     return Machine(
         python=platform.python_version(),
         os=platform.platform(),
@@ -120,9 +119,11 @@ def inspect(path: str | Path = ".") -> Machine:
         capability=capability,
         gpu_bytes=gpu_bytes,
         free_disk_bytes=shutil.disk_usage(path).free,
-        omp_threads=int(threads) if threads.isdigit() else None,
+        omp_threads=int(wanted) if wanted.isdigit() else None,
         versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
         host=host_name(),
+        busy_cores=busy,
+        threads_spin=threads.spin(),
     )
 
 
@@ -131,6 +132,7 @@ def checks(machine: Machine) -> tuple[Check, ...]:
     return (
         _check_python(machine),
         _check_cores(machine),
+        _check_other_programs(machine),
         _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine"),
         _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk"),
         _check_gpu(machine),
@@ -156,13 +158,24 @@ def _check_python(machine: Machine) -> Check:
 
 def _check_cores(machine: Machine) -> Check:
     """More threads than cores make each wait for the others, which can cost a factor of ten."""
-    cores, threads = machine.cores, machine.omp_threads
-    if threads is None:
-        return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS not set")
-    if threads > cores:
-        detail = f"OMP_NUM_THREADS={threads} but only {cores} usable; set OMP_NUM_THREADS={cores} before you start"
+    cores, asked = machine.cores, machine.omp_threads
+    if machine.threads_spin:
+        detail = (f"{cores} usable, but torch's threads spin while they wait, since torch was imported before "
+                  f"course_lib; restart Python and import course_lib first, or set OMP_WAIT_POLICY=PASSIVE")
         return Check(name="cores", ok=False, detail=detail)
-    return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS={threads}")
+    if asked is None:
+        return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS not set")
+    if asked > cores:
+        detail = f"OMP_NUM_THREADS={asked} but only {cores} usable; set OMP_NUM_THREADS={cores} before you start"
+        return Check(name="cores", ok=False, detail=detail)
+    return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS={asked}")
+
+
+def _check_other_programs(machine: Machine) -> Check:
+    ok = machine.busy_cores <= BUSY_SHARE * machine.cores
+    detail = f"{machine.busy_cores:.1f} of {machine.cores} cores busy just now"
+    return Check(name="other programs", ok=ok, detail=detail if ok else
+                 f"{detail}; close what computes (or wait for it), or everything here takes longer")
 
 
 def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
@@ -233,26 +246,9 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores granted by the container's control group, version 2 or 1; ``None`` when there is no limit."""
-    two = _read(root / "cpu.max").split()
-    one = [_read(root / "cpu" / f"cpu.cfs_{part}_us") for part in ("quota", "period")]
-    for quota, period in (two if len(two) == 2 else ("", ""), one):
-        if quota.isdigit() and period.isdigit():  # "max" and -1 both mean no limit
-            return int(quota) / int(period)
-    return None
-
-
-def _ram_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+def _ram_bytes(root: Path = CONTROL_GROUP) -> int:
     """Installed memory, or the container's share of it when that is smaller."""
     import psutil
 
-    limits = [_read(root / "memory.max"), _read(root / "memory" / "memory.limit_in_bytes")]
+    limits = [read_limit(root / "memory.max"), read_limit(root / "memory" / "memory.limit_in_bytes")]
     return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())])
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

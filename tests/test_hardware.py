@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from course_lib import hardware
+from course_lib import hardware, threads
 from course_lib.hardware import GIB, Machine, checks, compute_dtype, doctor, usable_cores
 
 GOOD = Machine(
@@ -42,20 +42,20 @@ def test_compute_dtype_follows_the_compute_capability(capability, dtype):
 
 def test_usable_cores_are_those_of_the_affinity_mask(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    monkeypatch.setattr(hardware, "_cpu_quota", lambda: None)
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: None)
     assert usable_cores() == 3
 
 
 def test_usable_cores_are_capped_by_the_containers_quota(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(hardware, "_cpu_quota", lambda: 1.5)
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: 1.5)
     assert usable_cores() == 2
 
 
 @pytest.mark.parametrize(("text", "cores"), [("150000 100000", 1.5), ("max 100000", None)])
 def test_quota_is_read_from_control_group_version_2(tmp_path, text, cores):
     (tmp_path / "cpu.max").write_text(text)
-    assert hardware._cpu_quota(tmp_path) == cores
+    assert threads._cpu_quota(tmp_path) == cores
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("400000", 4.0), ("-1", None)])
@@ -63,7 +63,7 @@ def test_quota_is_read_from_control_group_version_1(tmp_path, quota, cores):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert hardware._cpu_quota(tmp_path) == cores
+    assert threads._cpu_quota(tmp_path) == cores
 
 
 def test_a_good_machine_passes_every_check():
