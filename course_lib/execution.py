@@ -11,11 +11,13 @@ import asyncio
 import math
 import os
 import re
-import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +26,20 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["NotebookError", "OnCell", "clean", "execute", "kernel_manager"]
+__all__ = ["At", "NotebookError", "OnCell", "clean", "execute", "kernel_manager"]
 
-OnCell = Callable[[int, int], None]
-"""Called before each cell with its number, counted from 1, and the number of all cells."""
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a notebook that runs has come to: cells that are done, cells in all, and the heading of the present one."""
+
+    done: int
+    total: int
+    heading: str
+
+
+OnCell = Callable[[At], None]
+"""Called before each cell."""
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = "(interactive: run this cell to use it)"
@@ -62,9 +74,8 @@ def execute(
     def before(cell: NotebookNode, cell_index: int) -> None:
         nonlocal at
         at = cell_index
-        _let_interrupts_through()
         if on_cell:
-            on_cell(cell_index + 1, len(notebook.cells))
+            on_cell(At(cell_index, len(notebook.cells), _heading(notebook, cell_index)))
 
     client = NotebookClient(
         notebook,
@@ -77,7 +88,7 @@ def execute(
         on_cell_start=before,
     )
     try:
-        asyncio.run(client.async_execute(env=_environment(env or {})))
+        _run(client.async_execute(env=_environment(env or {})))
     except CellExecutionError as error:
         raise NotebookError(_failure(notebook, at, f"{error.ename}: {_first_line(error.evalue)}")) from None
     except CellTimeoutError:
@@ -153,11 +164,38 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **QUIET, "PYTHONPATH": path, **extra}
 
 
-def _let_interrupts_through() -> None:
-    """Undo nbclient's handler, under which Ctrl-C looks like a kernel that died; Python's raises KeyboardInterrupt."""
-    # NotImplementedError (a RuntimeError) on Windows, ValueError outside the main thread.
-    with suppress(RuntimeError, ValueError):
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+def _run(execution: Coroutine[Any, Any, Any]) -> None:
+    """Wait for an execution in a thread of its own, where nbclient cannot put its signal handlers over Python's.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the kernel has been ended.
+    """
+    stop, running = threading.Event(), []
+
+    async def cancellable() -> None:
+        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        if not stop.is_set():
+            await execution
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(asyncio.run, cancellable())
+        try:
+            while not done.done():
+                wait([done], timeout=1)  # Windows hears Ctrl-C only between two waits
+        except KeyboardInterrupt:
+            stop.set()
+            for loop, task in running:
+                with suppress(RuntimeError):  # the loop has just been closed
+                    loop.call_soon_threadsafe(task.cancel)
+            raise
+    done.result()
+
+
+def _heading(notebook: NotebookNode, at: int) -> str:
+    """The last heading of the notebook's text up to the cell ``at``."""
+    text = "\n".join(cell.source for cell in notebook.cells[:at + 1] if cell.cell_type == "markdown")
+    headings = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    return headings[-1].strip() if headings else ""
 
 
 def kernel_manager() -> type:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib import editions, exercises, report
-from course_lib.execution import NotebookError, OnCell, execute
+from course_lib.execution import At, NotebookError, OnCell, execute
 from course_lib.files import read_json, repository, write_json, write_text
 from course_lib.quiz import FOLDER
 
@@ -32,6 +33,7 @@ KEY = "known_unknowns"
 TITLE = "Known Unknowns: the course, run from start to end"
 # Stored outputs are always the pocket model's: anyone can make them again on a CPU.
 STORED_PRESET = "pocket"
+PAUSE = 30.0  # seconds between two lines about a notebook that runs, where they go to a file
 
 
 def _say(line: str) -> None:
@@ -253,13 +255,18 @@ def _write(notebook: NotebookNode, path: Path) -> Path:
     return write_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
-def _live(name: str) -> OnCell | None:
-    """Show the current cell on one line that redraws itself; nothing when the output goes to a file."""
-    if not sys.stdout.isatty():
-        return None
+def _live(name: str) -> OnCell:
+    """Show where a notebook is: on one line that redraws itself, or as a line every half minute in a file."""
+    terminal, said = sys.stdout.isatty(), time.monotonic()
 
-    def show(number: int, total: int) -> None:
-        end = "\r" if number < total else "\r\033[K"
-        print(f"\r{name} ... cell {number} of {total}\033[K", end=end, flush=True)
+    def show(at: At) -> None:
+        nonlocal said
+        line = f"{name} ... {at.done} of {at.total} cells done: {at.heading}"
+        if terminal:
+            width = shutil.get_terminal_size().columns
+            print(f"\r{line[:width - 1]}\033[K", end="\r" if at.done + 1 < at.total else "\r\033[K", flush=True)
+        elif time.monotonic() - said > PAUSE:
+            said = time.monotonic()
+            _say(line)
 
     return show

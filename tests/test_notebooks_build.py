@@ -13,9 +13,10 @@ import nbformat
 import pytest
 
 from course_lib import editions, execution, notebooks, report
-from course_lib.notebooks import NotebookError
+from course_lib.execution import At, NotebookError
 
 SMALL = "# %% [markdown]\n# # A small one\n\n# %%\nprint(6 * 7)\n"
+STOPPED = "course: stopped; run the same command again to continue"
 # The smallest PNG there is: figures are tested without matplotlib's start-up time.
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nrest").decode()
 SHOW = f"from IPython.display import display\ndisplay({{'image/png': '{PNG}'}}, raw=True)\n"
@@ -97,10 +98,17 @@ def test_a_process_that_dies_is_named(root):
         executed(root, "# %%\nimport os\nos._exit(9)\n")
 
 
-def test_on_cell_is_told_each_number_and_the_total(root):
+def test_on_cell_is_told_the_cells_done_and_the_present_heading(root):
     seen = []
-    executed(root, SMALL, on_cell=lambda number, total: seen.append((number, total)))
-    assert seen == [(1, 2), (2, 2)]
+    executed(root, SMALL + "\n# %% [markdown]\n# text\n# ## Next\n\n# %%\n1\n", on_cell=seen.append)
+    assert seen == [At(0, 4, "A small one"), At(1, 4, "A small one"), At(2, 4, "Next"), At(3, 4, "Next")]
+
+
+def test_a_lesson_says_in_a_file_where_it_is(root, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks, "PAUSE", 0.0)
+    write(root, SMALL)
+    notebooks.run_all(root=root)
+    assert "05_small ... 1 of 2 cells done: A small one" in capsys.readouterr().out.splitlines()
 
 
 def test_a_widget_leaves_a_note_and_no_state(root):
@@ -281,9 +289,25 @@ def test_an_interrupt_stops_the_run_and_its_kernel(root):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130 and "stopped; run the same command again" in stderr
+    assert process.returncode == 130 and stderr.strip().splitlines() == [STOPPED]
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a child process")
+def test_an_interrupt_while_the_kernel_starts_is_one_line(root):
+    write(root, SMALL)
+    code = ("import os, signal, jupyter_client\nfrom course_lib import cli\n"
+            "start = jupyter_client.AsyncKernelManager.start_kernel\n"
+            "async def struck(*words, **options):\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\n"
+            "    return await start(*words, **options)\n"
+            "jupyter_client.AsyncKernelManager.start_kernel = struck\n"
+            "cli.main()\n")
+    env = {**os.environ, "PYTHONPATH": str(Path(notebooks.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, "run", "05"], cwd=root, env=env, capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 130 and done.stderr.strip().splitlines() == [STOPPED]
 
 
 def test_a_widget_with_a_twin_leaves_its_words(root):
