@@ -16,22 +16,32 @@ is not filtered against train, and its size (10,461) is ours; the paper does not
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import stat
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import DataError, disk_errors, sha256, write_bytes
+from course_lib.files import (
+    READ_BYTES,
+    DataError,
+    disk_errors,
+    open_bytes,
+    parse_json,
+    read_bytes,
+    sha256,
+    short,
+    write_bytes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "IN_DISTRIBUTION",
+    "LETTERS",
     "OUT_OF_DISTRIBUTION",
     "QUESTIONS",
     "RELATION_NAMES",
@@ -86,6 +96,7 @@ SOURCE_URL = "https://raw.githubusercontent.com/princeton-nlp/EntityQuestions/09
 DOWNLOAD_RETRIES = 2
 _SUMS = Path(__file__).parent / "data" / "entityquestions.sha256"
 SPLITS = ("train", "dev", "test", "ood")
+LETTERS = 32_000  # of a question or an answer: some 8,192 tokens, the longest text that the course's own models read
 _OWN_COPY = "or give a folder or a .zip of the data with --data, COURSE_DATA or load_entityquestions('dataset.zip')"
 
 
@@ -205,10 +216,10 @@ def read_entityquestions(
 
 def _read(source: str | Path | None, names: list[str], *, cache: str | Path | None, verify: bool,
           progress: bool) -> dict[tuple[str, str], list[Record]]:
-    path = _find(Path(source).expanduser()) if source is not None else _download(names, cache, progress=progress)
+    path = _find(source) if source is not None else _download(names, cache, progress=progress)
     sums = _published_sums() if verify else {}
     records = {}
-    for file in _read_zip(path, names) if path.is_file() else _read_folder(path, names):
+    for file in _files(path, names, verify=verify):
         if verify:
             _compare(file, sums)
         records[file.split, file.relation] = _parse(file)
@@ -243,8 +254,8 @@ def store_entityquestions(source: str | Path, folder: str | Path) -> int:
 
     Returns the number of files; raises what :func:`load_entityquestions` raises.
     """
-    path, sums = _find(Path(source).expanduser()), _published_sums()
-    for file in _read_zip(path, list(sums)) if path.is_file() else _read_folder(path, list(sums)):
+    sums = _published_sums()
+    for file in _files(_find(source), list(sums), verify=True):
         _compare(file, sums)
         write_bytes(Path(folder) / "entityquestions" / file.name, file.data)
     return len(sums)
@@ -261,61 +272,71 @@ def _published_sums() -> dict[str, str]:
     return {name: digest for digest, name in (line.split() for line in lines)}
 
 
-def _find(path: Path) -> Path:
+def _find(source: str | Path) -> Path:
     """The .zip file, or the folder that holds train/, dev/ and test/, behind what the user gave."""
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; give the EntityQuestions folder or its dataset.zip")
-    if path.is_file():
+    path = Path(os.path.expanduser(source))
+    try:
+        folder = stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        why = f"no such file or folder ({getattr(error, 'strerror', None) or error})"
+        raise DataError(f"{path}: {why}; give the EntityQuestions folder or its dataset.zip") from None
+    if not folder:
         return path
-    if (path / "dataset").is_dir():
+    if os.path.isdir(path / "dataset"):
         return path / "dataset"
-    if any((path / split).is_dir() for split in SPLITS):
+    if any(os.path.isdir(path / split) for split in SPLITS):
         return path
-    if (path / "dataset.zip").is_file():
+    if os.path.lexists(path / "dataset.zip"):
         return path / "dataset.zip"
     raise DataError(f"{path}: holds no dataset/, no train/ dev/ test/ and no dataset.zip; give the folder that does")
+
+
+def _files(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
+    """The files of these names in a folder or a .zip, in their order; none is larger than READ_BYTES."""
+    return _read_folder(path, names) if path.is_dir() else _read_zip(path, names, verify=verify)
 
 
 def _read_folder(root: Path, names: list[str]) -> Iterator[_File]:
     for name in names:
         path = root / name.removeprefix("dataset/")
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file; the copy is incomplete, unpack or fetch it again") from None
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); unpack or fetch it again") from None
-        yield _File(name, str(path), data)
+        yield _File(name, str(path), read_bytes(path, cure="the copy is incomplete, unpack or fetch it again"))
 
 
-def _read_zip(path: Path, names: list[str]) -> Iterator[_File]:
+def _read_zip(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
+    """With ``verify`` the published sums decide about a member, and the sum that the .zip gives for it does not."""
     member = ""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
+        with open_bytes(path, cure="fetch the .zip again") as file, zipfile.ZipFile(file) as archive:
+            members: dict[str, list[zipfile.ZipInfo]] = {}
+            for entry in archive.infolist():
+                members.setdefault(entry.filename, []).append(entry)
             top = "dataset/" if any(m.startswith("dataset/") for m in members) else ""
             for name in names:
                 member = top + name.removeprefix("dataset/")
-                if members.count(member) != 1:
-                    found = "more than one" if member in members else "no"
+                entries = members.get(member, [])
+                if len(entries) != 1:
+                    found = "more than one" if entries else "no"
                     raise DataError(f"{path}: holds {found} {member}; the copy is not whole, fetch the .zip again")
-                yield _File(name, f"{path}/{member}", archive.read(member))
-    # RuntimeError is a member with a password, NotImplementedError a way of packing that Python does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+                if verify:
+                    entries[0].CRC = None
+                yield _File(name, f"{path}/{member}", _unpack(archive, entries[0], f"{path}/{member}"))
+    except DataError:
+        raise
+    except Exception as error:  # zipfile lets out whatever its many ways of unpacking raise
         place = f"{path}/{member}" if member else str(path)
         raise DataError(f"{place}: not a whole .zip ({error}); it may be cut, fetch it again") from None
 
 
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> bytes:
+    """The bytes of a member: no more of them than the .zip says that there are, and those are not too many."""
+    if entry.file_size > READ_BYTES:
+        raise DataError(f"{place}: unpacks to {entry.file_size:,} bytes, and at most {READ_BYTES:,} are read; fetch "
+                        f"the .zip again")
+    return archive.read(entry)
+
+
 def _parse(file: _File) -> list[Record]:
-    try:
-        records = json.loads(file.data.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        cure = "the file may be cut, fetch it again"
-        raise DataError(f"{file.place} line {error.lineno}: not JSON ({error.msg}); {cure}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file.place}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except RecursionError:
-        raise DataError(f"{file.place}: lists nested too deep to read; fetch it again") from None
+    records = parse_json(file.data, file.place)
     if not isinstance(records, list):
         raise DataError(f"{file.place}: not a list; the file is [{{question, answers}}, ...], fetch it again")
     template = QUESTIONS[file.relation]
@@ -332,14 +353,17 @@ def _check(record: Any, template: str, place: str) -> Record:
     before, after = template.split("[E]")
     subject = question[len(before) : len(question) - len(after)]
     if not subject.strip() or before + subject + after != question:
-        raise DataError(f"{place}: the question {question!r} does not match {template!r}; put a name in place of [E]")
+        raise DataError(f"{place}: the question {short(question)} does not match {template!r}; put a name in place of "
+                        f"[E]")
     if not isinstance(answers, list) or not answers:
         raise DataError(f"{place}: no answers; every fact needs a list of at least one")
     for answer in answers:
         if not isinstance(answer, str):
-            raise DataError(f"{place}: the answer {answer!r} is not text; put it in quotes")
+            raise DataError(f"{place}: the answer {short(answer)} is not text; put it in quotes")
         if not answer.strip():
             raise DataError(f"{place}: empty answer; every fact needs one")
+    if (letters := max(map(len, [question, *answers]))) > LETTERS:
+        raise DataError(f"{place}: a text of {letters:,} letters, and at most {LETTERS:,} can be asked; shorten it")
     return Record(subject, tuple(answers))
 
 

@@ -1,8 +1,11 @@
-"""Files that survive a crash: everything the course writes goes through here.
+"""Files that survive a crash, and files that may hold anything: what the course writes and reads goes through here.
 
 A file is written to a temporary name in the same folder, flushed to the disk and then renamed over its final
 name. Whoever reads the final name finds the old content or the new, never half of one. A new folder is made whole under
 a temporary name too (:func:`new_folder`). A full or lost disk is one message, not a traceback (:func:`disk_errors`).
+
+A file of the user's is read if it is a regular one, behind links too, and not too large (:func:`open_bytes`): a pipe
+would wait for ever, and a device never ends. JSON is read strictly (:func:`loads`).
 """
 
 from __future__ import annotations
@@ -11,23 +14,32 @@ import errno
 import hashlib
 import inspect
 import json
+import math
 import os
+import re
+import reprlib
 import shutil
+import stat
 import tempfile
 import warnings
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    import zipfile
-
     import pandas as pd
     from filelock import BaseFileLock
 
-__all__ = ["CourseError", "DataError", "digest", "disk_errors", "hard_lock", "new_folder", "read_csv", "read_json",
-           "repository", "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
+__all__ = ["FILE_BYTES", "READ_BYTES", "CourseError", "DataError", "NotJson", "digest", "disk_errors", "hard_lock",
+           "loads", "new_folder", "open_bytes", "parse_json", "printable", "read_bytes", "read_csv", "read_json",
+           "repository", "sha256", "short", "sweep_up", "write_bytes", "write_json", "write_text"]
+
+READ_BYTES = 64 << 20  # of a file that is read at once: parsed, JSON can take 30 times its size in memory
+FILE_BYTES = 512 << 20  # of a file that is read line by line: over a million rows, which take weeks to label
+DIGITS = 309  # of a whole number: as many as the largest float has
 
 # what a disk can lack that its user can cure
 DISK = {errno.ENOSPC: "the disk is full; free some space",
@@ -39,8 +51,11 @@ DISK = {errno.ENOSPC: "the disk is full; free some space",
 class CourseError(Exception):
     """A mistake or a lack that the user can cure; its text says what, where and what to do next.
 
-    The command line and a notebook show the text without a traceback.
+    The command line and a notebook show the text without a traceback; it is always :func:`printable`.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
@@ -49,6 +64,34 @@ class CourseError(Exception):
 
 class DataError(CourseError):
     """A file of facts, runs or weights that is missing, cut, malformed or not the one that was expected."""
+
+
+class NotJson(ValueError):
+    """Why a text is no JSON that we read, with what to do; ``line`` is where, 0 if nobody knows."""
+
+    def __init__(self, why: str, line: int = 0) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, turned writing directions and halves of characters are written as escapes.
+
+    Such come from names of files and from rows, and would change a terminal, or could not be written to one.
+    """
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def short(value: Any) -> str:
+    """A value from a file as an error names it: its ``repr``, cut where it is long or deep."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def repository(start: str | Path) -> Path | None:
@@ -188,17 +231,119 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> Path:
 
 
 def read_json(path: str | Path | zipfile.Path) -> Any:
-    """Read one JSON file, from a zip file too.
+    """Read one JSON file, from a zip file too; NaN and Infinity are numbers, as in what :func:`write_json` writes.
 
     Raises:
-        DataError: the file is missing or is not JSON; the message names the file and the line.
+        DataError: the file cannot be read (:func:`open_bytes`) or is not JSON; the message names the file and the line.
+    """
+    return parse_json(read_bytes(path, cure="check the path, or build it again"), str(path), nan=True)
+
+
+def read_bytes(path: str | Path | zipfile.Path, *, most: int = READ_BYTES, cure: str = "check the path") -> bytes:
+    """The bytes of a file, or of one in a zip file; raises what :func:`open_bytes` raises."""
+    with _open_in_zip(path, cure) if isinstance(path, zipfile.Path) else open_bytes(path, most=most, cure=cure) as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # it has grown, or nobody knows its size
+        raise DataError(f"{path}: more than the {most:,} bytes that are read; take a part of it")
+    return data
+
+
+@contextmanager
+def open_bytes(path: str | Path, *, most: int = READ_BYTES, cure: str = "check the path") -> Iterator[BinaryIO]:
+    """A file of the user's, to read bytes from; ``cure`` is what to do where that cannot be done.
+
+    Raises:
+        DataError: it is missing, a folder, a pipe or a device, has more than ``most`` bytes, or cannot be read.
     """
     try:
-        file = path if hasattr(path, "read_text") else Path(path)
-        return json.loads(file.read_text(encoding="utf-8"))
+        _regular(path, most, cure)
+        with open(path, "rb") as file:
+            yield file
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the path, or build it again") from None
+        raise DataError(f"{path}: no such file; {cure}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {cure}") from None
+
+
+@contextmanager
+def _open_in_zip(path: zipfile.Path, cure: str) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {cure}") from None
+    except Exception as error:  # zipfile lets out whatever its many ways of unpacking raise
+        raise DataError(f"{path}: damaged ({error}); fetch the zip file again") from None
+
+
+def _regular(path: str | Path, most: int, cure: str) -> None:
+    try:
+        about = os.stat(path)
+    except ValueError as error:  # a NUL, or half of a character
+        raise DataError(f"{path}: no name of a file ({error}); {cure}") from None
+    if not stat.S_ISREG(about.st_mode):
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe, a device or the like"
+        raise DataError(f"{path}: cannot be read (it is {kind}, not a file); {cure}")
+    if about.st_size > most:
+        raise DataError(f"{path}: {about.st_size:,} bytes, and at most {most:,} are read; take a part of it")
+
+
+def parse_json(data: bytes, place: str, *, nan: bool = False) -> Any:
+    """:func:`loads` for a whole file.
+
+    Raises:
+        DataError: it is not JSON; the message names ``place`` and the line.
+    """
+    try:
+        return loads(data, nan=nan)
+    except NotJson as error:
+        raise DataError(f"{place}{f' line {error.line}' if error.line else ''}: {error}") from None
+
+
+def loads(data: bytes, *, nan: bool = False) -> Any:
+    """The value of a JSON text in UTF-8, with or without a byte order mark; NaN and Infinity only where ``nan`` says.
+
+    Raises:
+        NotJson: it is none, or is one that could be read in two ways or not at all: a key twice in one object, a giant
+            number, half of a character, or too deep nesting.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_whole, parse_float=_float,
+                           parse_constant=float if nan else _constant)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        raise NotJson(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except UnicodeEncodeError as error:
+        raise NotJson(f"{ascii(error.object[error.start])} is half of a character; save the file as UTF-8") from None
+    except RecursionError:
+        raise NotJson("lists nested too deep to read; write it anew") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg}); it may be cut, fetch it again") from None
+        why = "it has a NUL; save the file as UTF-8" if "\0" in text else "mend it, or fetch it again if it is cut"
+        raise NotJson(f"not JSON ({error.msg}, column {error.colno}); {why}", error.lineno) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise NotJson(f"not JSON (the key {short(name)} stands twice in one object); keep one of them")
+    return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise NotJson(f"not JSON (a number of {len(text):,} digits); put it in quotes if it is text")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if len(text) > 2 * DIGITS or math.isinf(number := float(text)):
+        raise NotJson(f"not JSON (the number {short(text)} is too large); put it in quotes if it is text")
+    return number
+
+
+def _constant(name: str) -> Any:
+    raise NotJson(f"not JSON ({name} is no value in it); write null, or put it in quotes if it is text")

@@ -15,26 +15,35 @@ left out:
     {"instruction": ..., "input": "", "output": ...}
 
 Few-shot examples are drawn from rows of the same relation, so a relation is a kind of question; rows without one count
-as one kind. Rows far longer than their relation's others (4 times the median, and over 200 letters) are asked but serve
-as no example: one of them would fill the prompts of all.
+as one kind. One rule holds in every form: a question, an answer, a relation and a subject are texts, and only
+``answer`` (or ``answers``) may be a list of texts. A number, true, null, an object or another list, such as the parts
+of a message, is a problem of its row, and is never turned into text; in a CSV file every cell is text.
+
+Rows far longer than their relation's others (4 times the median, and over 200 letters) are asked but serve
+as no example: one of them would fill the prompts of all. What no model can be asked is a problem at once: more than
+``LETTERS`` in a text, ``ANSWERS`` in a list, or ``LINE`` on a line. Memory is bounded by these and by ``ROWS``.
 """
 
 from __future__ import annotations
 
 import csv
-import json
+import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from course_lib.facts import by_relation
-from course_lib.files import DataError
+from course_lib.facts import LETTERS, by_relation
+from course_lib.files import FILE_BYTES, DataError, NotJson, loads, open_bytes, parse_json, printable, read_bytes, short
 from course_lib.questions import Problem, Question, QuestionSet
 
 __all__ = ["read_file"]
 
 EXAMPLE_LETTERS, EXAMPLE_TIMES = 200, 4  # a row above both, in letters and times the median, is no example
+ROWS = 1_000_000  # of a file: labelling that many takes a GPU weeks
+LINE = 4 << 20  # bytes of a line: with JSON's longest escapes, texts of LETTERS need a tenth of it
+ANSWERS = 1_000  # of a question: EntityQuestions has far fewer; each one is scored after each prompt
 
 
 class _Wrong(Exception):
@@ -47,21 +56,23 @@ def read_file(path: str | Path) -> QuestionSet:
     Raises:
         DataError: there is no such file, it is no such file as a whole, or no row of it can be asked.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path")
-    word, read = _READERS[path.suffix.lower()]
-    pattern = f"{path.name.replace('{', '{{').replace('}', '}}')} {word} {{row}}"
+    path = Path(os.path.expanduser(path))
+    if path.suffix.lower() not in _READERS:
+        raise DataError(f"{path}: not a kind of file that is known; give {', '.join(_READERS)}")
+    (word, read), name = _READERS[path.suffix.lower()], printable(path.name)
+    pattern = f"{name.replace('{', '{{').replace('}', '}}')} {word} {{row}}"
     questions, problems = [], []
     for row, entry in read(path):
+        if row > ROWS:
+            raise DataError(f"{path}: more than {ROWS:,} {word}s; split the file, or draw a part of it")
         try:
-            questions.append(_question(row, entry() if callable(entry) else entry))
-        except _Wrong as error:
+            questions.append(_question(row, entry()))
+        except (_Wrong, NotJson) as error:
             problems.append(Problem(row, pattern.format(row=row), str(error)))
     if not questions:
         first = f"; the first of {len(problems)} bad rows is {problems[0]}" if problems else ", it is empty"
         raise DataError(f"{path}: holds no question that can be asked{first}")
-    return QuestionSet(path.name, pattern, tuple(questions), _examples(questions), tuple(problems), shared=True)
+    return QuestionSet(name, pattern, tuple(questions), _examples(questions), tuple(problems), shared=True)
 
 
 def _examples(questions: list[Question]) -> tuple[Question, ...]:
@@ -77,33 +88,34 @@ def _examples(questions: list[Question]) -> tuple[Question, ...]:
 def _question(row: int, entry: Any) -> Question:
     if not isinstance(entry, dict):
         raise _Wrong('not an object; write {"question": ..., "answer": ...}')
-    entry = _one_form(entry)
-    question = _text(entry.get("question"), "question")
+    question, answers = _one_form(entry)
+    question = _text(question, "question")
     if not question:
         raise _Wrong("no question; every fact needs one")
-    answers = entry.get("answer", entry.get("answers"))
-    if answers is None or answers == []:
+    if not answers:
         raise _Wrong("no answer; every fact needs one")
-    gold, *others = dict.fromkeys(_answer(answer) for answer in (answers if isinstance(answers, list) else [answers]))
+    if len(answers) > ANSWERS:
+        raise _Wrong(f"{len(answers):,} answers, and at most {ANSWERS:,} can count as right; take some out")
+    gold, *others = dict.fromkeys(map(_answer, answers))
     relation, subject = (_text(entry.get(name), name) for name in ("relation", "subject"))
     return Question(question, gold, relation, subject, tuple(others), row)
 
 
-def _one_form(entry: dict[str, Any]) -> dict[str, Any]:
-    """The row with a question and an answer, whichever of the usual forms it has; others stay as they are."""
-    if "question" in entry:
-        return entry
-    if "messages" in entry:
+def _one_form(entry: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """The question of a row and its answers, whichever of the usual forms it has."""
+    if "question" not in entry and "messages" in entry:
         question, answer = _turns(entry["messages"])
-    elif "prompt" in entry:
+    elif "question" not in entry and "prompt" in entry:
         question, answer = entry["prompt"], entry.get("completion")
-    elif "instruction" in entry:
-        if entry.get("input"):
+    elif "question" not in entry and "instruction" in entry:
+        if entry.get("input") not in (None, ""):
             raise _Wrong("an instruction with an input is no closed-book question; take the row out")
         question, answer = entry["instruction"], entry.get("output")
     else:
-        return entry
-    return entry | {"question": question, "answer": answer}
+        question, answer = entry.get("question"), entry.get("answer", entry.get("answers"))
+        if isinstance(answer, list):
+            return question, answer
+    return question, [] if answer is None else [answer]
 
 
 def _turns(messages: Any) -> tuple[Any, Any]:
@@ -126,55 +138,50 @@ def _answer(answer: Any) -> str:
 
 
 def _text(value: Any, name: str) -> str:
-    """A field without the spaces around it; "" where it is absent."""
+    """A field without the spaces around it; "" where it is absent, or has no letter or sign that can be seen."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        shown = repr(value)
-        raise _Wrong(f"the {name} {shown if len(shown) <= 40 else shown[:37] + '...'} is not text; put it in quotes")
+        raise _Wrong(f"the {name} {short(value)} is not text; put it in quotes")
+    if len(value) > LETTERS:
+        raise _Wrong(f"the {name} has {len(value):,} letters, and at most {LETTERS:,} can be asked; shorten it")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
         raise _Wrong(f"the {name} is not whole UTF-8 text; save the file as UTF-8")
-    return value.strip()
+    return value.strip() if any(map(str.isprintable, value)) else ""
 
 
-def _json(text: bytes) -> Any:
-    try:
-        return json.loads(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise _Wrong(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except RecursionError:
-        raise _Wrong("lists nested too deep to read; write it anew") from None
-    except ValueError as error:
-        raise _Wrong(f"not JSON ({error}); mend it") from None
+def _lines(file: io.BufferedIOBase | io.TextIOBase) -> Iterator[Any]:
+    """The lines of a file; of one longer than LINE only that much is read, and the rest is passed over."""
+    while line := file.readline(LINE):
+        yield line
+        while len(line) == LINE and line[-1:] not in (b"\n", "\n", "\r"):
+            line = file.readline(LINE)
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
-    with open(path, "rb") as file:
-        for row, line in enumerate(file, 1):
-            if line.strip():
-                yield row, lambda line=line: _json(line)
+    with open_bytes(path, most=FILE_BYTES) as file:
+        for row, line in enumerate(_lines(file), 1):
+            if len(line) == LINE:
+                yield row, lambda: _refuse(f"longer than {LINE:,} bytes; shorten it, or break the line")
+            elif line.strip():
+                yield row, lambda line=line: loads(line)
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        entries = _json(path.read_bytes())
-    except _Wrong as error:
-        raise DataError(f"{path}: {error}") from None
+def _json_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
+    entries = parse_json(read_bytes(path), str(path))
     if not isinstance(entries, list):
         raise DataError(f'{path}: not a list; write [{{"question": ..., "answer": ...}}, ...]')
-    yield from enumerate(entries, 1)
+    for row, entry in enumerate(entries, 1):
+        yield row, lambda entry=entry: entry
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
     """Rows by the line they begin in; letters that are not UTF-8 become surrogates, which :func:`_text` refuses."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        first = file.readline()
-        heads = {mark: [name.strip().lower() for name in next(csv.reader([first], delimiter=mark), [])]
-                 for mark in ",;\t"}
-        mark = next((mark for mark, names in heads.items() if {"question", "answer"} <= set(names)), None)
-        if mark is None:
-            raise DataError(f"{path}: the first line does not name the columns question and answer; put them there")
-        reader = csv.reader(file, delimiter=mark, strict=True)
+    with (open_bytes(path, most=FILE_BYTES) as file,
+          io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text):
+        lines = _lines(text)
+        names, mark = _head(next(lines, ""), path)
+        reader = csv.reader(lines, delimiter=mark, strict=True)
         while True:
             row = reader.line_num + 2
             try:
@@ -185,7 +192,22 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
                 yield row, lambda why=error: _refuse(f"not CSV ({why}); mend it")
                 continue
             if cells:
-                yield row, lambda cells=cells: _entry(heads[mark], cells)
+                yield row, lambda cells=cells: _entry(names, cells)
+
+
+def _head(first: str, path: Path) -> tuple[list[str], str]:
+    """The names of the columns, and the mark between cells."""
+    for mark in ",;\t":
+        try:
+            names = [name.strip().lower() for name in next(csv.reader([first], delimiter=mark), [])]
+        except csv.Error as error:
+            raise DataError(f"{path} line 1: not CSV ({error}); name the columns question and answer there") from None
+        if {"question", "answer"} <= set(names):
+            twice = [name for name in ("question", "answer", "relation", "subject") if names.count(name) > 1]
+            if twice:
+                raise DataError(f"{path} line 1: the column {twice[0]} stands there twice; keep one of them")
+            return names, mark
+    raise DataError(f"{path}: the first line does not name the columns question and answer; put them there")
 
 
 def _entry(names: list[str], cells: list[str]) -> dict[str, Any]:
@@ -194,7 +216,7 @@ def _entry(names: list[str], cells: list[str]) -> dict[str, Any]:
     entry: dict[str, Any] = dict(zip(names, cells, strict=False))
     answer = entry.get("answer", "")
     if answer.startswith('["') and answer.endswith('"]'):  # a list, as JSON writes it
-        entry["answer"] = _json(answer.encode(errors="surrogateescape"))
+        entry["answer"] = loads(answer.encode(errors="surrogateescape"))
     return entry
 
 
@@ -202,5 +224,5 @@ def _refuse(why: str) -> Any:
     raise _Wrong(why)
 
 
-_READERS: dict[str, tuple[str, Callable[[Path], Iterator[tuple[int, Any]]]]] = {
+_READERS: dict[str, tuple[str, Callable[[Path], Iterator[tuple[int, Callable[[], Any]]]]]] = {
     ".jsonl": ("line", _jsonl_rows), ".json": ("record", _json_rows), ".csv": ("line", _csv_rows)}

@@ -124,7 +124,7 @@ def load_questions(data: str | Path | None = None, *, pocket: bool = False, spli
         from course_lib.pocket import load
 
         return _of_fact_set(load(), split, ood=relations == "all")
-    if data is not None and Path(data).is_file() and Path(data).suffix.lower() != ".zip":
+    if data is not None and os.path.isfile(data) and Path(data).suffix.lower() != ".zip":
         raise DataError(f"{data}: not a kind of file that is known; give {', '.join(FILES)}, a folder or a .zip")
     source = data or os.environ.get("COURSE_DATA")
     if relations == "paper":

@@ -135,7 +135,7 @@ def test_a_csv_row_is_named_by_the_line_it_begins_in(tmp_path):
      "the answer has a line break, and an answer ends at the end of its line; take it out"),
     ({"question": "Q?", "answer": ["A", "B\rC"]},
      "the answer has a line break, and an answer ends at the end of its line; take it out"),
-    ({"question": "Q \ud83d?", "answer": "A"}, "the question is not whole UTF-8 text; save the file as UTF-8"),
+    ({"question": "Q \ud83d?", "answer": "A"}, "'\\ud83d' is half of a character; save the file as UTF-8"),
     (["Q?", "A"], 'not an object; write {"question": ..., "answer": ...}'),
     (b'{"question": "Q?", "answer": "Pel\xe9"}', "byte 33 is not UTF-8; save the file as UTF-8"),
     (b"[" * 100_000, "lists nested too deep to read; write it anew"),
@@ -149,7 +149,7 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
 @pytest.mark.parametrize("line", [b'{"question": "Q?", "ans', b"Q? A", b'{"question": ' + b"1" * 5000 + b"}"])
 def test_a_broken_line_is_named(tmp_path, line):
     [complaint] = complaints(jsonl(tmp_path, line, GOOD))
-    assert complaint.startswith("facts.jsonl line 1: not JSON (") and complaint.endswith("; mend it")
+    assert complaint.startswith("facts.jsonl line 1: not JSON (")
 
 
 @pytest.mark.parametrize(("row", "complaint"), [
