@@ -14,28 +14,24 @@ a newer one comes only by its hash.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from course_lib.files import CourseError, hard_lock, write_text
+from course_lib.files import CourseError, DataError, hard_lock, write_text
 from course_lib.hub_errors import explain
 from course_lib.hub_listing import HASH, TOKENIZERS, Listing, ask
+from course_lib.model_folder import SETTINGS, WEIGHTS, read_settings, stored_weights, weight_files
 from course_lib.transfer import RemoteFile, begun, bring, has_sum
 
 __all__ = ["TOKENIZERS", "HubId", "HubModel", "cached", "commit_of", "fetch", "lacks"]
 
 GB = 10**9
-INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
-SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-            "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
 SMALL = 50 * 10**6  # bytes that are summed up in a moment
 
 
@@ -127,40 +123,33 @@ def lacks(folder: Path) -> str:
 
     The settings must be readable, there must be a tokenizer, and each file of weights as long as its own head says.
     """
-    names, read = {"model.safetensors"}, {}
-    for path in (folder / name for name in SETTINGS):
-        try:
-            read[path.name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except ValueError:
-            return f"{path} is damaged"
-    if INDEX in read and not (folder / "model.safetensors").is_file():
-        names = set(read[INDEX].get("weight_map", {}).values())
+    try:
+        for path in (folder / name for name in SETTINGS):  # the index is the last of them
+            read_settings(path)
+        files = weight_files(folder) or [folder / WEIGHTS]
+    except DataError:
+        return f"{path} is damaged"
     if not any((folder / name).is_file() for name in TOKENIZERS):
         return "the tokenizer is missing"
-    missing = sorted(name for name in {"config.json", *names} if not (folder / name).is_file())
-    damaged = (name for name in sorted(names) if not missing and not _is_long_enough(folder / name))
-    return f"{missing[0]} is missing" if missing else next((f"{folder / name} is damaged" for name in damaged), "")
+    missing = sorted(path.name for path in (folder / "config.json", *files) if not path.is_file())
+    damaged = (path for path in files if not missing and not _is_whole(path))
+    return f"{missing[0]} is missing" if missing else next((f"{path} is damaged" for path in damaged), "")
 
 
-def _is_long_enough(path: Path) -> bool:
-    """Whether a file of safetensors has the length that its head tells: 8 bytes, JSON, and the data to its last end."""
-    with path.open("rb") as file:
-        try:
-            (head,) = struct.unpack("<Q", file.read(8))
-            tensors = json.loads(file.read(min(head, path.stat().st_size)))
-            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-            return False
-    return path.stat().st_size == 8 + head + max(ends, default=0)
+def _is_whole(path: Path) -> bool:
+    """Whether a file of safetensors has a sound head and the length that it tells."""
+    try:
+        stored_weights([path])
+    except DataError:
+        return False
+    return True
 
 
 def _known_commit(model: HubId, cache: str | Path | None) -> str | None:
     if model.revision and HASH.fullmatch(model.revision):
         return model.revision
     ref = model.folder(cache) / "refs" / (model.revision or "main")
-    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else ""
+    commit = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else ""
     return commit if HASH.fullmatch(commit) else None
 
 
@@ -196,7 +185,7 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
     """Size and sum of a small file; of a large one the size, and the head that tells it too."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
-    return has_sum(path, file) if file.size < SMALL else _is_long_enough(path)
+    return has_sum(path, file) if file.size < SMALL else _is_whole(path)
 
 
 def _announce(model: HubId, listing: Listing, todo: Sequence[RemoteFile], folder: Path,

@@ -1,5 +1,9 @@
 """A model's folder: refused in one sentence where it cannot work or would run code, and its tokenizer as it is written.
 
+What transformers cannot read is its own reason, put into a sentence (:func:`in_one_sentence`). Looked at before it
+reads is what it would not refuse, or only after minutes: a file that is no regular one, and a config that asks for far
+more than the files of weights hold. Looked at afterwards is what it takes without a word.
+
     config.json                  the kind of model; only a causal language model predicts the next token
     *.safetensors                the weights, which are data; a pickle (pytorch_model.bin) is a program that its
                                  reader runs (https://huggingface.co/docs/hub/security-pickle)
@@ -14,23 +18,127 @@ would tell. So the two are compared, and where they differ tokenizer.json is bel
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import CourseError, DataError, read_json
-from course_lib.hub import TOKENIZERS
+from course_lib.batches import out_of_memory
+from course_lib.files import CourseError, DataError, read_json, short
+from course_lib.hub_listing import TOKENIZERS
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["fit_padding", "read_tokenizer", "refuse_folder", "refuse_unlike"]
+__all__ = ["SETTINGS", "Stored", "check_config", "fit_padding", "in_one_sentence", "read_settings", "read_tokenizer",
+           "refuse_folder", "refuse_tokens", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
 
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
+SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+            "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
+FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
+COUNT = re.compile(r"(num|n)_(\w+_)?(layers?|experts?)")  # settings that say how often a part is made
+FEW = 1000  # parts that are made in a moment, whatever the weights
+SLACK = 4  # times the weights that are stored: a weight that is missing or of another shape is named after loading
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 PROBES = ("Q: Where was São Tomé born?\nA: Apple Inc.\n\nQ: Who is Eva Novák's child in 1984?\nA:",
           "Answer the following question.\n  Rome (Italy),\t東京 St. John's, 12,345.6 km... Who?", " a", "a\n",
           "cafe\u0301")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor as the head of its file has it: ``kind`` is the name that safetensors gives its dtype."""
+
+    kind: str
+    size: int
+
+
+@contextmanager
+def in_one_sentence(place: str | Path) -> Iterator[None]:
+    """Say in one sentence what a library cannot read; want of memory and Ctrl-C go through as they are.
+
+    Raises:
+        DataError: instead of whatever the library raises; the message has ``place`` and the library's own reason.
+    """
+    try:
+        yield
+    except CourseError:
+        raise
+    except BaseException as error:
+        panic = type(error).__name__ == "PanicException"  # of a library in Rust; it is no Exception
+        lacks_memory = isinstance(error, MemoryError | RuntimeError) and out_of_memory(error)
+        if lacks_memory or not (panic or isinstance(error, Exception)):
+            raise
+        raise DataError(f"{place}: no model could be loaded ({_reason(error)}); fetch it again, or give a folder "
+                        f"written by save_pretrained") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What a library says, in one line of at most 300 letters; its kind too where it says a word or none."""
+    said = " ".join(str(error)[:2000].split())
+    said = said if " " in said else f"{type(error).__name__} {said}".strip()
+    return said if len(said) <= 300 else f"{said[:299]}…"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON file of settings; empty where there is none.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    values = read_json(path) if path.is_file() else {}
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: not settings with names and values, but {type(values).__name__}; fetch it again")
+    return values
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that transformers would read, whether they are there or not; none where none is named.
+
+    Raises:
+        DataError: the index is damaged or names something else than files of this folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    names = read_settings(folder / INDEX).get("weight_map", {})
+    names = list(names.values()) if isinstance(names, dict) else [names]
+    for name in names:
+        # PureWindowsPath knows drives and both kinds of slashes
+        if not isinstance(name, str) or PureWindowsPath(name).name != name or not name.endswith(".safetensors"):
+            raise DataError(f"{folder / INDEX}: weight_map names {short(name)}, which is no file of safetensors "
+                            f"in this folder; fetch it again")
+    return [folder / name for name in sorted(set(names))]
+
+
+def stored_weights(files: Sequence[Path]) -> dict[str, Stored]:
+    """The tensors of these files by name, read off their heads.
+
+    Raises:
+        DataError: a file is missing, cut or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="numpy") as file:  # checks that the head fits the file, without reading it
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    part, size = file.get_slice(name), 1
+                    for length in part.get_shape():
+                        size *= length
+                    found[name] = Stored(part.get_dtype(), size)
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file, and {INDEX} names it; fetch the model again") from None
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: the weights are damaged ({_reason(error)}); fetch them again") from error
+    return found
 
 
 def refuse_folder(folder: str | Path) -> None:
@@ -42,17 +150,24 @@ def refuse_folder(folder: str | Path) -> None:
         CourseError: the message names the reason and what to do.
     """
     folder = Path(folder)
-    config = _json(folder / "config.json")
-    for name, values in (("config.json", config), ("tokenizer_config.json", _json(folder / "tokenizer_config.json"))):
-        if values.get("auto_map"):
+    _refuse_devices(folder)
+    read = {name: read_settings(folder / name) for name in SETTINGS}
+    config = read["config.json"]
+    for name in ("config.json", "tokenizer_config.json"):
+        if read[name].get("auto_map"):
             raise CourseError(f"{folder / name}: the model wants to run Python code that comes with it (auto_map), and "
                               f"none is run here; take a model that transformers knows by itself, or, where it is one, "
                               f"delete auto_map from {name}")
+    if (folder / "adapter_config.json").is_file():
+        raise CourseError(f"{folder}: adapter_config.json says that this is an adapter, which changes another model; "
+                          f"give the folder of the model itself")
     if kind := _wrong_kind(config):
         raise CourseError(f"{folder}: {kind} is no causal language model, which predicts the next token; take a base "
                           f"model of that kind, such as SmolLM2, OLMo-2 or Qwen2.5")
-    if method := (config.get("quantization_config") or {}).get("quant_method"):
-        raise CourseError(f"{folder}: the weights are quantised already ({method}), and this course quantises full "
+    if method := config.get("quantization_config"):
+        name = method.get("quant_method", method) if isinstance(method, dict) else method
+        name = name if isinstance(name, str) else short(name)
+        raise CourseError(f"{folder}: the weights are quantised already ({name[:80]}), and this course quantises full "
                           f"weights itself; take the model that this one was made from")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise CourseError(f"{folder}: there is no tokenizer beside the model (no {TOKENIZERS[0]}); write it there "
@@ -64,8 +179,54 @@ def refuse_folder(folder: str | Path) -> None:
                           f"https://huggingface.co/spaces/safetensors/convert")
 
 
+def _refuse_devices(folder: Path) -> None:
+    """Refuse what is neither file nor folder nor a link to one: reading a pipe never ends."""
+    for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")]):
+        if not (path.is_file() or path.is_dir() or path.name.startswith(".")):
+            raise DataError(f"{path}: not a regular file (a broken link, a pipe or a device); take it away, or fetch "
+                            f"the model again")
+
+
+def check_config(folder: str | Path) -> None:
+    """Refuse a config that transformers cannot read, or that asks for far more than the files of weights hold.
+
+    The model is built without its weights, which takes a moment once the number of its parts is sound.
+
+    Raises:
+        DataError: the message has the file, and what is asked for.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    folder = Path(folder)
+    path, stored = folder / "config.json", stored_weights(weight_files(folder))
+    for name, value in _counts(read_settings(path)):
+        if value > max(FEW, len(stored)):
+            raise DataError(f"{path}: {name} = {short(value)}, and the files of weights hold {len(stored):,} tensors "
+                            f"in all; fetch the model again, all files from one revision")
+    with in_one_sentence(path), torch.random.fork_rng(devices=()), torch.device("meta"):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    asked, held = sum(weight.numel() for weight in model.parameters()), sum(one.size for one in stored.values())
+    if stored and asked > SLACK * held:
+        raise DataError(f"{path}: its sizes ask for {asked:,} weights, and the files hold {held:,}; fetch the model "
+                        f"again, all files from one revision")
+    if (path := folder / "generation_config.json").is_file():
+        with in_one_sentence(path):
+            GenerationConfig.from_pretrained(str(folder))
+
+
+def _counts(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The settings that say how often a part is made, with those of a model within the model."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif isinstance(value, int) and COUNT.fullmatch(name):
+            yield name, value
+
+
 def refuse_unlike(folder: str | Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Refuse a model of which some weights are not in the folder, or there with another shape.
+    """Refuse a model of which some weights are not in the folder, or there with another shape or as no floats.
 
     transformers would draw them at random, and says nothing of a shape where a layer is in 4 bits. ``report`` is what
     ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
@@ -79,6 +240,11 @@ def refuse_unlike(folder: str | Path, model: PreTrainedModel, report: Mapping[st
     if missing := sorted(report["missing_keys"]):
         raise CourseError(f"{folder}: the weights of {missing[0]} are not there ({len(missing)} missing in all) and "
                           f"would be random; fetch the model again, or save it with its output layer (ForCausalLM)")
+    unread = [*map(re.escape, report["unexpected_keys"]), *(model._keys_to_ignore_on_load_unexpected or ())]
+    for name, one in stored_weights(weight_files(Path(folder))).items():
+        if one.kind not in FLOATS and not any(re.search(pattern, name) for pattern in unread):
+            raise DataError(f"{folder}: {name} is stored as {one.kind}, and weights are read as {', '.join(FLOATS)} "
+                            f"alone; take the model that this one was made from")
 
 
 def _other_shapes(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
@@ -89,20 +255,12 @@ def _other_shapes(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], 
             yield f"{name}.weight", state.shape, wanted
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A file of settings; empty where there is none, or where transformers has to say what is wrong with it."""
-    try:
-        values = read_json(path)
-    except DataError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
 def _wrong_kind(config: dict[str, Any]) -> str:
     """The name of an architecture that is no causal language model; "" where it is one, or none is named."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
 
-    names = [str(name) for name in config.get("architectures") or ()]
+    names = config.get("architectures")
+    names = [str(name) for name in names] if isinstance(names, list) else []
     causal = {name for value in KNOWN.values() for name in ((value,) if isinstance(value, str) else value)}
     return "" if not names or causal & set(names) else names[0]
 
@@ -111,8 +269,13 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder, with the tokens that its ``tokenizer.json`` gives, where there is one.
 
     Raises:
-        OSError, ValueError, KeyError: transformers cannot read it.
+        DataError: transformers cannot read it.
     """
+    with in_one_sentence(f"{Path(folder) / 'tokenizer.json'} or tokenizer_config.json"):
+        return _believed_tokenizer(folder)
+
+
+def _believed_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -144,3 +307,63 @@ def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> N
     rows = model.get_input_embeddings().weight.shape[0]
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
         tokenizer.pad_token = None
+
+
+def refuse_tokens(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer that can give a token without an embedding, or an end of text that is none of the tokens.
+
+    More embeddings than tokens are common. Special tokens that stand in no text may lack one: many were added late.
+
+    Raises:
+        DataError: the message names the file, the token and both numbers.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    path = Path(folder) / "tokenizer.json"
+    found = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
+    found |= {name: number for name in ("bos_token", "eos_token", "unk_token")
+              if (number := getattr(tokenizer, f"{name}_id")) is not None}
+    found |= {f"one of {text!r}": max(ids, default=0) for text in PROBES[:1] if (ids := tokenizer(text)["input_ids"])}
+    token, number = max(found.items(), key=lambda pair: pair[1])
+    if number >= rows:
+        raise DataError(f"{path}: the token {token!r} has the number {number}, and the model has embeddings for "
+                        f"{rows} tokens, from 0; take the tokenizer that belongs to this model")
+    ends = model.generation_config.eos_token_id
+    for end in ends if isinstance(ends, list | tuple) else [ends]:
+        if end is not None and (type(end) is not int or not 0 <= end < rows):
+            name = "generation_config.json" if (path.parent / "generation_config.json").is_file() else "config.json"
+            raise DataError(f"{path.with_name(name)}: eos_token_id = {short(ends)}: give numbers of tokens from 0 "
+                            f"to {rows - 1}")
+
+
+def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers, then put a few tokens through the model: settings may make no sense to it.
+
+    Raises:
+        DataError: the message has the folder and the weight or the reason.
+    """
+    import torch
+
+    for name, numbers in _numbers(model):
+        if numbers.numel() and not all(map(math.isfinite, map(float, numbers.aminmax()))):
+            raise DataError(f"{folder}: {name} holds NaN or infinity; fetch the model again")
+    ids = tokenizer(PROBES[0])["input_ids"][:8]
+    if not ids:
+        raise DataError(f"{Path(folder) / 'tokenizer.json'}: makes no tokens of {PROBES[0]!r}; take the tokenizer that "
+                        f"belongs to this model")
+    with in_one_sentence(folder), torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+    if logits.isnan().any() or logits.isposinf().any():
+        raise DataError(f"{folder}: the model gives no numbers (NaN or infinity), so weights or settings of it are "
+                        f"damaged, or too large for {str(model.dtype).removeprefix('torch.')}; fetch it again, or set "
+                        f"COURSE_DTYPE=float32")
+
+
+def _numbers(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights and constants of a model by name; of a 4-bit layer the mean of its scales, which is NaN if one is."""
+    for name, numbers in (*model.named_parameters(), *model.named_buffers()):
+        state = getattr(numbers, "quant_state", None)
+        if numbers.is_floating_point():
+            yield name, numbers
+        elif state is not None and state.nested:
+            yield name, state.offset

@@ -27,7 +27,16 @@ from typing import TYPE_CHECKING
 from course_lib.files import CourseError
 from course_lib.hardware import compute_dtype, free_memory
 from course_lib.hub import HubId, fetch
-from course_lib.model_folder import fit_padding, read_tokenizer, refuse_folder, refuse_unlike
+from course_lib.model_folder import (
+    check_config,
+    fit_padding,
+    in_one_sentence,
+    read_tokenizer,
+    refuse_folder,
+    refuse_tokens,
+    refuse_unlike,
+    try_out,
+)
 from course_lib.peak import give_back_memory
 from course_lib.presets import POCKET_MODEL, PRESETS, Preset, default_preset, hub_id
 
@@ -86,7 +95,6 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
         CourseError: neither a preset, nor a folder with a model, nor a Hub id that can be had; the message says which.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     name, source, revision = _source(str(preset_or_path), revision)
@@ -94,23 +102,22 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, device_dtype(device))
     quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
-    try:
-        with _quiet(source):
-            tokenizer = read_tokenizer(source)
+    with _quiet(source):
+        check_config(source)
+        tokenizer = read_tokenizer(source)
+        with in_one_sentence(source):
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, device_map={"": device}, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True, ignore_mismatched_sizes=True, **quantization)
-    except (ImportError, OSError, ValueError, KeyError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CourseError(f"{source}: no model could be loaded ({first}); give one of {', '.join(PRESETS)}, a folder "
-                          f"written by save_pretrained, or a Hub id that this machine can reach") from error
     refuse_unlike(source, model, report)
     fit_padding(tokenizer, model)
-    keep_exact_on_cpu(model)
+    refuse_tokens(source, tokenizer, model)
+    keep_exact_on_cpu(model.eval())
     model.requires_grad_(False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    try_out(source, tokenizer, model)
     give_back_memory()
-    return Loaded(name, model.eval(), tokenizer, revision)
+    return Loaded(name, model, tokenizer, revision)
 
 
 @contextmanager
