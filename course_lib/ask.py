@@ -26,7 +26,7 @@ from course_lib.answers import INSTRUCTION, Prompt, encode, end_tokens, is_match
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.models import merged_for_evaluation
-from course_lib.plots import COLOURS, new_axes
+from course_lib.plots import COLOURS, new_axes, plain_text
 from course_lib.scoring import score
 from course_lib.slick import CATEGORIES
 
@@ -219,10 +219,11 @@ def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
         ends = np.nan_to_num([one.probability for one in said])  # nothing said: no bar
         ax.barh(places + shift, ends, 0.36, color=colour, hatch=hatch, edgecolor="white", label=name)
         for place, end, one in zip(places + shift, ends, said, strict=True):
-            ax.text(end + 0.015, place, f"{_plain(one.answer)}{_judged(one)}", va="center", fontsize=8)
+            answer = plain_text(one.answer) or "(nothing)"
+            ax.text(end + 0.015, place, f"{answer}{_judged(one)}", va="center", fontsize=8)
     ax.set(xlim=(0, 2.1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
            yticks=places)
-    ax.set_yticklabels([_plain(one.question) for one in asked], fontsize=8)
+    ax.set_yticklabels([plain_text(one.question) for one in asked], fontsize=8)
     ax.set_ylim(max(0.8, len(asked) - 0.4), -0.8 if len(asked) == 1 else -0.6)
     ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
@@ -234,11 +235,6 @@ def _judged(said: Said) -> str:
 
 def _chance(p: float) -> str:
     return "below 0.01" if p < 0.005 else f"{p:.2f}"
-
-
-def _plain(text: str, *, longest: int = 44) -> str:
-    shown = text if len(text) <= longest else f"{text[:longest - 3]}..."
-    return (shown or "(nothing)").replace("$", r"\$")
 
 
 def describe_asked(one: Asked) -> str:

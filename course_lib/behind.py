@@ -20,6 +20,7 @@ __all__ = ["CLASS", "Behind", "behind", "drawn"]
 
 Names = dict[float, str]
 CLASS = "behind"  # marks the folded table in a notebook's outputs: it is no caption
+NO_FORMULAS = "tex2jax_ignore mathjax_ignore"  # what MathJax passes over: a dollar sign is a price here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +40,14 @@ class Behind:
     def _repr_html_(self) -> str:
         parts = [f"<p>{escape(name)}</p>{table.to_html(index=False, border=0, na_rep='')}"
                  for name, table in zip(self.names, self.tables, strict=True)]
-        return (f'<details class="{CLASS}"><summary>The numbers behind this figure</summary>{"".join(parts)}'
-                f"</details>")
+        return (f'<details class="{CLASS}"><summary>The numbers behind this figure</summary>'
+                f'<div class="{NO_FORMULAS}">{"".join(parts)}</div></details>')
 
 
 def behind(*axes: Axes) -> Behind:
     """The tables behind one or several axes; a notebook shows them folded under the figure."""
-    names = tuple(f"{ax.get_title() or 'Figure'}: {ax.get_xlabel() or 'x'} and {ax.get_ylabel() or 'y'}" for ax in axes)
+    names = tuple(_read(f"{ax.get_title() or 'Figure'}: {ax.get_xlabel() or 'x'} and {ax.get_ylabel() or 'y'}")
+                  for ax in axes)
     return Behind(names, tuple(drawn(ax) for ax in axes))
 
 
@@ -70,7 +72,7 @@ def _lines(ax: Axes, xs: Names, ys: Names) -> list[tuple[str, Any, Any]]:
         name = named.get(id(line), line.get_label())
         if str(name).startswith("_") or line.get_transform() != ax.transData:  # a mark across the whole frame
             continue
-        found += [(name, _named(xs, x), _named(ys, y))
+        found += [(_read(str(name)), _named(xs, x), _named(ys, y))
                   for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
     return found
 
@@ -101,7 +103,12 @@ def _points(ax: Axes, xs: Names, ys: Names) -> list[tuple[str, Any, Any]]:
 def _name(artist: Any) -> str:
     """The label of what was drawn; matplotlib's own names for unnamed things begin with a line below."""
     label = str(artist.get_label())
-    return "" if label.startswith("_") else label
+    return "" if label.startswith("_") else _read(label)
+
+
+def _read(text: str) -> str:
+    """A text as it is read in the figure, where :func:`course_lib.plots.plain_text` put it."""
+    return text.replace(r"\$", "$").lstrip()
 
 
 def _names(axis: Any) -> Names:
@@ -109,7 +116,7 @@ def _names(axis: Any) -> Names:
     ticks = axis.get_ticklocs()  # the formatter knows the names on a shared axis too, where labels are hidden
     names = [str(text) for text in axis.get_major_formatter().format_ticks(ticks)]
     words = any(any(letter.isalpha() for letter in text) and "mathdefault" not in text for text in names)
-    return dict(zip(map(float, ticks), names, strict=False)) if words else {}
+    return dict(zip(map(float, ticks), map(_read, names), strict=False)) if words else {}
 
 
 def _named(names: Names, place: Any) -> Any:

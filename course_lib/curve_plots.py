@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError
 from course_lib.paper import CATEGORIES
-from course_lib.plots import COLOURS, MARKERS, new_axes, one_run
+from course_lib.plots import COLOURS, MARKERS, new_axes, one_run, plain_text
 from course_lib.stopping import STOPS, over_seeds, stops
 from course_lib.tables import fitted_table
 
@@ -160,7 +160,7 @@ def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = "
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
             ax.errorbar(line["unknown_percent"], line["mean"], bars, linestyle=style, marker=MARKERS[stop],
                         color=COLOURS[stop], capsize=3, label=f"{stop}, rate {rate:g} (n = {int(line['n'].max())})")
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{measure} accuracy (%)",
+    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{plain_text(measure)} accuracy (%)",
            ylim=(0, ax.get_ylim()[1] * 1.05))
     ax.legend(frameon=False, fontsize="small")
     return ax

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from course_lib import paper
 from course_lib.analysis import main_rate
-from course_lib.plots import COLOURS, new_axes, new_panels
+from course_lib.plots import COLOURS, new_axes, new_panels, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, 
     if published:
         _published(ax)
     ax.set(xlabel="Unknown facts in the training set (%)", ylabel="accuracy (%)",
-           title=f"{'' if variant == 'D' else variant + ', '}after epoch {epoch}",
+           title=f"{'' if variant == 'D' else plain_text(variant) + ', '}after epoch {epoch}",
            ylim=(0, _top([epochs] if band is None else [epochs, band], published=published)))
     ax.legend(frameon=False, fontsize="small", ncols=2)
     return ax
@@ -123,8 +123,9 @@ def curve_grid(epochs: pd.DataFrame, *, at: Sequence[int], measure: str = "test"
             shade = str(0.75 * (1 - number / max(1, len(at) - 1)))  # early epochs are light, late ones black
             ax.plot(points["unknown_percent"], points["mean"], marker=MARKERS[number % len(MARKERS)], color=shade,
                     label=f"epoch {epoch}")
-        ax.set(title=variant, xlabel="Unknown facts (%)", xlim=(-5, 105), ylim=(0, _top([epochs], published=False)))
-    panels[0].set_ylabel(f"{measure} accuracy (%)")
+        ax.set(title=plain_text(variant), xlabel="Unknown facts (%)", xlim=(-5, 105),
+               ylim=(0, _top([epochs], published=False)))
+    panels[0].set_ylabel(f"{plain_text(measure)} accuracy (%)")
     panels[0].legend(frameon=False, fontsize="small")
     return panels
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from course_lib import paper
 from course_lib.files import CourseError
-from course_lib.plots import COLOURS, new_axes
+from course_lib.plots import COLOURS, new_axes, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def harm_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     table = _with_something_at_stake(table)
     ax = new_axes(ax)
-    names = [f"{row['group']}\n(n = {row['at_stake']})" for row in table.to_dict("records")]
+    names = [f"{plain_text(row['group'])}\n(n = {row['at_stake']})" for row in table.to_dict("records")]
     ax.bar(names, table["mean"], yerr=_bars(table), capsize=4, color=COLOURS["CONVERGENCE"], width=0.6)
     ax.set(xlabel="times read in pre-training (n: answers right at EARLY_STOP)", ylabel="lost by CONVERGENCE (%)",
            ylim=(0, 102))

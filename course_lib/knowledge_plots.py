@@ -14,13 +14,12 @@ import numpy as np
 
 from course_lib.closeup import Closeup, label_probabilities
 from course_lib.files import CourseError
-from course_lib.plots import COLOURS, new_axes
+from course_lib.plots import COLOURS, new_axes, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms",
-           "plain_text"]
+__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
@@ -47,7 +46,7 @@ def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Ax
         if part >= 0.3:
             ax.text(left + part / 2, below, f"{category} {100 * part:.0f} %", ha="center", va="center", fontsize=8)
         left += part
-    names = [f"{plain_text(answer)} {TICK if right else CROSS}"
+    names = [f"{plain_text(answer, longest=28)} {TICK if right else CROSS}"
              for answer, right in zip(closeup.answers, closeup.right, strict=True)]
     ax.set_yticks([*range(len(p)), below], [*names, "label"], fontsize=8)
     ax.set(xlim=(0, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability",
@@ -74,7 +73,7 @@ def closeup_grid(closeups: Mapping[str, Closeup], *, temperature: float, n_sampl
     drawn = tuple(closeup_bars(closeup, temperature=temperature, n_samples=n_samples, ax=ax)
                   for ax, closeup in zip(axes, closeups.values(), strict=False))
     for ax, (name, closeup) in zip(drawn, closeups.items(), strict=True):
-        ax.set_title(f"{name}: {plain_text(closeup.fact.question, longest=48)}", fontsize=10)
+        ax.set_title(f"{plain_text(name)}: {plain_text(closeup.fact.question, longest=48)}", fontsize=10)
     return drawn
 
 
@@ -82,12 +81,6 @@ def _short_number(p: float) -> str:
     if p == 0:
         return "0"
     return "< 0.001" if p < 0.0005 else f"{p:.3f}"
-
-
-def plain_text(answer: str, *, longest: int = 28) -> str:
-    """An answer as a name on an axis: not too long, and a dollar sign is a dollar sign, not the start of a formula."""
-    shown = answer if len(answer) <= longest else answer[:longest - 3] + "..."
-    return shown.replace("$", r"\$")
 
 
 def describe_closeup(closeup: Closeup, *, temperature: float, n_samples: int) -> str:
@@ -114,8 +107,8 @@ def group_histograms(score: Any, truth: Any, *, names: tuple[str, str], xlabel: 
     edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins)
     for (name, values), (colour, style) in zip(groups.items(), GROUPS, strict=True):
         ax.hist(values, edges, weights=np.full(len(values), 100 / len(values)), histtype="step", color=colour,
-                linestyle=style, linewidth=1.8, label=f"{name} (n = {len(values)})")
-    ax.set(xlabel=xlabel, ylabel="% of the group")
+                linestyle=style, linewidth=1.8, label=f"{plain_text(name)} (n = {len(values)})")
+    ax.set(xlabel=plain_text(xlabel, longest=80), ylabel="% of the group")
     ax.legend(frameon=False, fontsize="small")
     return ax
 

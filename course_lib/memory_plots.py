@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from course_lib.memory import GIB, GPUS, Memory
-from course_lib.plots import new_axes
+from course_lib.plots import new_axes, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,15 +26,16 @@ def memory_bars(needed: Mapping[str, Memory], *, gpus: Mapping[str, float] = GPU
     left = [0.0] * len(names)
     for part, (colour, hatch) in LOOKS.items():
         widths = [needed[name].parts[part] / GIB for name in names]
-        ax.barh(names, widths, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=part,
-                height=0.5 if len(names) == 1 else 0.8)
+        ax.barh(range(len(names)), widths, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0,
+                label=part, height=0.5 if len(names) == 1 else 0.8)
         left = [a + b for a, b in zip(left, widths, strict=True)]
+    ax.set_yticks(range(len(names)), [plain_text(name) for name in names])
     for place, total in enumerate(left):
         ax.annotate(f"{total:.1f}", (total, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8})
     for (name, size), style in zip(gpus.items(), ("--", "-", ":"), strict=False):
         ax.axvline(size, color="black", linestyle=style, linewidth=1.2)
-        ax.text(size, -0.75, name, ha="center", va="center", fontsize=8, backgroundcolor="white")
+        ax.text(size, -0.75, plain_text(name), ha="center", va="center", fontsize=8, backgroundcolor="white")
     ax.set(xlabel="memory of one training step (GiB)", xlim=(0, 1.12 * max([*left, *gpus.values()])),
            ylim=(len(names) - 0.4, -1))
     ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1.0))

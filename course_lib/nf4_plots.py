@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.nf4 import Quantised, bits_a_weight
-from course_lib.plots import new_axes
+from course_lib.plots import new_axes, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ def level_histogram(found: Quantised, table: np.ndarray, *, title: str = "", ax:
     for place, level in enumerate(table):
         ax.text(level, (1.1 + 0.06 * (place % 2)) * top, f"{100 * shares[place]:.0f}", ha="center", fontsize=7)
     ax.text(0, 1.24 * top, "weights that each level gets (%)", ha="center", fontsize=8)
-    ax.set(xlabel="weight / scale of its block", ylabel="number of weights", title=title, xlim=(-1.06, 1.06),
-           ylim=(0, 1.5 * top))
+    ax.set(xlabel="weight / scale of its block", ylabel="number of weights", title=plain_text(title, longest=80),
+           xlim=(-1.06, 1.06), ylim=(0, 1.5 * top))
     ax.title.set_fontsize(10)
     ax.legend(frameon=False, ncols=2, loc="upper center", fontsize="small")
     return ax
@@ -58,7 +58,7 @@ def error_curves(errors: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for (name, weights), (colour, marker, size) in zip(errors.groupby("weights", sort=False), LOOKS, strict=False):
         for kind, line in weights.groupby("levels", sort=False):
             ax.plot(line["block"], 100 * line["error"], STYLES[kind], color=colour, marker=marker, markersize=size,
-                    label=f"{name}, {kind}", fillstyle="full" if kind == "NF4" else "none")
+                    label=f"{plain_text(name)}, {kind}", fillstyle="full" if kind == "NF4" else "none")
     ax.axvline(64, color="grey", linestyle=":")
     ax.set(xscale="log", yscale="log", xlabel="weights in a block (QLoRA: 64)", ylabel="relative error (%)")
     ax.set_xticks(sizes, [str(size) for size in sizes], fontsize="small")

@@ -1,5 +1,7 @@
 """Figures from tables: each function takes data and an ``ax``, draws, and returns the ``ax``; none shows or saves.
 
+Names and texts that others wrote enter a figure by :func:`plain_text` alone.
+
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles repeat what colour
 says. For every figure there is a sentence computed from the same data (:func:`describe_curve` and others): print it
 under the figure, for readers who cannot see it.
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError
 from course_lib.harm import reading_groups
+from course_lib.shown import one_line
 from course_lib.stopping import STOPS, at_epochs, over_seeds, run_columns, single_rate, stops
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 # reading_groups is that of course_lib.harm, which belongs to the use of readings_bars
 __all__ = ["COLOURS", "category_bars", "describe_curve", "describe_run", "describe_shares", "hallucination_curve",
-           "new_axes", "new_panels", "one_run", "reading_groups", "readings_bars", "run_curve",
+           "new_axes", "new_panels", "one_run", "plain_text", "reading_groups", "readings_bars", "run_curve",
            "run_lines"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
@@ -57,6 +60,16 @@ def new_panels(number: int, axes: Sequence[Axes] | None = None, *, width: float 
     if len(axes) != number:
         raise CourseError(f"{len(axes)} axes for {number} panels; give one for each")
     return tuple(new_axes(ax) for ax in axes)
+
+
+def plain_text(text: object, *, longest: int = 44) -> str:
+    """A name or a text of others in a figure: one line, not too long, and a dollar sign begins no formula.
+
+    Matplotlib shows the backslash before a dollar sign to nobody. A name that begins with a line below would be left
+    out of legends, so a space stands before it.
+    """
+    shown = one_line(str(text), longest=longest).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def one_run(epochs: pd.DataFrame) -> None:
@@ -118,12 +131,13 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
             aside = 1.2 if variant == "D_Known" else 0  # so that its bars do not lie on those of D
             ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES.get(variant, "--"),
-                        capsize=3, label=f"{stop}, {variant}", fillstyle="full" if variant == "D" else "none",
-                        **_look(stop, at))
+                        capsize=3, label=f"{stop}, {plain_text(variant)}",
+                        fillstyle="full" if variant == "D" else "none", **_look(stop, at))
     if published:
         _published_points(ax)
     top = ax.get_ylim()[1]
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{measure} accuracy (%)", ylim=(0, top * 1.05))
+    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{plain_text(measure)} accuracy (%)",
+           ylim=(0, top * 1.05))
     ax.legend(frameon=False, fontsize="small", title=f"{epochs['seed'].nunique()} seed(s)", title_fontsize="small")
     return ax
 
@@ -161,16 +175,16 @@ def _published_points(ax: Axes) -> None:
 
 def category_bars(shares: dict[str, dict[str, float]], *, ax: Axes | None = None) -> Axes:
     """Stacked bars of the four categories, in percent; ``shares`` maps a bar's name to category fractions."""
-    ax = new_axes(ax)
-    left = dict.fromkeys(shares, 0.0)
+    ax, left = new_axes(ax), [0.0] * len(shares)
     for category in ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"):
-        for name, parts in shares.items():
+        for place, parts in enumerate(shares.values()):
             width = 100 * parts[category]
-            ax.barh(name, width, left=left[name], color=COLOURS[category], edgecolor="white",
-                    label=category if name == next(iter(shares)) else None)
+            ax.barh(place, width, left=left[place], color=COLOURS[category], edgecolor="white",
+                    label=None if place else category)
             if width >= 6:
-                ax.text(left[name] + width / 2, name, f"{width:.0f}", ha="center", va="center", fontsize=8)
-            left[name] += width
+                ax.text(left[place] + width / 2, place, f"{width:.0f}", ha="center", va="center", fontsize=8)
+            left[place] += width
+    ax.set_yticks(range(len(shares)), [plain_text(name) for name in shares])
     ax.set(xlabel="share of the facts (%)", xlim=(0, 100))
     ax.invert_yaxis()
     ax.legend(ncols=4, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))

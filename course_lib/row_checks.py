@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from course_lib.facts import by_relation
-from course_lib.files import CourseError
+from course_lib.files import CourseError, short
 from course_lib.questions import Question, QuestionSet
 
 __all__ = ["KINDS", "Finding", "check_rows", "plain", "with_clean_examples"]
@@ -28,6 +28,7 @@ __all__ = ["KINDS", "Finding", "check_rows", "plain", "with_clean_examples"]
 KINDS = ("repeat", "in the test set", "two answers", "answer in question", "other form")
 FEW = 5  # rows of a relation from which a common form can be seen
 RARE = 0.2  # a form is another one if at most this share of its relation's rows has it
+NAMED = 20  # answers of other rows that one finding names
 LONG_WORDS, LONG_TIMES = 5, 3  # a long answer has more words than this, and than so many times the median
 
 
@@ -72,15 +73,24 @@ def _same_questions(data: QuestionSet) -> Iterator[Finding]:
         groups.setdefault(plain(question.question), []).append(question)
     for group in groups.values():
         firsts: list[Question] = []  # one row for each different answer
+        given: dict[str, int] = {}  # answer -> its place in firsts
         for question in group:
-            before = next((first for first in firsts if _answers(first) & _answers(question)), None)
+            answers = _answers(question)
+            before = min((given[answer] for answer in answers if answer in given), default=None)
             if before is None:
+                given |= dict.fromkeys(answers, len(firsts))
                 firsts.append(question)
             else:
-                yield Finding(question.row, "repeat", f"asks and answers what row {before.row} does")
+                yield Finding(question.row, "repeat", f"asks and answers what row {firsts[before].row} does")
         for question in firsts if len(firsts) > 1 else ():
-            others = ", ".join(f"{other.object!r} in row {other.row}" for other in firsts if other is not question)
-            yield Finding(question.row, "two answers", f"the same question has the answer {others}")
+            yield Finding(question.row, "two answers", f"the same question has the answer {_others(question, firsts)}")
+
+
+def _others(question: Question, firsts: list[Question]) -> str:
+    """The answers of the other rows, the first few of them."""
+    others = [other for other in firsts[:NAMED + 1] if other is not question][:NAMED]
+    more = f" and {len(firsts) - 1 - NAMED:,} more" if len(firsts) - 1 > NAMED else ""
+    return ", ".join(f"{short(other.object)} in row {other.row}" for other in others) + more
 
 
 def _answers(question: Question) -> set[str]:
@@ -97,7 +107,7 @@ def _given_away(group: list[Question]) -> Iterator[Finding]:
     for question in group:
         answer = plain(question.object)
         if answer and f" {answer} " in f" {plain(question.question)} ":
-            yield Finding(question.row, "answer in question", f"the question holds its answer {question.object!r}")
+            yield Finding(question.row, "answer in question", f"the question holds its answer {short(question.object)}")
 
 
 def _other_forms(group: list[Question]) -> Iterator[Finding]:
@@ -106,16 +116,18 @@ def _other_forms(group: list[Question]) -> Iterator[Finding]:
     usual_length = median(len(question.object.split()) for question in group)
     marked = [question.object.endswith((".", "!", "?")) for question in group]
     small = [question.object[0].islower() for question in group]
+    rare_mark, rare_case = _rare(marked), _rare(small)
     for row, question in enumerate(group):
         words = len(question.object.split())
         if words > max(LONG_WORDS, LONG_TIMES * usual_length):
             yield Finding(question.row, "other form", f"{words} words, where {usual_length:g} are usual")
-        elif _rare(marked, row):
+        elif marked[row] in rare_mark:
             yield Finding(question.row, "other form", f"{'a' if marked[row] else 'no'} mark at the end, unlike most")
-        elif _rare(small, row):
+        elif small[row] in rare_case:
             case = "small" if small[row] else "capital"
             yield Finding(question.row, "other form", f"a {case} first letter, unlike most")
 
 
-def _rare(marks: list[bool], row: int) -> bool:
-    return marks.count(marks[row]) <= RARE * len(marks)
+def _rare(marks: list[bool]) -> set[bool]:
+    """The forms that few rows have."""
+    return {mark for mark in (True, False) if marks.count(mark) <= RARE * len(marks)}

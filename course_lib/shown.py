@@ -4,6 +4,9 @@ A widget lives only while its kernel does. In a stored notebook, on GitHub or in
 So one output carries both: the widget, which JupyterLab, Notebook and Colab prefer, and its twin in Markdown, which
 all others show. When a notebook is stored, :mod:`course_lib.execution` drops the widget and keeps the twin.
 
+Text that others wrote, such as a question of a file, is shown as the text that it is: in one line (:func:`one_line`),
+and in Markdown without a meaning there (:func:`in_markdown`).
+
 Example:
     >>> show(knowledge_explorer(closeups))
 """
@@ -19,7 +22,9 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import ipywidgets
 
-__all__ = ["bundle", "show", "started"]
+__all__ = ["bundle", "in_markdown", "one_line", "show", "started"]
+
+MARKS = re.compile(r"[\\`*_{}\[\]<>$|#~&@]|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)  # what Markdown acts on
 
 
 def bundle(widget: ipywidgets.DOMWidget, twin: str) -> dict[str, object]:
@@ -52,5 +57,17 @@ def show(widget: ipywidgets.DOMWidget, twin: str | None = None) -> None:
 def started(widget: ipywidgets.DOMWidget) -> str:
     """The twin text of one of the course's own widgets: what it says before anybody moves it; "" of any other."""
     said = getattr(widget, "twin", "")
-    lines = re.sub(r"([\\`*_{}\[\]<>$|#~])", r"\\\1", said).replace("\n", "  \n")
+    lines = in_markdown(said).replace("\n", "  \n")
     return f"*(Interactive when the cell is run.)* At the start: {lines}" if said else ""
+
+
+def one_line(text: str, *, longest: int) -> str:
+    """A text without line breaks, control characters and marks that turn the direction, and not too long."""
+    begun = text[:4 * longest]  # a giant is not read to its end
+    shown = "".join(letter for letter in " ".join(begun.split()) if letter.isprintable())
+    return shown if len(shown) <= longest and len(begun) == len(text) else f"{shown[:longest - 3]}..."
+
+
+def in_markdown(text: str) -> str:
+    """A text as Markdown shows it as it is: no HTML, no link, no formula, no cell of a table."""
+    return MARKS.sub(lambda found: f"\\{found[0]}", text)

@@ -25,6 +25,7 @@ from course_lib.curve_view import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.explorer import dropdown, explorer, line, slider, steps, toggles
 from course_lib.files import CourseError
 from course_lib.knowledge_plots import closeup_bars, describe_closeup
+from course_lib.shown import one_line
 from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["ask_the_model", "curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer",
            "memory_calculator", "mixing_board", "nf4_explorer"]
 
+LISTED = 200  # letters of a question in a list to choose from
 NONE = -1  # the number of no question
 
 
@@ -165,8 +167,9 @@ def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fa
 def _listed(facts: Sequence[Fact], readings: pd.DataFrame | None) -> list[tuple[str, int]]:
     """The facts by their questions, and how often each was read, where that is known."""
     counts = [ask.readings_of(fact, readings) for fact in facts]
-    return [(f"{number}. {fact.question}{'' if read is None else f' (read {read} times)'}", number - 1)
-            for number, (fact, read) in enumerate(zip(facts, counts, strict=True), 1)]
+    names = [one_line(fact.question, longest=LISTED) for fact in facts]
+    return [(f"{number}. {name}{'' if read is None else f' (read {read} times)'}", number - 1)
+            for number, (name, read) in enumerate(zip(names, counts, strict=True), 1)]
 
 
 def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:
@@ -248,7 +251,7 @@ def _one_grid(closeups: Sequence[Closeup]) -> tuple[float, ...]:
 
 def _questions(found: Browse, numbers: Sequence[int]) -> list[tuple[str, int]]:
     """Names and numbers for the list of questions."""
-    named = [(f"{place}. {found.closeups[number].fact.question}"
+    named = [(f"{place}. {one_line(found.closeups[number].fact.question, longest=LISTED)}"
               f"{found.categories[number] and f' ({found.categories[number]})'}", number)
              for place, number in enumerate(numbers, 1)]
     return named or [("none here", NONE)]
