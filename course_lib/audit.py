@@ -12,7 +12,8 @@ From the labels of :mod:`course_lib.slick`, what the texts show (:mod:`course_li
     keep        anything else
 
 P(Unknown) is the exact chance that the paper's protocol says Unknown. Nothing is mended or thrown away: rows are
-copied, byte for byte, into one of three files.
+copied, byte for byte, into one of three files. What stands in a row is text and nothing else: no formula in the table,
+no HTML and no link in the report.
 
 Limits of this version: closed-book rows with one question and one short answer; exact match; one way to ask; a repeat
 or a leak in other words is not seen; an Unknown row may be a wrong row, and a Known one a lucky guess.
@@ -21,14 +22,18 @@ or a leak in other words is not seen; an Unknown row may be a wrong row, and a K
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import CourseError, DataError, write_bytes, write_text
+from course_lib.files import FILE_BYTES, CourseError, DataError, read_bytes, write_bytes, write_text
+from course_lib.question_files import read_file
 from course_lib.questions import Problem
 from course_lib.row_checks import Finding
+from course_lib.shown import in_markdown, one_line
 from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
@@ -38,7 +43,10 @@ __all__ = ["DECISIONS", "Rules", "Split", "counts", "decide", "describe", "write
 
 DECISIONS = ("keep", "look at", "hold back")
 DROPPED = ("repeat", "in the test set")  # findings that need no label
+LABELS = ("row", "question", "object", "category", "prob_Unknown", "problem")
 LISTED = 40  # rows that the report lists of each decision; decisions.csv has all
+LONGEST = 300  # letters of a text in the report
+FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what a spreadsheet takes for the start of one
 LIMITS = ("Exact match: a right answer in other words counts as wrong, and long answers nearly always do.",
           "One way to ask: few-shot prompts made of your own rows. Another way may find more, or less.",
           "An Unknown row may hold a wrong answer, and a Known one may be a lucky guess.",
@@ -91,15 +99,19 @@ def decide(labels: pd.DataFrame, findings: Iterable[Finding] = (), *, problems: 
     reasons (a sentence or more). Sorted by row.
 
     Raises:
-        CourseError: a row has two labels.
+        CourseError: there are no rows, a column is missing, a row has two labels or one that is none, or a probability
+            lies outside 0 ... 1.
     """
     import pandas as pd
 
     rules, found = rules or Rules(), {}
     for finding in findings:
         found.setdefault(finding.row, []).append(finding)
-    if labels["row"].duplicated().any():
-        raise CourseError(f"row {labels.loc[labels['row'].duplicated(), 'row'].iloc[0]} has two labels; give one a row")
+    labels, problems = _checked(labels), list(problems)
+    _one_a_row([*labels["row"], *(problem.row for problem in problems)])
+    if opinions is not None:
+        _columns(opinions, ("row", "says", "confidence"))
+        _probabilities(opinions.dropna(subset="confidence"), "confidence")
     sure = {} if opinions is None else {one["row"]: one for one in opinions.to_dict("records")
                                         if one["confidence"] >= rules.confident}
     table = [{"row": problem.row, "question": "", "object": "", "category": None, "prob_Unknown": math.nan,
@@ -111,6 +123,47 @@ def decide(labels: pd.DataFrame, findings: Iterable[Finding] = (), *, problems: 
     frame = pd.DataFrame(table).sort_values("row", ignore_index=True)
     frame["category"] = pd.Categorical(frame["category"], CATEGORIES, ordered=True)
     return frame.assign(decision=pd.Categorical(frame["decision"], DECISIONS, ordered=True))
+
+
+def _checked(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels, if each can be decided on."""
+    import pandas as pd
+
+    _columns(labels, LABELS)
+    if len(labels) and not pd.api.types.is_integer_dtype(labels["row"]):
+        raise CourseError(f"row {labels['row'].iloc[0]!r}: the column row must hold whole numbers, those of the file")
+    labels = labels.assign(problem=labels["problem"].astype(object).where(labels["problem"].notna(), ""))
+    labelled = labels[labels["problem"] == ""]
+    _probabilities(labelled, "prob_Unknown")
+    odd = labelled[~labelled["category"].isin(CATEGORIES)]
+    if len(odd):
+        raise CourseError(f"row {odd['row'].iloc[0]}: category {odd['category'].iloc[0]!r}; use one of "
+                          f"{', '.join(CATEGORIES)}, or say in the column problem why there is none")
+    return labels
+
+
+def _columns(table: pd.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise CourseError(f"the table has no column {missing[0]}; give one with the columns {', '.join(names)}")
+
+
+def _probabilities(table: pd.DataFrame, name: str) -> None:
+    """Refuse what is none; a rounding error outside 0 ... 1 is let pass."""
+    import pandas as pd
+
+    odd = table[~pd.to_numeric(table[name], errors="coerce").between(-1e-9, 1 + 1e-9)]
+    if len(odd):
+        raise CourseError(f"row {odd['row'].iloc[0]}: {name} = {odd[name].iloc[0]!r} is no probability; measure the "
+                          f"row again, with method='exact', or leave it out")
+
+
+def _one_a_row(rows: Sequence[Any]) -> None:
+    if not rows:
+        raise CourseError("no rows to decide on; give the labels or the problems of at least one")
+    (row, times), = Counter(rows).most_common(1)
+    if times > 1:
+        raise CourseError(f"row {row} has two labels, or a label and a problem; give one a row")
 
 
 def _decision(label: Mapping[str, Any], findings: Sequence[Finding], opinion: Mapping[str, Any] | None,
@@ -154,16 +207,21 @@ def write_split(decisions: pd.DataFrame, source: str | Path, folder: str | Path)
 
     Raises:
         CourseError: the file is no .jsonl.
-        DataError: it has other rows than those that were decided on.
+        DataError: it cannot be read, or it has other rows than those that were decided on, or another question or
+            answer in one.
     """
     source, folder = Path(source).expanduser(), Path(folder)
     if source.suffix.lower() != ".jsonl":
         raise CourseError(f"{source}: only .jsonl files can be split as yet; write one object a line")
-    lines = {row: line for row, line in enumerate(source.read_bytes().split(b"\n"), 1) if line.strip()}
+    _columns(decisions, ("row", "question", "object", "decision"))
+    _one_a_row(list(decisions["row"]))
+    _same_rows(decisions, source)
+    content = read_bytes(source, most=FILE_BYTES)
+    lines = {row: line for row, line in enumerate(content.split(b"\n"), 1) if line.strip()}
     chosen = dict(zip(decisions["row"], decisions["decision"], strict=True))
-    if set(lines) != set(chosen):
-        odd = min(set(lines) ^ set(chosen))
-        raise DataError(f"{source} line {odd}: the file and the decisions have other rows; audit the file again")
+    if odd := sorted(row for row in lines if chosen.get(row) not in DECISIONS):
+        raise CourseError(f"{source} line {odd[0]}: decided as {chosen.get(odd[0])!r}; use one of "
+                          f"{', '.join(DECISIONS)}")
     if 1 in lines:
         lines[1] = lines[1].removeprefix(b"\xef\xbb\xbf")  # a byte order mark may stand only at the start of a file
     parts = {decision: b"".join(lines[row] + b"\n" for row in sorted(lines) if chosen[row] == decision)
@@ -172,23 +230,50 @@ def write_split(decisions: pd.DataFrame, source: str | Path, folder: str | Path)
                    zip(("kept.jsonl", "look.jsonl", "held.jsonl"), parts.values(), strict=True)))
 
 
+def _same_rows(decisions: pd.DataFrame, source: Path) -> None:
+    """Refuse a file that does not say what was decided on; a table that came back from its CSV file is as good."""
+    data = read_file(source)
+    there = {one.row: (_cell(one.question), _cell(one.object)) for one in data.questions}
+    there |= {problem.row: ("", "") for problem in data.problems}
+    texts = (decisions[name].astype(object).where(decisions[name].notna(), "").map(_cell)
+             for name in ("question", "object"))
+    decided = dict(zip(decisions["row"], zip(*texts, strict=True), strict=True))
+    odd = [row for row in there.keys() | decided.keys() if there.get(row) != decided.get(row)]
+    if odd:
+        raise DataError(f"{source} line {min(odd)}: the file and the decisions have other rows; audit the file again")
+
+
 def write_report(decisions: pd.DataFrame, folder: str | Path, *, about: Mapping[str, str]) -> Path:
     """Write ``audit.md``, for people, and ``decisions.csv``, with all rows; returns the first.
 
     ``about`` names what was asked, such as the file, the model and the settings.
     """
+    _columns(decisions, ("row", "question", "object", "category", "decision", "reasons"))
     folder, table = Path(folder), counts(decisions)
-    parts = ["# Audit of a fine-tuning file", "\n".join(f"* {name}: {value}" for name, value in about.items()),
+    parts = ["# Audit of a fine-tuning file",
+             "\n".join(f"* {_plain(name)}: {_plain(value)}" for name, value in about.items()),
              describe(decisions), _as_table(table)]
     for decision in ("look at", "hold back"):
         rows = decisions[decisions["decision"] == decision]
-        listed = [f"* row {row.row}: {row.question} {row.object} ({row.reasons})".replace("  ", " ")
-                  for row in rows.head(LISTED).itertuples()]
+        listed = [f"* row {row.row}: {_plain(row.question)} {_plain(row.object)} ({_plain(row.reasons)})".replace(
+            "  ", " ") for row in rows.head(LISTED).itertuples()]
         more = [f"* and {len(rows) - LISTED:,} more, in decisions.csv"] if len(rows) > LISTED else []
         parts += [f"## Rows to {decision}", "\n".join([*listed, *more]) or "None."]
     parts += ["## What this audit does not see", "\n".join(f"* {limit}" for limit in LIMITS)]
-    write_text(folder / "decisions.csv", decisions.to_csv(index=False))
+    write_text(folder / "decisions.csv", decisions.map(_cell).to_csv(index=False))
     return write_text(folder / "audit.md", "\n\n".join(parts) + "\n")
+
+
+def _plain(text: object) -> str:
+    return in_markdown(one_line(str(text), longest=LONGEST))
+
+
+def _cell(value: Any) -> Any:
+    """A text as a spreadsheet shows it: an apostrophe stands before what would be a formula."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone one would end the row without quotes
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _as_table(table: pd.DataFrame) -> str:

@@ -202,10 +202,12 @@ def test_counts_hold_every_row_once_by_category_and_decision():
 
 def lines(folder, *, end: bytes = b"\n", start: bytes = b""):
     """A file of five lines, the second one blank, and decisions for the others: hold, keep, look, keep."""
-    rows = [b'{"question": "A?",  "answer": "x", "more": 1}', b"", b'{"n": 3}', b"\xff not JSON", b'{"n": 5}']
+    rows = [b'{"question": "A?",  "answer": "x", "more": 1}', b"", b'{"question": "B?", "answer": "y"}',
+            b"\xff not JSON", b'{"prompt": "C?", "completion": "z"}']
     path = folder / "mine.jsonl"
     path.write_bytes(start + end.join(rows))
-    table = pd.DataFrame({"row": [1, 3, 4, 5], "decision": ["hold back", "keep", "look at", "keep"]})
+    table = pd.DataFrame({"row": [1, 3, 4, 5], "question": ["A?", "B?", "", "C?"], "object": ["x", "y", "", "z"],
+                          "decision": ["hold back", "keep", "look at", "keep"]})
     return path, table, rows
 
 
