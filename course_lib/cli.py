@@ -13,13 +13,14 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib import util
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from course_lib import __version__
+from course_lib import __version__, limits
 from course_lib.facts import SPLITS
 from course_lib.files import CourseError
 from course_lib.pocket_cli import pocket_app
@@ -35,11 +36,25 @@ INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 class _Group(TyperGroup):
     """The commands, with our errors and Ctrl-C turned into exit codes, also where a test invokes them."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, word in pairwise(["", *args]):  # a shell's empty variable; a path would read it as this folder
+            name, given, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+            if given and not value.strip():
+                ctx.fail(f"{name if name.startswith('--') else 'a name'} is empty; give a value, or leave it out")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except CourseError as error:
             typer.echo(f"course: {error}", err=True)
+            raise typer.Exit(1) from None
+        except MemoryError:
+            typer.echo("course: memory ran out; close other programs, or take a smaller preset, batch or number of "
+                       "prompts", err=True)
+            raise typer.Exit(1) from None
+        except UnicodeError as error:
+            typer.echo(f"course: a name or text that is not whole UTF-8 ({error}); rename or mend it", err=True)
             raise typer.Exit(1) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -181,7 +196,7 @@ def lab(
     # A kernel that is registered for the user under the same name must not win over this interpreter's.
     env = {**os.environ, "COURSE_BUILD": str(results), "JUPYTER_PREFER_ENV_PATH": "1"}
     if os.environ.get("COURSE_HOME"):
-        env["COURSE_HOME"] = str(Path(os.environ["COURSE_HOME"]).expanduser().resolve())
+        env["COURSE_HOME"] = str(limits.absolute(os.environ["COURSE_HOME"], "COURSE_HOME"))
     if projector:
         from course_lib.projector import enlarge_lab
 
@@ -202,6 +217,7 @@ def prefetch_room(
     """Put everything that a room needs into one folder, to teach without a network."""
     from course_lib.prefetch import prefetch
 
+    folder = limits.folder(folder, "FOLDER", write=True)
     typer.echo(prefetch(folder, models=model or (), wheels=wheels, echo=typer.echo).read_text(encoding="utf-8"))
 
 
@@ -248,8 +264,10 @@ def slick(
     """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
     from course_lib.presets import is_pocket
     from course_lib.questions import load_questions
+    from course_lib.study import known_preset
     from course_lib.survey import Settings, survey
 
+    preset = known_preset(preset, "--preset")
     settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
                         batch_tokens=batch_tokens, four_bit=four_bit)
     asked = load_questions(data, pocket=is_pocket(preset), split=split, relations=relations).limited(limit, seed=seed)
@@ -280,7 +298,10 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point of the ``course`` command."""
+    """Entry point of the ``course`` command; what a terminal cannot show is written as an escape, such as \\xfc."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that stands in for one may be none of io's
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="course")
 
 

@@ -74,7 +74,7 @@ def _cluster(ray: ModuleType, way: Way) -> Iterator[None]:
             else:
                 ray.init(way.ray, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CourseError(f"no Ray cluster at {way.ray!r} ({first}); start one with `ray start --head`, or take "
                               f"\"local\"") from None
         try:

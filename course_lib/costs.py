@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib import finetune
-from course_lib.files import DataError, read_json
+from course_lib.files import CourseError, DataError, read_json
 from course_lib.hardware import device_name
 from course_lib.mixing import Mix
 from course_lib.runs import RunSpec, is_completed, read_history
@@ -104,7 +104,7 @@ def _finished(folder: Path) -> Iterator[tuple[float, float, float, int]]:
             evaluation = sum(record.evaluation_seconds for record in records)
             yield (sum(record.seconds for record in records) - evaluation,
                    len(records) * _rows(RunSpec.from_json(about)), evaluation / len(records), weights.stat().st_size)
-        except (DataError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        except (CourseError, KeyError, TypeError, ValueError, ZeroDivisionError):
             continue  # a folder of another version tells nothing
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib import analysis, notebooks
+from course_lib import analysis, limits, notebooks
 from course_lib.files import write_json
 from course_lib.models import load
 from course_lib.preflight import describe_compared, forecast
@@ -35,14 +35,15 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     Raises:
         CourseError: a preset or a size that is none, training sets that cannot be built, or a notebook that failed.
     """
+    lessons = [path.stem for path in notebooks.source_paths(names)]
     folder = notebooks.build_folder(folder=build_dir)
     if data := os.environ.get("COURSE_DATA"):
-        os.environ["COURSE_DATA"] = str(Path(data).expanduser().resolve())  # the notebooks run in another folder
+        os.environ["COURSE_DATA"] = str(limits.absolute(data, "COURSE_DATA"))  # the notebooks run in another folder
     study = open_study(preset or os.environ.get("COURSE_PRESET") or "pocket", folder=folder, questions=questions)
     if questions is not None:
         os.environ["COURSE_QUESTIONS"] = str(questions)  # the notebooks open the study themselves
     if names:
-        if any(name[:2] in ("07", "08") for name in names):
+        if any(name[:2] in ("07", "08") for name in lessons):
             sweep(study)  # here it shows a bar; within a notebook that runs headless it would not
         return notebooks.run_all(names, preset=study.preset, build_dir=folder, echo=echo)
     runs = len(study.variants) * len(study.settings.seeds)

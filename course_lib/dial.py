@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.facts import Fact, FactSet, by_relation
 from course_lib.files import CourseError
+from course_lib.limits import shown
 
 if TYPE_CHECKING:
     from course_lib.study import Settings
@@ -45,15 +46,15 @@ FIRST_LOOK, WHOLE = 600, 81_700
 NAMES = ("first-look", "default", "all")
 
 
-def resized(settings: Settings, size: int | str) -> Settings:
+def resized(settings: Settings, size: int | str, *, place: str = "questions") -> Settings:
     """``settings`` at another size: a number of training questions, or one of :data:`NAMES`.
 
     Raises:
-        CourseError: the size is neither.
+        CourseError: the size is neither; ``place`` is the option or variable that it comes from.
     """
     if size == "default":
         return settings
-    questions = _number(size)
+    questions = _number(size, place)
     if questions is None:
         # a study that uses its splits whole has a size and a rule of its own for that
         whole = settings.questions is None and not settings.per_relation
@@ -89,14 +90,14 @@ def thin_out(everything: FactSet, per_relation: Mapping[str, int]) -> FactSet:
     return replace(everything, **drawn)
 
 
-def _number(size: int | str) -> int | None:
+def _number(size: int | str, place: str) -> int | None:
     """The number of training questions; None for all."""
     try:
         number = FIRST_LOOK if size == "first-look" else WHOLE if size == "all" else int(str(size).replace(",", ""))
     except ValueError:
         number = 0
     if isinstance(size, bool) or not FIRST_LOOK <= number <= WHOLE:
-        raise CourseError(f"questions = {size!r}: give a whole number from {FIRST_LOOK} to {WHOLE:,}, or one of "
+        raise CourseError(f"{place} = {shown(size)}: give a whole number from {FIRST_LOOK} to {WHOLE:,}, or one of "
                           f"{', '.join(NAMES)}")
     return number if number < WHOLE else None
 

@@ -13,22 +13,28 @@ from typing import Any
 
 from course_lib import __version__
 from course_lib.answers import Prompt
-from course_lib.files import CourseError, sha256
+from course_lib.files import sha256
 from course_lib.hub import commit_of
+from course_lib.limits import SEED, Check, flag, number, refuse, whole
 from course_lib.models import device_dtype
 from course_lib.parts import UNIT, digest
 from course_lib.presets import PRESETS, hub_id
 from course_lib.questions import QuestionSet
 
-__all__ = ["Settings", "identify", "machine", "what_decides"]
+__all__ = ["ASKING", "Settings", "identify", "machine", "what_decides"]
 
 MODEL_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja")
 TOKENIZER_FILES = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 
 
+ASKING: dict[str, Check] = {
+    "prompts": whole(1, 1000), "samples": whole(1, 100_000), "shots": whole(0, 100), "temperature": number(0.01, 100),
+    "top_k": whole(0, 1_000_000), "seed": SEED, "batch_tokens": whole(1, 1_000_000), "four_bit": flag}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to measure; the defaults are the paper's (App. C).
+    """How to measure; the defaults are the paper's (App. C), the ranges :data:`ASKING`.
 
     ``batch_tokens=None`` finds the size of a pass from the free memory once, and keeps to it. ``four_bit=False``
     measures the model as it is stored, not the 4-bit one that the course fine-tunes.
@@ -44,13 +50,7 @@ class Settings:
     four_bit: bool = True
 
     def __post_init__(self) -> None:
-        least = {"prompts": 1, "samples": 1, "shots": 0, "top_k": 0, "seed": 0, "batch_tokens": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise CourseError(f"{name} = {value}: it must be at least {smallest}")
-        if not self.temperature > 0:
-            raise CourseError(f"temperature = {self.temperature}: it must be above 0")
+        refuse(self, ASKING)
         object.__setattr__(self, "temperature", float(self.temperature))  # 1 and 1.0 are one setting
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib import editions, exercises, report
+from course_lib import editions, exercises, limits, report
 from course_lib.execution import At, NotebookError, OnCell, execute
 from course_lib.files import read_json, repository, write_json, write_text
 from course_lib.quiz import FOLDER
@@ -55,9 +55,10 @@ def source_paths(names: Sequence[str] | None = None, *, root: str | Path | None 
     if not paths:
         raise NotebookError(f"{folder}: no notebook sources (*.py); fetch the repository again")
     wanted = [Path(name).name.removesuffix(".py").removesuffix(".ipynb") for name in names or [""]]
-    for name in wanted:
-        if not any(path.stem.startswith(name) for path in paths):
-            raise NotebookError(f"{name}: no such notebook; choose from {', '.join(path.stem for path in paths)}")
+    for given, name in zip(names or (), wanted, strict=False):
+        if not name or not any(path.stem.startswith(name) for path in paths):
+            raise NotebookError(f"{limits.shown(given)}: no such notebook; choose from "
+                                f"{', '.join(path.stem for path in paths)}")
     return [path for path in paths if path.stem.startswith(tuple(wanted))]
 
 
@@ -245,8 +246,14 @@ def _stored(source: Path, root: Path) -> Path:
 
 
 def build_folder(root: Path | None = None, folder: str | Path | None = None) -> Path:
-    """The given folder, else that of ``COURSE_BUILD``, else ``build`` in the repository; absolute, for the kernel."""
-    return Path(folder or os.environ.get("COURSE_BUILD") or (root or find_root()) / "build").resolve()
+    """The given folder, else that of ``COURSE_BUILD``, else ``build`` in the repository; absolute, for the kernel.
+
+    Raises:
+        CourseError: it cannot be one, or not be written to; the message names where it comes from.
+    """
+    place = "build" if folder else "COURSE_BUILD"
+    wanted = folder or os.environ.get("COURSE_BUILD") or (root or find_root()) / "build"
+    return limits.folder(wanted, place, write=True).resolve()
 
 
 def _write(notebook: NotebookNode, path: Path) -> Path:

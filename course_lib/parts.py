@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from course_lib import files
+from course_lib import files, limits
 from course_lib.facts import Fact
 from course_lib.files import CourseError, read_json, write_bytes
 from course_lib.questions import Question
@@ -96,7 +96,7 @@ def choose_folder(out: str | Path, decides: dict[str, Any], say: Callable[[str],
 
     ``decides`` is flat: field -> value. What differs in a folder that is passed over is said by field.
     """
-    out = Path(out).expanduser().resolve()
+    out = limits.folder(out, "out", write=True).resolve()
     folder, number = out, 1
     while (held := _held(folder)) is not None and held.get("digest") != digest(decides):
         before = held.get("decides", {})

@@ -11,32 +11,41 @@
     how = "together"                    # or one-by-one, processes, ray
 
 Every key may be left out: the study's own settings hold then. All mistakes of a file are found before anything runs,
-and are told together, each with its key.
+and are told together, each with its key. The ranges are those of :data:`.records.TUNE`, :data:`.study.DIALS` and
+:data:`WAY`; a plan has at most :data:`MOST_RUNS` runs.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
+import os
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import CourseError, DataError
+from course_lib.files import CourseError, DataError, read_bytes
+from course_lib.hardware import usable_cores
+from course_lib.limits import Check, absolute, each, number, one_of, refuse, shown, told, unknown, whole
 from course_lib.mixing import SHARED, VARIANTS
-from course_lib.records import TuneConfig
+from course_lib.records import TUNE, TuneConfig
 from course_lib.slick import CATEGORIES
+from course_lib.study import DIALS, known_preset
 
 if TYPE_CHECKING:
     from course_lib.runs import RunSpec
     from course_lib.study import Study
 
-__all__ = ["HOW", "Plan", "Wanted", "Way", "read_plan"]
+__all__ = ["HOW", "MOST_RUNS", "WAY", "Plan", "Wanted", "Way", "read_plan"]
 
 HOW = ("one-by-one", "processes", "together", "ray")
-RULES = ("known", "category")
+MOST_RUNS = 5000
+PER_CORE = 4  # processes; more only wait for each other
+LARGEST = 2**16  # bytes of a plan
+SET = ("epochs", "warmup", "rank", "alpha", "batch", "clip")  # the settings of a run that are no grid
+ADDRESS = re.compile(r"local|auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,10 @@ class Way:
 
     ``how``: one of :data:`HOW`, else one process a core for the pocket model on a CPU and one after another
     elsewhere. ``workers``: processes, or the CPUs of a local Ray cluster. ``at_once``: runs in one pass, of "together".
-    ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there.
+    ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges: :data:`WAY`.
+
+    Raises:
+        CourseError: a value out of its range, or a mirror that is no folder to write to; each is named.
     """
 
     how: str | None = None
@@ -75,10 +87,7 @@ class Way:
     mirror: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("how", self.how), ("workers", self.workers), ("at_once", self.at_once),
-                            ("cpus", self.cpus), ("gpus", self.gpus)):
-            if value is not None and (told := _told(CHECKS[name], value)):
-                raise CourseError(f"{name}: {told}")
+        refuse(self, WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +109,23 @@ class Plan:
         """The same study with the settings of this plan.
 
         Raises:
-            CourseError: the plan is for another preset.
+            CourseError: the plan is for another preset, a setting is out of its range, or there are too many runs.
         """
         if self.preset not in (None, study.preset, study.name):
             raise CourseError(f"{self.source}: preset {self.preset!r}, but the study is of {study.preset!r}; give "
                               f"open_study({self.preset!r})")
         given = {name: getattr(self, name) for name in ("percents", "seeds", "size", "rule")}
-        settings = replace(study.settings, tune=TuneConfig(**asdict(study.settings.tune) | dict(self.tune)),
-                           **{name: value for name, value in given.items() if value is not None})
+        try:
+            settings = replace(study.settings, tune=TuneConfig(**asdict(study.settings.tune) | dict(self.tune)),
+                               **{name: value for name, value in given.items() if value is not None})
+        except CourseError as error:
+            raise CourseError(f"{self.source}: {error}") from None
+        sets = sum(len(list(wanted.at(settings.percents))) for wanted in self.variants)
+        runs = sets * len(settings.seeds) * len(self.rates or (None,))
+        if not 0 < runs <= MOST_RUNS:
+            raise CourseError(f"{self.source}: {runs:,} runs ({sets:,} training sets, {len(settings.seeds):,} seeds, "
+                              f"{len(self.rates or (None,)):,} rates); change variants, percents, seeds or rates to "
+                              f"make 1 to {MOST_RUNS:,}")
         return replace(study, settings=settings)
 
     def specs(self, study: Study) -> list[RunSpec]:
@@ -123,28 +141,33 @@ def read_plan(path: str | Path) -> Plan:
     """Read and check a plan.
 
     Raises:
-        DataError: there is no such file, or it is not TOML (with the line).
+        DataError: the file cannot be read, or it is not TOML (with the line).
         CourseError: keys or values that cannot be, all in one message.
     """
-    try:
-        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such plan; check the path") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{path}: not TOML ({error}); correct that line") from None
+    given = _toml(path)
+    if isinstance(mirror := given.get("mirror"), str) and mirror.strip():  # beside the plan
+        given["mirror"] = Path(path).parent / os.path.expanduser(mirror)
     wrong = [said for key, value in given.items() if (said := _mistake(key, value))]
     if wrong:
         raise CourseError(f"{path}: {'; '.join(wrong)}")
     way = {name: given[name] for name in (item.name for item in fields(Way)) if name in given}
-    if "mirror" in way:
-        way["mirror"] = Path(path).parent / Path(way["mirror"]).expanduser()
     lists = {name: tuple(given[name]) for name in ("percents", "seeds", "rates") if name in given}
     single = {name: given[name] for name in ("preset", "size", "rule") if name in given}
     variants = {"variants": tuple(map(_wanted, given["variants"]))} if "variants" in given else {}
     return Plan(str(path), **single, **lists, **variants, way=Way(**way),
-                tune={name: given[name] for name in TUNE if name in given})
+                tune={name: given[name] for name in SET if name in given})
+
+
+def _toml(path: str | Path) -> dict[str, Any]:
+    data = read_bytes(path, most=LARGEST)
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except RecursionError:
+        raise DataError(f"{path}: lists or tables nested too deep to read; a plan needs three levels") from None
+    except ValueError as error:  # a number of thousands of digits is none of tomllib's own errors
+        raise DataError(f"{path}: not TOML ({error}); correct that line") from None
 
 
 def _wanted(entry: str | Mapping[str, Any]) -> Wanted:
@@ -156,80 +179,50 @@ def _wanted(entry: str | Mapping[str, Any]) -> Wanted:
 def _mistake(key: str, value: Any) -> str | None:
     """What is wrong with a key or its value."""
     if key not in CHECKS:
-        return _unknown("key", key, CHECKS)
-    said = _told(CHECKS[key], value)
+        return unknown("key", key, CHECKS)
+    said = told(CHECKS[key], value)
     return said and f"key {key!r}: {said}"
 
 
-def _told(check: Callable[[Any], None], value: Any) -> str | None:
-    try:
-        check(value)
-    except ValueError as error:
-        return str(error)
-    return None
+def _workers(value: Any) -> None:
+    cores = usable_cores()
+    whole(1, PER_CORE * cores, why=f"{PER_CORE} for each of {cores} cores here")(value)
 
 
-def _unknown(kind: str, name: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}"
-    return f"{name!r} is no {kind}; {hint}"
+def _gpus(value: Any) -> None:
+    number(0, 1024)(value)
+    if value > 1 and value != int(value):
+        raise ValueError(f"{shown(value)}: it must be a part of one GPU, or a whole number, which is all that Ray has")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _address(value: Any) -> None:
+    found = ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if not found or found["port"] and not 0 < int(found["port"]) < 2**16:
+        raise ValueError(f"{shown(value)}: it must be local, auto or the address of a cluster, such as "
+                         f"ray://head.example.org:10001")
 
 
-def _whole(lowest: int) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-            raise ValueError(f"{value!r}: give a whole number from {lowest} on")
-    return check
-
-
-def _number(*, above: bool) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if not _is_number(value) or value < 0 or above and value == 0:
-            raise ValueError(f"{value!r}: give a number {'above 0' if above else 'that is 0 or above'}")
-    return check
-
-
-def _percentage(value: Any) -> None:
-    if not _is_number(value) or not 0 <= value <= 100:
-        raise ValueError(f"{value!r}: give a percentage from 0 to 100")
-
-
-def _one_of(kind: str, known: Iterable[str]) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if value not in known:
-            raise ValueError(_unknown(kind, value, known))
-    return check
-
-
-def _text(value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r}: give a text in quotation marks")
-
-
-def _list(check: Callable[[Any], None]) -> Callable[[Any], None]:
-    def each(values: Any) -> None:
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{values!r}: give a list, with at least one entry")
-        for value in values:
-            check(value)
-    return each
+def _mirror(value: Any) -> None:
+    if not isinstance(value, Path):
+        raise ValueError(f"{shown(value)}: it must be the path of a folder")
+    place = absolute(value, "mirror")
+    if not os.path.isdir(place):
+        raise ValueError(f"{shown(value)}: no such folder; make it, or mount its drive")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"{shown(value)}: you may not write there; give another folder")
 
 
 def _variant(entry: Any) -> None:
     if isinstance(entry, str):
         entry = {"variant": entry}
     if not isinstance(entry, dict) or "variant" not in entry:
-        raise ValueError(f"{entry!r}: give a name, or a table with variant = NAME")
+        raise ValueError(f"{shown(entry)}: give a name, or a table with variant = NAME")
     for key in entry:
-        _one_of("key of a variant", ("variant", "unknown_percent", "shares"))(key)
+        one_of("key of a variant", ("variant", "unknown_percent", "shares"))(key)
     name, percent = entry["variant"], entry.get("unknown_percent")
-    _one_of("variant", VARIANTS)(name)
+    one_of("variant", VARIANTS)(name)
     if percent is not None:
-        _percentage(percent)
+        number(0, 100)(percent)
         if name not in SHARED:
             raise ValueError(f"{name} has no unknown_percent to choose; leave it out")
         if list(Wanted(name).at([percent])) == []:
@@ -243,19 +236,18 @@ def _variant(entry: Any) -> None:
 
 def _shares(shares: Any) -> None:
     if not isinstance(shares, dict):
-        raise ValueError(f"shares = {shares!r}: give a table such as {{HighlyKnown = 60, Unknown = 40}}")
+        raise ValueError(f"shares = {shown(shares)}: give a table such as {{HighlyKnown = 60, Unknown = 40}}")
     for category, percent in shares.items():
-        _one_of("category", CATEGORIES)(category)
-        _percentage(percent)
+        one_of("category", CATEGORIES)(category)
+        number(0, 100)(percent)
     if not math.isclose(sum(shares.values()), 100, abs_tol=1e-6):
         raise ValueError(f"shares sum to {sum(shares.values()):g}; they must sum to 100")
 
 
-TUNE: dict[str, Callable[[Any], None]] = {
-    "epochs": _whole(1), "warmup": _number(above=False), "rank": _whole(1), "alpha": _whole(1), "batch": _whole(1),
-    "clip": _number(above=True)}
-CHECKS: dict[str, Callable[[Any], None]] = {
-    "preset": _text, "variants": _list(_variant), "percents": _list(_percentage), "seeds": _list(_whole(0)),
-    "rates": _list(_number(above=True)), "size": _whole(1), "rule": _one_of("rule", RULES), **TUNE,
-    "how": _one_of("way to run", HOW), "workers": _whole(1), "at_once": _whole(1), "ray": _text,
-    "cpus": _number(above=False), "gpus": _number(above=False), "mirror": _text}
+WAY: dict[str, Check] = {
+    "how": one_of("way to run", HOW), "workers": _workers, "at_once": whole(1, 256), "ray": _address,
+    "cpus": number(0.001, 1024), "gpus": _gpus, "mirror": _mirror}
+CHECKS: dict[str, Check] = {
+    "preset": known_preset, "variants": each(_variant, same=_wanted), "percents": DIALS["percents"],
+    "seeds": DIALS["seeds"], "rates": each(TUNE["lr"]), "size": DIALS["size"], "rule": DIALS["rule"],
+    **{name: TUNE[name] for name in SET}, **WAY}

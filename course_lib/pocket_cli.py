@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from course_lib.files import DataError
+from course_lib import limits
+from course_lib.files import CourseError, DataError
 
 __all__ = ["pocket_app"]
 
@@ -23,7 +24,9 @@ def pocket_build(
     from course_lib.course import measure_pocket
     from course_lib.pocket.build import build, matches_shipped
 
-    built = build(seed=seed, out=out, measure=measure_pocket)
+    if said := limits.told(limits.SEED, seed):
+        raise CourseError(f"--seed = {said}")
+    built = build(seed=seed, out=limits.folder(out, "--out", write=True), measure=measure_pocket)
     measured = built.provenance["measured"]
     typer.echo(f"{built.folder}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
                + f"; of the facts never read {measured['never_read_unknown']:.1%} are Unknown")

@@ -124,7 +124,8 @@ def shape_of(preset: str) -> Shape:
     try:
         return Shape.of(AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False))
     except (AttributeError, OSError, ValueError) as error:
-        raise CourseError(f"{preset}: no forecast can be made ({str(error).splitlines()[0]}); take one of "
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CourseError(f"{preset}: no forecast can be made ({first}); take one of "
                           f"{', '.join(presets.PRESETS)}, or a model with settings like Llama's") from None
 
 

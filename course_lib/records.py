@@ -7,24 +7,32 @@ answers were lost? does a difference hold over random parts of the test set?) ne
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from course_lib.files import CourseError, DataError
+from course_lib.limits import SEED, Check, number, refuse, whole
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "pack_bits", "unpack_bits"]
+__all__ = ["TUNE", "EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "pack_bits", "unpack_bits"]
+
+
+WARMUP = 3
+TUNE: dict[str, Check] = {
+    "epochs": whole(1, 1000), "lr": number(1e-9, 10), "warmup": number(0, 1000), "rank": whole(1, 1024),
+    "alpha": whole(1, 10_000), "batch": whole(1, 10_000), "clip": number(1e-6, 1e6), "seed": SEED}
 
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
     """One fine-tuning run; ``lr`` is constant after ``warmup`` epochs, ``batch`` is in rows.
+
+    Ranges: :data:`TUNE`; and a warm-up beyond the default is not longer than the run.
 
     Raises:
         CourseError: a value that cannot work, named with its range.
@@ -32,7 +40,7 @@ class TuneConfig:
 
     epochs: int = 12
     lr: float = 7e-4
-    warmup: float = 3
+    warmup: float = WARMUP
     rank: int = 16
     alpha: int = 32
     batch: int = 32
@@ -40,14 +48,10 @@ class TuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "lr", "rank", "alpha", "batch", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be above 0")
-        for name in ("epochs", "rank", "batch"):
-            if getattr(self, name) != int(getattr(self, name)):
-                raise CourseError(f"TuneConfig.{name} = {getattr(self, name)}: it must be a whole number")
-        if not 0 <= self.warmup < math.inf:
-            raise CourseError(f"TuneConfig.warmup = {self.warmup}: it must be 0 or above")
+        refuse(self, TUNE, owner="TuneConfig.")
+        if self.warmup > max(self.epochs, WARMUP):
+            raise CourseError(f"TuneConfig.warmup = {self.warmup}: it must be at most epochs = {self.epochs}, or the "
+                              f"run ends before its rate is reached")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,27 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from course_lib import limits
 from course_lib.answers import Prompt
-from course_lib.dial import draw_facts, resized, thin_out
-from course_lib.facts import FactSet, load_entityquestions
-from course_lib.files import CourseError, digest, read_csv, read_json, repository, sha256, write_json, write_text
-from course_lib.finetune import TuneConfig
+from course_lib.dial import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
+from course_lib.facts import SPLITS, FactSet, load_entityquestions
+from course_lib.files import (
+    CourseError,
+    digest,
+    printable,
+    read_csv,
+    read_json,
+    repository,
+    sha256,
+    write_json,
+    write_text,
+)
+from course_lib.finetune import DEFAULT, TuneConfig
 from course_lib.hub import commit_of
 from course_lib.labelling import Parts, label_in_parts
+from course_lib.limits import SEED, Check, absolute, each, number, one_of, refuse, shown, whole
 from course_lib.mixing import SHARED, SINGLE, VARIANTS, Mix, draw, relation_sizes
 from course_lib.models import PRESETS, Loaded, default_preset, device_dtype, load
 from course_lib.presets import hub_id
@@ -32,7 +44,20 @@ from course_lib.slick import CATEGORIES, draw_prompts
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SETTINGS", "Settings", "Study", "open_study"]
+__all__ = ["DIALS", "SETTINGS", "Settings", "Study", "known_preset", "open_study"]
+
+def _per_relation(given: Any) -> None:
+    """Split -> facts a relation."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{shown(given)}: it must be a mapping of splits to facts a relation")
+    for split, limit in given.items():
+        one_of("split", (*SPLITS, "ood_dev"))(split)
+        whole(0, WHOLE)(limit)
+
+
+DIALS: dict[str, Check] = {
+    "size": whole(1, WHOLE), "rule": one_of("rule", ("known", "category")), "percents": each(number(0, 100)),
+    "seeds": each(SEED), "per_relation": _per_relation, "questions": whole(FIRST_LOOK, WHOLE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +67,11 @@ class Settings:
     ``rule`` and ``size`` decide |D|: see :func:`course_lib.mixing.relation_sizes`. ``size`` is the most rows that a mix
     may have; mixes of single categories take the paper's rule in any case. ``questions`` is the number of training
     questions of all relations together, with the other splits in proportion (:mod:`course_lib.dial`); None takes the
-    splits whole, but for ``per_relation``: split -> facts a relation.
+    splits whole, but for ``per_relation``: split -> facts a relation. Ranges: :data:`DIALS`; and a batch beyond
+    the default has at most ``size`` rows.
+
+    Raises:
+        CourseError: a value out of its range, named.
     """
 
     tune: TuneConfig = TuneConfig()
@@ -52,6 +81,12 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     per_relation: dict[str, int] = field(default_factory=dict)
     questions: int | None = None
+
+    def __post_init__(self) -> None:
+        refuse(self, DIALS)
+        if self.tune.batch > max(self.size, DEFAULT.batch):
+            raise CourseError(f"batch = {self.tune.batch:,}: it must be at most size = {self.size:,}, the rows of a "
+                              f"training set")
 
 
 SETTINGS: dict[str, Settings] = {
@@ -77,7 +112,7 @@ class Study:
         """The preset as the name of a file or folder: that of a model folder, "owner--name" for a Hub id."""
         path = Path(self.preset).expanduser()
         if self.preset not in PRESETS and path.is_dir():
-            return path.resolve().name
+            return printable(path.resolve().name)  # it goes into files
         return self.preset.replace("/", "--")
 
     @functools.cached_property
@@ -249,18 +284,49 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
     Raises:
         CourseError: a preset that looks like a slip of the pen, or a size that is none.
     """
-    preset = preset or os.environ.get("COURSE_PRESET") or default_preset()
-    if preset not in PRESETS and "/" not in preset and not Path(preset).is_dir():
-        raise CourseError(f"preset {preset!r}: give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder")
-    if preset not in PRESETS and Path(preset).expanduser().is_dir():
-        preset = str(Path(preset).expanduser().resolve())  # notebooks run in another folder
-    name = "quick" if os.environ.get("COURSE_QUICK") else preset
-    chosen = settings or SETTINGS.get(name, SETTINGS["default"])
-    size = questions if questions is not None or settings else os.environ.get("COURSE_QUESTIONS")
-    if size not in (None, ""):
-        chosen = resized(chosen, size)
+    if preset is None:
+        preset = os.environ.get("COURSE_PRESET") or default_preset()
+    preset = known_preset(preset, "COURSE_PRESET" if preset == os.environ.get("COURSE_PRESET") else "preset")
+    chosen = settings or SETTINGS.get("quick" if _is_quick() else preset, SETTINGS["default"])
+    if questions is not None:
+        chosen = resized(chosen, questions)
+    elif (size := os.environ.get("COURSE_QUESTIONS")) and not settings:
+        chosen = resized(chosen, size, place="COURSE_QUESTIONS")
+    place = "folder" if folder else "COURSE_BUILD"
     default = (repository(Path.cwd()) or Path.cwd()) / "build"
-    return Study(preset, Path(folder or os.environ.get("COURSE_BUILD") or default), chosen)
+    return Study(preset, limits.folder(folder or os.environ.get("COURSE_BUILD") or default, place), chosen)
+
+
+def known_preset(preset: str, place: str = "preset") -> str:
+    """The preset, the id of a Hub model, or the absolute path of a model's folder; nothing is read or fetched.
+
+    Raises:
+        CourseError: it is none of these; ``place`` is the option or variable that it comes from.
+    """
+    if preset in PRESETS:
+        return preset
+    choose = f"give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder"
+    if not isinstance(preset, str) or not preset.strip():
+        raise CourseError(f"{place} {shown(preset)}: {choose}")
+    path = absolute(preset, place)  # notebooks run in another folder
+    if os.path.isdir(path):
+        if not (path / "config.json").is_file():
+            raise CourseError(f"{place} {shown(preset)}: this folder holds no model (no config.json); {choose}")
+        return str(path)
+    if "/" not in preset:
+        raise CourseError(f"{place} {shown(preset)}: {choose}")
+    try:
+        hub_id(preset)
+    except (CourseError, OSError) as error:
+        raise CourseError(f"{place} {shown(preset)}: {getattr(error, 'strerror', error)}") from None
+    return preset
+
+
+def _is_quick() -> bool:
+    chosen = os.environ.get("COURSE_QUICK") or "0"
+    if chosen not in ("0", "1"):
+        raise CourseError(f"COURSE_QUICK = {shown(chosen)}: it must be 1 for the quick settings, or 0")
+    return chosen == "1"
 
 
 def _digest(facts: FactSet) -> str:

@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 from course_lib import slick
 from course_lib.answers import Prompt, surface_forms
 from course_lib.facts import by_relation
-from course_lib.files import CourseError, read_json, sha256, sweep_up, write_bytes, write_json
+from course_lib.files import CourseError, printable, read_json, sha256, sweep_up, write_bytes, write_json
 from course_lib.identity import Settings, machine, what_decides
 from course_lib.models import Loaded, load, merged_for_evaluation
 from course_lib.parts import ARRAYS, RECORD, Part, Unit, choose_folder, cut, digest, read_part, write_part
 from course_lib.questions import Problem, Question, QuestionSet
 from course_lib.scores import Scores
 from course_lib.scoring import default_batch_tokens
+from course_lib.study import known_preset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,7 @@ def survey(data: QuestionSet, out: str | Path, *, preset: str = "pocket", settin
         CourseError: the model cannot be loaded or scored, or no question has enough exemplars.
     """
     started, settings, say = time.perf_counter(), settings or Settings(), _say if say is None else say
+    preset = known_preset(preset)
     prompts, unasked = _draw(data, settings)
     _name("Rows that are left out", data.problems, say)
     _name("Questions without examples", [data.problem(data.questions[row], why) for row, why in unasked.items()], say)
@@ -128,6 +130,7 @@ class _Run:
         """
         unit = missing[0]
         few = unit.rows[:WARM_UP]
+        self.say(f"Timing {len(few)} questions after {self.settings.prompts:,} prompts, to say what the rest costs")
         warm = self._score(loaded, unit, few)
         piece = unit.rows[:max(len(few), int(len(few) * PIECE_SECONDS / max(warm.seconds, 1e-6)))]
         part = self._score(loaded, unit, piece)
@@ -172,7 +175,8 @@ class _Run:
         unlabelled = [self.data.problem(self.data.questions[row], why) for row, why in
                       sorted(self.scores.problems.items())]
         summary = {
-            "status": "completed", "data": self.data.name, "folder": str(self.folder), "labels": str(labels),
+            "status": "completed", "data": self.data.name, "folder": printable(str(self.folder)),
+            "labels": printable(str(labels)),
             "sha256": sha256(labels), "digest": self.digest, "questions": len(frame),
             "labelled": len(frame) - len(unlabelled), "counts": dict.fromkeys(slick.CATEGORIES, 0) | self.counts,
             "shares": slick.shares(frame), "relations": self._by_relation(frame["category"]),

@@ -61,11 +61,12 @@ def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progr
     """
     chosen = plan.way if isinstance(plan, Plan) else Way()
     changes = {name: value for name, value in way.items() if value is not None}
-    if "mirror" in changes:
+    if changes.get("mirror"):
         changes["mirror"] = Path(changes["mirror"])
     if isinstance(plan, Plan):
         study = plan.study(study)
     chosen = _settled(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
+    _refuse_mirror(chosen.mirror, study.folder / "runs")
     study.labels(progress=progress)  # measured once here, not once in every process
     specs = plan.specs(study) if isinstance(plan, Plan) else list(study.plan() if plan is None else plan)
     todo = tuple(spec for spec in specs if not is_completed(spec, study.folder / "runs"))
@@ -152,10 +153,17 @@ def _settled(study: Study, way: Way, *, ray: bool) -> Way:
     return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
 
 
+def _refuse_mirror(mirror: Path | None, runs: Path) -> None:
+    if mirror and runs.resolve() in (mirror.resolve(), *mirror.resolve().parents):
+        raise CourseError(f"mirror = {mirror}: it lies in the folder of the runs, {runs}, of which it holds a "
+                          f"second copy; give a folder elsewhere, best on another disk")
+
+
 def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:
-    """Draw every mix once, so that none is found lacking after hours."""
+    """Draw every mix once, so that none is found lacking after hours; its seed and rate change nothing about that."""
     wrong: dict[str, str] = {}
-    for spec in todo:
+    kinds = {(spec.variant, spec.unknown_percent, spec.size, spec.rule, spec.shares): spec for spec in reversed(todo)}
+    for spec in reversed(kinds.values()):
         name = f"{spec.variant} at {spec.unknown_percent:g} % Unknown"
         try:
             if not study.mix_of(spec).rows:

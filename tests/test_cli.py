@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, doctor, facts, notebooks, pocket_cli, survey
+from course_lib import __version__, cli, doctor, facts, notebooks, pocket_cli, questions, survey
 from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
@@ -153,13 +156,84 @@ def test_slick_says_the_shares_and_where_the_labels_are(course, surveyed, tmp_pa
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--temperature", "0"], "temperature = 0.0: it must be above 0"), (["--prompts", "0"], "prompts = 0: it must"),
+    (["--temperature", "0"], "temperature = 0.0: it must be"), (["--prompts", "0"], "prompts = 0: it must"),
     (["--limit", "0"], "limit = 0: at least one question"), (["--split", "valid"], "split 'valid' of 'paper'"),
     (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file")])
 def test_slick_refuses_what_makes_no_sense_in_one_line(course, surveyed, words, message):
     result = course("slick", *words)
     assert result.exit_code == 1 and result.stderr.startswith(f"course: {message}") and not surveyed
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("prompts", 10**9), ("samples", 10**30), ("shots", -1), ("temperature", "nan"), ("temperature", "-inf"),
+    ("top-k", 10**30), ("seed", -1), ("seed", 2**32), ("batch-tokens", -1), ("preset", "pokcet"), ("preset", ".")])
+def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, surveyed, monkeypatch, tmp_path, option,
+                                                                       value):
+    monkeypatch.setattr(questions, "load_questions", raising(AssertionError("nothing may be read")))
+    monkeypatch.chdir(tmp_path)
+    result = course("slick", f"--{option}", str(value))
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert re.match(f"course: (--)?{option.replace('-', '_')} ", result.stderr)
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    (["run", ""], "a name"), (["run", "05", " "], "a name"), (["build", ""], "a name"),
+    (["run", "--build="], "--build"),
+    (["slick", "--preset", ""], "--preset"), (["sweep", "--ray", ""], "--ray"), (["sweep", "--mirror="], "--mirror"),
+    (["doctor", "--gpu", ""], "--gpu")])
+def test_an_empty_name_or_option_is_refused(course, words, named):
+    result = course(*words)
+    assert result.exit_code == 2 and f"{named} is empty" in result.stderr
+
+
+@pytest.mark.parametrize("name", [".", "./", ".py", "nonsense", "08_other", "5", "ü", "0" * 999])
+def test_a_name_of_no_notebook_is_refused_before_anything_runs(course, monkeypatch, name):
+    monkeypatch.setattr(course_module, "sweep", raising(AssertionError("nothing may run")))
+    for command in ("run", "build"):
+        result = course(command, "00", name)
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert "no such notebook; choose from 00_" in result.stderr and name[:9] in result.stderr
+
+
+@pytest.mark.parametrize("words", [["run", "00"], ["sweep"], ["lab"], ["pocket", "reference"]])
+@pytest.mark.parametrize("place", ["option", "variable"])
+def test_a_build_folder_that_cannot_be_one_is_refused_before_anything_runs(course, monkeypatch, tmp_path, words, place):
+    monkeypatch.setattr(cli.subprocess, "Popen", raising(AssertionError("nothing may run")))
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    for name in ("loop/below", "file"):
+        if place == "variable":
+            monkeypatch.setenv("COURSE_BUILD", str(tmp_path / name))
+        result = course(*words, *(["--build", str(tmp_path / name)] if place == "option" else []))
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert result.stderr.startswith(f"course: {'build' if place == 'option' else 'COURSE_BUILD'} = ")
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**30)])
+def test_a_seed_of_the_pocket_world_is_in_range(course, tmp_path, seed):
+    result = course("pocket", "build", "--seed", seed, "--out", str(tmp_path))
+    assert result.exit_code == 1 and result.stderr.startswith("course: --seed = ")
+
+
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "memory ran out"),
+                                             ("\ud800", "not whole UTF-8")])
+def test_other_errors_of_the_machine_are_one_line(course, monkeypatch, error, said):
+    monkeypatch.setattr(course_module, "run_course", raising(error) if isinstance(error, Exception)
+                        else lambda *_, **__: error.encode())
+    result = course("run")
+    assert result.exit_code == 1 and said in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", [{"PYTHONIOENCODING": "ascii"},
+                                    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
+def test_a_terminal_that_has_only_ascii_shows_the_rest_as_escapes(tmp_path, closed):
+    code = ("import sys; from course_lib import cli, course; from tqdm.auto import tqdm; "
+            "course.run_course = lambda *_, **__: [print('\\xfc\\u2713'), list(tqdm([1], desc='\\xfc\\u2713'))]; "
+            "cli.main()")
+    done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, env=os.environ | closed)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, rb"\xfc\u2713")
+    assert rb"\xfc\u2713: 100%" in done.stderr
 
 
 def test_a_stopped_slick_says_how_to_go_on(course, monkeypatch, tmp_path):

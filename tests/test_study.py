@@ -59,6 +59,7 @@ def model_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "models" / "my-model"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -193,7 +194,8 @@ def test_results_on_a_model_folder_stay_in_the_studys_folder(model_folder: Path,
     opened.labels(progress=False)
     assert (tmp_path / "build" / "labels" / "my-model.csv").is_file()
     assert opened.spec(50).folder("runs").parent == Path("runs/my-model")
-    assert [path.name for path in model_folder.parent.rglob("*")] == ["my-model", "model.safetensors"]
+    assert sorted(path.name for path in model_folder.parent.rglob("*")) == [
+        "config.json", "model.safetensors", "my-model"]
 
 
 def test_a_hub_id_makes_one_file_name() -> None:
@@ -273,3 +275,45 @@ def test_the_plan_has_five_mixes_and_three_without_unknown_for_each_seed(measure
     assert [(spec.variant, spec.unknown_percent) for spec in plan] == one_seed * 2
     assert [spec.seed for spec in plan] == [0] * 8 + [1] * 8
     assert len({spec.name for spec in plan}) == 16
+
+
+@pytest.mark.parametrize("wrong", [
+    {"size": 0}, {"size": 10**30}, {"rule": "knwon"}, {"percents": ()}, {"percents": (101,)}, {"percents": "0"},
+    {"percents": (0, 0)}, {"seeds": ()}, {"seeds": (2**32,)}, {"seeds": (1, 1)}, {"seeds": range(1001)},
+    {"per_relation": {"trian": 8}}, {"per_relation": {"train": -1}}, {"per_relation": [8]}, {"questions": 599},
+    {"questions": 10**30}, {"size": 600, "tune": TuneConfig(batch=601)}], ids=str)
+def test_settings_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(CourseError, match="batch = 601" if "tune" in wrong else f"^{next(iter(wrong))} = "):
+        Settings(**wrong)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("COURSE_PRESET", "pokcet"), ("COURSE_PRESET", " "), ("COURSE_PRESET", "../nowhere"),
+    ("COURSE_PRESET", "a/" * 3000), ("COURSE_PRESET", "~nobody-of-that-name/model"),
+    ("COURSE_QUESTIONS", "twelve"), ("COURSE_QUESTIONS", "1e3"),
+    ("COURSE_QUESTIONS", "9" * 5000), ("COURSE_QUESTIONS", "-600"), ("COURSE_QUICK", "yes"), ("COURSE_QUICK", "01"),
+    ("COURSE_BUILD", "{}/file"), ("COURSE_BUILD", "{}/file/below"), ("COURSE_BUILD", "{}/loop"),
+    ("COURSE_BUILD", "{}/loop/below"), ("COURSE_BUILD", "{}/nowhere"), ("COURSE_BUILD", "x" * 5000),
+    ("COURSE_BUILD", "~nobody-of-that-name/build")], ids=lambda text: text[:30])
+def test_a_variable_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str,
+                                                 value: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    monkeypatch.setenv(name, value.format(tmp_path))
+    with pytest.raises(CourseError, match=f"^{name} "):
+        open_study()
+
+
+@pytest.mark.parametrize(("value", "rows"), [("", 600), ("0", 600), ("1", 96)])
+def test_course_quick_is_1_or_0(monkeypatch: pytest.MonkeyPatch, value: str, rows: int) -> None:
+    monkeypatch.setenv("COURSE_QUICK", value)
+    assert open_study("pocket").settings.size == rows
+
+
+@pytest.mark.parametrize("preset", ["", " ", ".", "~", "/nowhere/model", "owner/name@", 3])
+def test_a_preset_that_is_none_is_refused_before_anything_is_read(preset: Any, monkeypatch: pytest.MonkeyPatch,
+                                                                  tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CourseError, match="^preset "):
+        open_study(preset)

@@ -331,7 +331,7 @@ def test_many_problems_are_counted_and_the_first_ten_named(fake, tmp_path):
     said = Words()
     bad = tuple(Problem(row, f"tiny {row}", "empty answer") for row in range(1200))
     label(asked("HM", problems=bad), tmp_path / "out", said=said)
-    assert len(said) == 15 and said[11] == "  and 1,190 more; slick.json names them all"
+    assert len(said) == 16 and said[11] == "  and 1,190 more; slick.json names them all"
 
 
 def test_a_relation_with_too_few_exemplars_is_named_and_the_others_are_labelled(fake, tmp_path):
@@ -360,11 +360,41 @@ def test_questions_asked_twice_are_named_and_labelled(fake, tmp_path):
     assert "  tiny 2: the same question as tiny 1, with another answer; both are labelled" in said
 
 
-@pytest.mark.parametrize("wrong", [{"prompts": 0}, {"samples": 0}, {"temperature": 0}, {"temperature": float("nan")},
-                                   {"top_k": -1}, {"shots": -1}, {"batch_tokens": 0}])
+@pytest.mark.parametrize("wrong", [
+    {"prompts": 0}, {"prompts": 10**9}, {"prompts": 2.5}, {"prompts": None}, {"samples": 0}, {"samples": 10**30},
+    {"shots": -1}, {"shots": 101}, {"temperature": 0}, {"temperature": float("nan")}, {"temperature": 10**400},
+    {"temperature": 1e-300}, {"temperature": "1"}, {"top_k": -1}, {"top_k": 10**30}, {"seed": -1}, {"seed": 2**32},
+    {"batch_tokens": 0}, {"batch_tokens": 10**30}, {"four_bit": "no"}], ids=str)
 def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(wrong):
-    with pytest.raises(CourseError, match=f"{next(iter(wrong))} = .*: it must be"):
+    with pytest.raises(CourseError, match=f"^{next(iter(wrong))} = .*: it must be"):
         Settings(**wrong)
+
+
+def test_every_setting_has_a_range():
+    assert set(identity.ASKING) == set(Settings.__slots__)
+
+
+@pytest.mark.parametrize("out", ["loop", "loop/below", "file", "file/below", "nowhere"])
+def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_loaded(fake, tmp_path, out):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match="^out = "):
+        label(asked("H"), tmp_path / out)
+    assert fake.loads == 0 and not (tmp_path / "gone").exists()
+
+
+def test_a_folder_whose_name_is_not_utf8_is_written_to(fake, tmp_path):
+    folder = tmp_path / os.fsdecode(b"o\xffut")
+    assert label(asked("H"), folder)["folder"] == str(tmp_path / "o") + "\\udcffut"
+    assert read_json(folder / "slick.json")["status"] == "completed"
+
+
+@pytest.mark.parametrize("preset", ["", ".", "pokcet"])
+def test_a_preset_that_is_none_is_refused_before_anything_is_loaded(fake, tmp_path, monkeypatch, preset):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CourseError, match=f"^preset '{preset}': "):
+        survey.survey(asked("H"), tmp_path / "out", preset=preset, say=Words())
 
 
 # The plan
@@ -375,6 +405,7 @@ def test_the_plan_tells_the_cost_from_a_piece_that_is_timed(fake, tmp_path, monk
     monkeypatch.setattr(survey.time, "perf_counter", lambda: float(next(clock)))  # each measurement takes a second
     said = Words()
     label(asked("HMWU"), tmp_path / "out", said=said)
+    assert said.pop(0).startswith("Timing 2 questions after 2 prompts")  # a model may be slow to answer even these
     assert said[0].startswith("Plan: tiny: relations: 1, questions: 4, prompts for each: 2; 4-bit weights, computed in")
     # "Q: q1? A: H1" are 4 words a question and prompt; "Q: e0? A: H Q: A:" are 6 a prompt and unit
     assert "done already: 0 questions; to do: 4, about 56 tokens at 28 a second" in said[1] and "= 2 seconds" in said[1]

@@ -182,6 +182,31 @@ def test_what_cannot_be_built_is_told_before_the_first_run(small: Study, tuned: 
     assert tuned == []
 
 
+def test_each_training_set_is_drawn_once_before_the_first_run_whatever_the_seeds_and_rates(
+        small: Study, tuned: list[str], monkeypatch) -> None:
+    drawn, built = [], Study.mix_of
+    monkeypatch.setattr(Study, "mix_of", lambda study, spec: drawn.append(spec.name) or built(study, spec))
+    ready = sweep.prepare(small, Plan(seeds=tuple(range(40)), rates=(1e-3, 2e-3)), progress=False)
+    assert len(ready.todo) == 3 * 40 * 2 and drawn == [spec.name for spec in ready.todo[:3]]
+
+
+@pytest.mark.parametrize("mirror", ["runs", "runs/pocket", "link", "missing", "file", ""])
+def test_a_mirror_that_is_none_or_lies_among_the_runs_is_refused(small: Study, tuned: list[str], mirror: str) -> None:
+    (small.folder / "runs" / "pocket").mkdir(parents=True)
+    (small.folder / "link").symlink_to("runs")
+    (small.folder / "file").write_text("")
+    with pytest.raises(CourseError, match="^mirror = "):
+        sweep.prepare(small, mirror=mirror and small.folder / mirror, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [{"how": ""}, {"workers": 10**6}, {"workers": -1}, {"at_once": 10**6}, {"ray": ""},
+                                   {"ray": "nonsense"}, {"cpus": 0.0}, {"gpus": float("nan")}], ids=str)
+def test_a_way_out_of_range_is_refused_before_anything_is_measured(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(CourseError, match=f"^{next(iter(wrong))} = "):
+        sweep.prepare(open_study("pocket", folder=tmp_path), **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plan_chooses_runs_and_settings(small: Study, tuned: list[str]) -> None:
     frame = sweep.sweep(small, Plan(percents=(0,), seeds=(1, 2), tune={"epochs": 2}), workers=1, progress=False)
     assert tuned == ["D 0", "D 0"] and frame["epoch"].tolist() == [0, 1, 2] * 2
@@ -217,7 +242,7 @@ def test_a_mistake_in_a_plan_is_one_line(command, tmp_path: Path) -> None:
 
 def test_a_way_that_does_not_exist_is_refused(command) -> None:
     result = command("--how", "rya")
-    assert result.exit_code == 1 and "how: 'rya' is no way to run; did you mean 'ray'?" in result.stderr
+    assert result.exit_code == 1 and "how = 'rya' is no way to run; did you mean 'ray'?" in result.stderr
 
 
 def test_the_cost_counts_what_is_left(small: Study, tuned: list[str], monkeypatch) -> None:
