@@ -46,20 +46,21 @@ def bundle_specs(root: str | Path | zipfile.Path) -> list[RunSpec]:
     Raises:
         DataError: there is no such zip file, or a ``run.json`` is damaged.
     """
-    inside, found = open_root(root), []
-    folders = [run for preset in _folders(inside) for run in _folders(preset)]
-    for folder in folders:
-        if not (folder / "run.json").is_file():
-            continue
-        values = read_json(folder / "run.json")
+    inside, found = open_root(root), set()
+    for path in _records(inside):
+        values = read_json(path)
         try:
             spec = RunSpec.from_json(values)
         except (KeyError, TypeError, ValueError, CourseError):
             continue  # written by a version with other settings
-        if values.get("status") == "completed" and spec.folder(inside).name == folder.name:
-            found.append(spec)
+        if values.get("status") == "completed" and spec.folder(inside).name == path.parent.name:
+            found.add(spec)
     return sorted(found, key=lambda spec: (spec.preset, spec.name))
 
 
-def _folders(path: Path | zipfile.Path) -> list[Path | zipfile.Path]:
-    return [inner for inner in path.iterdir() if inner.is_dir()] if path.is_dir() else []
+def _records(inside: Path | zipfile.Path) -> list[Path | zipfile.Path]:
+    """Every preset/run/run.json; the names of a zip file are gone through once, however many they are."""
+    if isinstance(inside, Path):
+        return [path for path in inside.glob("*/*/run.json") if path.is_file()]
+    names = (name.removeprefix(inside.at) for name in inside.root.namelist() if name.startswith(inside.at))
+    return [inside / name for name in names if name.count("/") == 2 and name.endswith("/run.json")]

@@ -309,8 +309,7 @@ def loads(data: bytes, *, nan: bool = False) -> Any:
     """
     try:
         text = data.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_object, parse_int=_whole, parse_float=_float,
-                           parse_constant=float if nan else _constant)
+        value = (_WITH_NAN if nan else _STRICT).decode(text)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -347,3 +346,7 @@ def _float(text: str) -> float:
 
 def _constant(name: str) -> Any:
     raise NotJson(f"not JSON ({name} is no value in it); write null, or put it in quotes if it is text")
+
+
+_HOOKS = {"object_pairs_hook": _object, "parse_int": _whole, "parse_float": _float}
+_STRICT, _WITH_NAN = (json.JSONDecoder(**_HOOKS, parse_constant=constant) for constant in (_constant, float))

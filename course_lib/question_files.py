@@ -28,8 +28,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Callable, Iterator
+from json.decoder import WHITESPACE
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -147,7 +149,9 @@ def _text(value: Any, name: str) -> str:
         raise _Wrong(f"the {name} has {len(value):,} letters, and at most {LETTERS:,} can be asked; shorten it")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
         raise _Wrong(f"the {name} is not whole UTF-8 text; save the file as UTF-8")
-    return value.strip() if any(map(str.isprintable, value)) else ""
+    if "\0" in value:
+        raise _Wrong(f"the {name} has a NUL, which is no letter; take it out")
+    return value.strip() if any(letter.isprintable() and letter != " " for letter in value) else ""
 
 
 def _lines(file: io.BufferedIOBase | io.TextIOBase) -> Iterator[Any]:
@@ -168,11 +172,42 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
-    entries = parse_json(read_bytes(path), str(path))
-    if not isinstance(entries, list):
-        raise DataError(f'{path}: not a list; write [{{"question": ..., "answer": ...}}, ...]')
-    for row, entry in enumerate(entries, 1):
-        yield row, lambda entry=entry: entry
+    data = read_bytes(path)
+    try:
+        for row, part in enumerate(_elements(data.decode("utf-8-sig")), 1):
+            yield row, lambda part=part: loads(part.encode())
+    except (ValueError, RecursionError):
+        if not isinstance(parse_json(data, str(path)), list):  # it says why, if that is no JSON
+            raise DataError(f'{path}: not a list; write [{{"question": ..., "answer": ...}}, ...]') from None
+        raise
+
+
+def _elements(text: str) -> Iterator[str]:
+    """The texts of the elements of a JSON list; a ValueError or RecursionError says that it is none."""
+    mark, at = _mark(text, 0)
+    if mark != "[":
+        raise ValueError("no list")
+    while mark != "]":
+        start = _mark(text, at)[1] - 1
+        if mark == "[" and text[start:start + 1] == "]":  # an empty list
+            end = start
+        else:
+            end = _ELEMENT.raw_decode(text, start)[1]
+            yield text[start:end]
+        mark, at = _mark(text, end)
+        if mark not in (",", "]"):
+            raise ValueError("no end of an element")
+    if _mark(text, at)[0]:
+        raise ValueError("more than a list")
+
+
+def _mark(text: str, at: int) -> tuple[str, int]:
+    """The next letter that is no space, "" at the end, and the place behind it."""
+    at = WHITESPACE.match(text, at).end()
+    return text[at:at + 1], at + 1
+
+
+_ELEMENT = json.JSONDecoder(parse_int=str, parse_float=str)  # its values are not used
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -308,9 +311,13 @@ def test_a_fake_copy_does_not_pass_for_the_published_one(folder: Path):
         ("", "P19.train.json line 1: not JSON"),
         ("[\n{]", "P19.train.json line 2: not JSON"),
         ("[" * 100_000, "P19.train.json: lists nested too deep"),
+        ("[" + "1" * 9000 + "]", "P19.train.json: not JSON (a number of 9,000 digits)"),
+        ("[NaN]", "P19.train.json: not JSON (NaN is no value in it)"),
+        ('["\\ud800"]', r"P19.train.json: '\ud800' is half of a character"),
+        ('[{"question": 1, "question": 2}]', "P19.train.json: not JSON (the key 'question' stands twice"),
         ({"question": "Where was Zico born?", "answers": ["Rio"]}, "P19.train.json: not a list"),
     ],
-    ids=["cut", "empty", "broken line 2", "nested", "object"],
+    ids=["cut", "empty", "broken line 2", "nested", "digits", "nan", "half", "twice", "object"],
 )
 def test_a_file_that_is_not_a_json_list_is_named(folder: Path, content: Any, message: str):
     put(folder, "train", "P19", content)
@@ -333,6 +340,10 @@ def test_a_file_that_is_not_utf_8_is_named(folder: Path):
         ({"question": "Where was Zico born?", "answers": "Rio"}, "no answers; every fact needs a list"),
         ({"question": "Where was Zico born?", "answers": [""]}, "empty answer; every fact needs one"),
         ({"question": "Where was Zico born?", "answers": ["Rio", "  "]}, "empty answer; every fact needs one"),
+        ({"question": "Where was Zico born?", "answers": ["Rio", "x" * 32_001]}, "a text of 32,001 letters"),
+        ({"question": f"Where was {'x' * 40_000} born?", "answers": ["Rio"]}, "a text of 40,016 letters"),
+        ({"question": "Where was Zico born?", "answers": [["Rio"]]}, "the answer ['Rio'] is not text"),
+        ({"question": "Where was Zico born?", "answers": [True]}, "the answer True is not text"),
         ({"question": "Where was Zico born?", "answers": [None]}, "the answer None is not text"),
         ({"question": "Who owns Zico?", "answers": ["Rio"]}, "'Who owns Zico?' does not match 'Where was [E] born?'"),
         ({"question": "Where was  born?", "answers": ["Rio"]}, "does not match"),
@@ -383,6 +394,97 @@ def test_a_zip_with_a_file_twice_names_it(zipped: Path):
     with zipfile.ZipFile(zipped, "a") as archive:
         archive.writestr("dataset/train/P19.train.json", "[]")
     fails(zipped, "dataset.zip: holds more than one dataset/train/P19.train.json")
+
+
+def packed(folder: Path, *, method: int = zipfile.ZIP_DEFLATED, **more: bytes) -> Path:
+    """The data in a .zip packed by ``method``, with ``more`` members in front."""
+    path = folder.parent / "packed.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in more.items():
+            archive.writestr(name, content)
+        for file in sorted(folder.glob("dataset/*/*.json")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def edit(path: Path, member: str, field: int, value: int) -> None:
+    """Change a 4-byte field of a member's entry in the directory: 16 is its sum, 24 its size."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\1\2")
+    while data[start + 46:start + 46 + data[start + 28]] != member.encode():
+        start = data.index(b"PK\1\2", start + 1)
+    data[start + field:start + field + 4] = value.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_with_the_published_sum_is_right_however_it_is_packed(folder: Path, published: None, method: int):
+    assert load_entityquestions(packed(folder, method=method)) == load(folder)
+
+
+def test_the_published_sum_decides_and_not_that_of_the_zip(folder: Path, published: None):
+    path = packed(folder)
+    edit(path, "dataset/train/P19.train.json", 16, 1)
+    assert load_entityquestions(path) == load(folder)
+    fails(path, "P19.train.json: not a whole .zip")  # without published sums its own decides
+
+
+@pytest.mark.parametrize(("size", "message"), [(2, "P19.train.json: not the published file"),
+                                               (1 << 31, "unpacks to 2,147,483,648 bytes, and at most 67,108,864")])
+def test_a_member_that_lies_about_its_size_is_refused(folder: Path, published: None, size: int, message: str):
+    path = packed(folder)
+    edit(path, "dataset/train/P19.train.json", 24, size)
+    fails(path, message, verify=True)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_with_flipped_bytes_is_read_right_or_refused(folder: Path, published: None, method: int):
+    path, right, rng = packed(folder, method=method), load(folder), random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(40):
+        place = rng.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1:])
+        with suppress(DataError):
+            assert load_entityquestions(path) == right
+
+
+def test_other_members_of_a_zip_do_not_matter(folder: Path):
+    assert load(packed(folder, **{f"{number}.txt": b"" for number in range(3000)})) == load(folder)
+
+
+def obstacle(kind: str, path: Path) -> None:
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.touch()
+        os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(("kind", "why"), [("pipe", "it is a pipe"), ("device", "a device"), ("loop", "symbolic links"),
+                                           ("large", "at most 67,108,864 are read")])
+def test_what_is_no_file_of_data_is_refused_before_it_is_read(folder: Path, published: None, kind, why, verify: bool):
+    obstacle(kind, path_of(folder, "train", "P19"))
+    fails(folder, "P19.train.json: ", why, verify=verify)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+def test_a_source_that_is_no_file_of_data_is_refused(folder: Path, kind: str):
+    source = folder.parent / "data.zip"
+    source.touch()
+    obstacle(kind, source)
+    fails(source, "data.zip: ")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800"])
+def test_a_source_that_has_no_name_of_a_file_is_one_message(tmp_path: Path, name: str):
+    with pytest.raises(DataError, match="no such file or folder"):
+        load_entityquestions(tmp_path / name)
 
 
 def test_a_file_that_is_no_zip_is_named(folder: Path):

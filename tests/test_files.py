@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from course_lib import files
 from course_lib.files import (
     CourseError,
     DataError,
+    NotJson,
     disk_errors,
+    loads,
     new_folder,
+    read_bytes,
     read_json,
     sha256,
     sweep_up,
@@ -161,6 +166,67 @@ def test_a_file_in_another_encoding_is_named_with_its_byte(tmp_path: Path) -> No
     (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
     with pytest.raises(DataError, match=r"latin\.json: byte 1 is not UTF-8"):
         read_json(tmp_path / "latin.json")
+
+
+def make(kind: str, path: Path) -> None:
+    """Something that is no file of data, under the name ``path``."""
+    makers = {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "device": lambda: path.symlink_to("/dev/zero"),
+              "broken link": lambda: path.symlink_to(path.with_name("gone")), "loop": lambda: path.symlink_to(path),
+              "link to a folder": lambda: path.symlink_to(path.parent), "large": lambda: os.truncate(path, 1 << 40)}
+    if kind == "large":
+        path.touch()
+    makers[kind]()
+
+
+@pytest.mark.parametrize(("kind", "why"), [
+    ("pipe", "it is a pipe"), ("folder", "it is a folder"), ("device", "a device"), ("broken link", "no such file"),
+    ("loop", "symbolic links"), ("link to a folder", "it is a folder"), ("large", "at most 67,108,864 are read")])
+def test_what_is_no_file_of_data_is_refused_before_it_is_read(kind, why, tmp_path: Path) -> None:
+    make(kind, tmp_path / "a.json")
+    with pytest.raises(DataError, match=rf"a\.json: .*{why}"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "a.txt/b"])
+def test_a_name_that_no_file_has_is_one_message(name, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(DataError, match="check the path"):
+        read_json(tmp_path / name)
+
+
+def test_a_file_that_grows_while_it_is_read_ends_at_the_limit(tmp_path: Path, monkeypatch) -> None:
+    path = write_bytes(tmp_path / "a", b"12345")
+    assert read_bytes(path, most=5) == b"12345"
+    with pytest.raises(DataError, match="5 bytes, and at most 4"):
+        read_bytes(path, most=4)
+    monkeypatch.setattr(files, "_regular", lambda *_: None)
+    with pytest.raises(DataError, match="more than the 4 bytes"):
+        read_bytes(path, most=4)
+
+
+@pytest.mark.parametrize(("text", "why", "line"), [
+    (b'{"a": 1, "a": 2}', "the key 'a' stands twice", 0), (b'[{"b": {"a": 1, "a": 1}}]', "the key 'a' stands twice", 0),
+    (b"[NaN]", "NaN is no value", 0), (b"-Infinity", "-Infinity is no value", 0), (b"1e999", "'1e999' is too large", 0),
+    (b"9" * 9000, "9,000 digits", 0), (b'"\\ud800"', r"'\\ud800' is half", 0),
+    (b'{"\\uDFFF": 1}', r"'\\udfff' is half", 0),
+    (b"[" * 100_000, "nested too deep", 0), (b'{"a":' * 100_000, "nested too deep", 0), (b"[1,\n2", "not JSON", 2),
+    (b"", "not JSON", 1), ("[1]".encode("utf-16"), "byte 0 is not UTF-8", 0), ("[1]".encode("utf-16-le"), "a NUL", 1),
+    (b"\xed\xa0\x80", "byte 0 is not UTF-8", 0)])
+def test_json_that_could_be_read_in_two_ways_or_not_at_all_is_refused(text, why, line) -> None:
+    with pytest.raises(NotJson, match=why) as caught:
+        loads(text)
+    assert caught.value.line == line
+
+
+def test_json_of_every_kind_is_read_with_and_without_a_byte_order_mark() -> None:
+    value = {"a": [1, -2.5e3, True, None, "\U0001f600", {}], "b": 10**300}
+    for start in (b"", b"\xef\xbb\xbf"):
+        assert loads(start + json.dumps(value).encode()) == value
+    assert math.isnan(loads(b"NaN", nan=True))
+
+
+def test_an_error_can_be_shown_on_every_terminal() -> None:
+    assert str(DataError("a\x1b[31m\udcff\u202eb\nc")) == "a\\x1b[31m\\udcff\\u202eb\nc"
 
 
 def test_the_checksum_is_sha256(tmp_path: Path) -> None:

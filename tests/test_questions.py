@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from course_lib import facts, questions
-from course_lib.facts import QUESTIONS, Fact, FactSet, Record
+from course_lib import facts, question_files, questions
+from course_lib.facts import LETTERS, QUESTIONS, Fact, FactSet, Record
 from course_lib.files import CourseError, DataError
 from course_lib.question_files import read_file
 from course_lib.questions import Question, QuestionSet, load_questions
@@ -146,6 +147,86 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
     assert [question.row for question in read_file(path).questions] == [1, 3]
 
 
+def shapes(question, answer) -> list[dict]:
+    """A row in every form that is read."""
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question},
+             {"role": "assistant", "content": answer}]
+    return [{"question": question, "answer": answer}, {"messages": turns}, {"messages": turns[1:]},
+            {"prompt": question, "completion": answer}, {"instruction": question, "input": "", "output": answer}]
+
+
+@pytest.mark.parametrize("value", [7, 0.5, True, False, {"a": 1}, [["A"]], [7], [None, "A"], [{"text": "A"}],
+                                   "x" * (LETTERS + 1), "A\0", " \u200b"])
+@pytest.mark.parametrize("shape", range(5))
+def test_what_is_no_text_is_a_problem_of_its_row_in_every_form(tmp_path, shape, value):
+    rows = [GOOD, shapes(value, "A")[shape], shapes("Q?", value)[shape]]
+    [*first] = complaints(jsonl(tmp_path, *rows))
+    (tmp_path / "facts.json").write_text(json.dumps(rows))
+    assert [text.split(": ")[0] for text in first] == ["facts.jsonl line 2", "facts.jsonl line 3"]
+    again = complaints(tmp_path / "facts.json")
+    assert [text.replace("facts.json record", "facts.jsonl line") for text in again] == first
+
+
+@pytest.mark.parametrize("shape", range(5))
+def test_a_list_of_answers_stands_in_the_first_form_alone(tmp_path, shape):
+    data = read_file(jsonl(tmp_path, GOOD, shapes("Q?", ["A", "B"])[shape]))
+    assert len(data.problems) == (shape > 0)
+
+
+@pytest.mark.parametrize("shape", range(5))
+def test_null_and_an_absent_field_are_the_same_in_every_form(tmp_path, shape):
+    assert complaints(jsonl(tmp_path, GOOD, shapes(None, "A")[shape], shapes("Q?", None)[shape])) == [
+        "facts.jsonl line 2: no question; every fact needs one", "facts.jsonl line 3: no answer; every fact needs one"]
+
+
+@pytest.mark.parametrize(("bad", "why"), [
+    (b'{"question": "Q?", "answer": "A", "answer": "B"}', "'answer' stands twice"),
+    (b'{"question": "Q?", "answer": NaN}', "NaN is no value"),
+    (b'{"question": "Q?", "answer": %s}' % (b"1" * 9000), "9,000 digits")])
+@pytest.mark.parametrize("name", ["facts.jsonl", "facts.json"])
+def test_an_odd_record_is_named_with_its_number_and_the_others_are_read(tmp_path, name, bad, why):
+    rows, good = (b"%s\n%s\n%s", b"[%s, %s , %s]")[name == "facts.json"], json.dumps(GOOD).encode()
+    (tmp_path / name).write_bytes(rows % (good, bad, good))
+    [complaint] = complaints(tmp_path / name)
+    assert why in complaint and " 2: " in complaint and len(read_file(tmp_path / name).questions) == 2
+
+
+@pytest.mark.parametrize(("name", "text", "rows"), [
+    ("facts.jsonl", b'{"question": "P?", "answer": "A"}\n{"question": "' + b"x" * 5_000_000 + b'"}\n'
+                    b'{"question": "Q?", "answer": "A"}', [1, 3]),
+    ("facts.csv", b"question,answer\nP?,A\n" + b"x," * 3_000_000 + b"\nQ?,A\n", [2, 4])])
+def test_a_giant_line_is_a_problem_and_the_next_keeps_its_number(tmp_path, name, text, rows):
+    (tmp_path / name).write_bytes(text)
+    data = read_file(tmp_path / name)
+    assert [question.row for question in data.questions] == rows and [one.row for one in data.problems] == [rows[1] - 1]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_a_pipe_under_the_name_of_a_file_is_refused_and_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"facts{suffix}")
+    with pytest.raises(DataError, match="it is a pipe"):
+        load_questions(tmp_path / f"facts{suffix}")
+
+
+@pytest.mark.parametrize("name", ["facts.txt", "x" * 5000, "a\0", "~nobody-here/facts.csv"])
+def test_a_path_that_leads_to_no_questions_is_one_message(tmp_path, name):
+    with pytest.raises(DataError):
+        load_questions(str(tmp_path / name) if name[0] != "~" else name)
+
+
+def test_more_rows_than_anybody_can_label_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(question_files, "ROWS", 2)
+    assert len(read_file(jsonl(tmp_path, GOOD, GOOD)).questions) == 2
+    with pytest.raises(DataError, match="more than 2 lines"):
+        read_file(jsonl(tmp_path, GOOD, GOOD, GOOD))
+
+
+def test_more_answers_than_can_count_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(question_files, "ANSWERS", 2)
+    [complaint] = complaints(jsonl(tmp_path, GOOD | {"answer": ["A", "B"]}, GOOD | {"answer": ["A", "B", "C"]}))
+    assert "line 2: 3 answers" in complaint
+
+
 @pytest.mark.parametrize("line", [b'{"question": "Q?", "ans', b"Q? A", b'{"question": ' + b"1" * 5000 + b"}"])
 def test_a_broken_line_is_named(tmp_path, line):
     [complaint] = complaints(jsonl(tmp_path, line, GOOD))
@@ -157,6 +238,7 @@ def test_a_broken_line_is_named(tmp_path, line):
     ("Q?", "no answer; every fact needs one"),
     (",A", "no question; every fact needs one"),
     ("Q?,Paris, France", "3 cells under 2 columns; put an answer with a comma in quotes"),
+    ("Q?,A,B", "3 cells under 2 columns; put an answer with a comma in quotes"),
     (b"Q?,Pel\xe9", "the answer is not whole UTF-8 text; save the file as UTF-8"),
     ('Q?,"A\nB"', "the answer has a line break, and an answer ends at the end of its line; take it out"),
 ])
@@ -179,7 +261,10 @@ def test_a_quote_that_is_never_closed_is_named_by_its_first_line(tmp_path):
     ("facts.json", b'{"question": "Q?"}', "not a list"), ("facts.json", b"[{", "not JSON"),
     ("facts.json", b"[\xe9]", "byte 1 is not UTF-8"), ("facts.jsonl", b"", "holds no question .* it is empty"),
     ("facts.jsonl", b"{}", "the first of 1 bad rows is facts.jsonl line 1: no question"),
-    ("facts.csv", b"Q?,A\n", "does not name the columns question and answer"), ("facts.csv", b"", "does not name")])
+    ("facts.csv", b"Q?,A\n", "does not name the columns question and answer"), ("facts.csv", b"", "does not name"),
+    ("facts.csv", b"question,answer,Answer\nQ?,A,B", "line 1: the column answer stands there twice"),
+    ("facts.csv", b"q" * 200_000, "line 1: not CSV"), ("facts.json", b"[1,]", "line 1: not JSON"),
+    ("facts.json", b"[{}] {}", "line 1: not JSON"), ("facts.json", b"[" * 100_000, "nested too deep")])
 def test_a_file_that_is_wrong_as_a_whole_is_one_message(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
