@@ -17,28 +17,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from course_lib.files import DataError, read_json
+from course_lib.files import DataError, NotJson, loads, read_bytes, read_json, short
 from course_lib.records import EpochRecord, History, TuneConfig, unpack_bits
 from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunSpec", "is_completed", "open_root", "read_history", "read_right", "read_runs"]
+__all__ = ["RunSpec", "is_completed", "made_of", "open_root", "read_history", "read_right", "read_runs"]
 
 ABOUT = ("preset", "variant", "unknown_percent", "seed")
 NUMBERS = ("loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds", "evaluation_seconds", "answered")
+MOST = 2**63  # in a record, which has no larger number
+PACKED = re.compile(r"\d{1,9}:([0-9a-f]{2})*")  # what records.pack_bits writes
 LARGEST = 2**28  # bytes that a zip file of runs may unpack to; ours hold some MB
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,12 @@ class RunSpec:
         """The settings in a ``run.json``.
 
         Raises:
-            KeyError, TypeError, ValueError: a setting is missing or is not one.
+            KeyError, TypeError, ValueError, CourseError: a setting is missing or is not one.
         """
-        known = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**known | {"tune": TuneConfig(**values["tune"])})
+        spec = made_of(cls, {field.name: values[field.name] for field in fields(cls)})
+        if any(PureWindowsPath(name).name != name for name in (spec.preset, spec.variant)):
+            raise ValueError(f"{spec.preset!r}, {spec.variant!r}: no names of folders")  # they would lead elsewhere
+        return spec
 
     @property
     def name(self) -> str:
@@ -87,6 +94,37 @@ class RunSpec:
     def folder(self, root: str | Path | zipfile.Path) -> Path | zipfile.Path:
         """Where the run lies below the root of all runs, a folder or a zip file."""
         return open_root(root) / self.preset / self.name
+
+
+def made_of(kind: type[Record], values: Any) -> Record:
+    """A record of values from JSON, each of the type that its field declares; NaN and infinity are no numbers.
+
+    Raises:
+        TypeError, CourseError: a value is missing, too much, of another type, or out of the record's own range.
+    """
+    hints = get_type_hints(kind)
+    if not isinstance(values, dict):
+        raise TypeError(f"{short(values)} is not an object")
+    for name, value in values.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise TypeError(f"{name} = {short(value)}")
+    return kind(**{name: made_of(hints[name], value) if is_dataclass(hints.get(name)) else value
+                   for name, value in values.items()})
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of a declared type."""
+    parts = get_args(hint)
+    if hint in (int, float):
+        return type(value) in (int, hint) and -MOST < value < MOST
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(inner, parts[1]) for inner in value.values())
+    if get_origin(hint) is tuple:
+        parts = parts[:1] * len(value) if parts[-1] is Ellipsis and isinstance(value, list) else parts
+        return isinstance(value, list) and len(value) == len(parts) and all(map(_fits, value, parts))
+    return isinstance(value, dict if is_dataclass(hint) else hint)
 
 
 def _plain(number: float) -> float | int:
@@ -127,17 +165,13 @@ def read_history(folder: str | Path | zipfile.Path) -> History:
         DataError: the file is missing, or a line that is not the last is broken.
     """
     path = (Path(folder) if isinstance(folder, str) else folder) / "epochs.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such file; delete the folder, if there is one, and run again") from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged ({error}); fetch the zip file again") from None
-    lines, records = text.splitlines(), []
+    cure = "fetch the zip file again" if isinstance(path, zipfile.Path) else (
+        "delete the folder, if there is one, and run again")
+    lines, records = read_bytes(path, cure=cure).splitlines(), []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError):
+            records.append(made_of(EpochRecord, loads(line)))
+        except (NotJson, TypeError):
             if number < len(lines):
                 raise DataError(f"{path} line {number}: not an epoch record; delete the folder and run again") from None
     return History(tuple(records))
@@ -152,13 +186,20 @@ def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:
         DataError: as :func:`read_history`; or an epoch has other questions than epoch 0.
     """
     records = read_history(folder).records
-    bits = [{name: unpack_bits(text) for name, text in record.right.items()} for record in records]
+    bits = [{name: _bits(text, folder) for name, text in record.right.items()} for record in records]
     asked = [{name: len(right) for name, right in epoch.items()} for epoch in bits]
     for epoch, counts in enumerate(asked):
         if counts != asked[0]:
             raise DataError(f"{folder}: epoch {epoch} has answers to {counts} questions, epoch 0 to {asked[0]}; delete "
                             f"the folder and run again")
     return {name: np.stack([epoch[name] for epoch in bits]) for name in (bits[0] if bits else ())}
+
+
+def _bits(text: str, folder: str | Path | zipfile.Path) -> np.ndarray:
+    count, _, digits = text.partition(":")
+    if not PACKED.fullmatch(text) or int(count) > 4 * len(digits):
+        raise DataError(f"{folder}: {short(text)} is not a row of packed answers; delete the folder and run again")
+    return unpack_bits(text)
 
 
 def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
@@ -168,7 +209,12 @@ def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
         DataError: its ``run.json`` is damaged.
     """
     folder = spec.folder(root)
-    if not (folder / "run.json").is_file() or read_json(folder / "run.json").get("status") != "completed":
+    if not (folder / "run.json").is_file():
+        return False
+    about = read_json(folder / "run.json")
+    if not isinstance(about, dict):
+        raise DataError(f"{folder / 'run.json'}: not the record of a run; delete the folder and run again")
+    if about.get("status") != "completed":
         return False
     if isinstance(folder, Path) and (folder / "state").is_dir():  # killed while it was being deleted
         shutil.rmtree(folder / "state", ignore_errors=True)

@@ -15,14 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.files import new_folder, read_json, write_bytes, write_json
+from course_lib.files import CourseError, loads, new_folder, open_bytes, read_json, write_bytes, write_json
 from course_lib.records import EpochRecord, Snapshot
+from course_lib.run_files import made_of
 
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
 
 __all__ = ["best_epoch", "pack_snapshot", "read_snapshot", "write_adapter"]
+
+LARGEST = 2**40  # bytes of a file of an epoch: three times an adapter's
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> int | None:
@@ -47,14 +50,15 @@ def read_snapshot(path: str | Path, *, run: str) -> Snapshot | None:
     from safetensors.torch import load
 
     try:
-        data = Path(path).read_bytes()  # not mapped: a failing disk is then an error, not a crash
-        header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        tensors, about = load(data), json.loads(header["about"])
+        with open_bytes(path, most=LARGEST) as file:
+            data = file.read()  # not mapped: a failing disk is then an error, not a crash
+        header = loads(data[8:8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        tensors, about = load(data), loads(header["about"].encode())
         if header["sha256"] != _sum(tensors, header["about"]) or about["run"] != run:
             return None
-        records = tuple(EpochRecord(**record) for record in about["records"])
+        records = tuple(made_of(EpochRecord, record) for record in about["records"])
         return Snapshot(records, tensors, about["state"]) if records else None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (CourseError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
