@@ -7,11 +7,11 @@ forms*: the answer itself, and what the user accepts beside it.
 
 from __future__ import annotations
 
-import functools
 import unicodedata
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from course_lib.facts import Fact
 from course_lib.files import CourseError
@@ -19,8 +19,11 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["INSTRUCTION", "Encoded", "Prompt", "common_length", "encode", "encode_answers", "end_tokens",
-           "few_shot_prompt", "is_match", "right_texts", "surface_forms", "token_texts", "tokens_beginning"]
+__all__ = ["INSTRUCTION", "Encoded", "Prompt", "Remembered", "Vocabulary", "common_length", "encode", "encode_answers",
+           "end_tokens", "few_shot_prompt", "fingerprint", "is_match", "right_texts", "surface_forms", "token_texts",
+           "vocabulary"]
+
+PROBE = "Q: Łódź, 東京 e\u0301 1984.\n\nA:  </s>"  # letters, marks, digits, spaces and newlines of many kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +131,69 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return next((i for i in range(length) if first[i] != second[i]), length)
 
 
-@functools.lru_cache(maxsize=8)
-def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """The text that each token adds after other text (a first token may lose its leading space when decoded alone).
+def fingerprint(thing: PreTrainedTokenizerBase | PreTrainedModel) -> str:
+    """What tells a tokenizer or a model from itself before it was changed in place, in about a millisecond.
 
-    ``size`` is ``len(tokenizer)``: a tokenizer that has grown is read again.
+    Of a tokenizer: its parts, settings and special tokens, and the tokens of a probe. Of a model: its configuration
+    and its layers; not its weights, which change in every step of training.
+    """
+    if not hasattr(thing, "get_vocab"):
+        config = getattr(thing, "config", None)
+        return repr((config and config.to_dict(), getattr(config, "_attn_implementation", None),
+                     next(thing.parameters()).dtype, [type(module).__name__ for module in thing.modules()]))
+    backend = getattr(thing, "_tokenizer", None)
+    parts = [getattr(backend, name, None) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")]
+    spelling = getattr(backend, "model", None)
+    rules = [getattr(spelling, name, None) for name in ("unk_token", "dropout", "fuse_unk", "byte_fallback",
+                                                        "ignore_merges", "continuing_subword_prefix")]
+    settings = {name: value for name, value in vars(thing).items() if isinstance(value, bool | int | str | list)}
+    probe = thing(PROBE)["input_ids"]
+    return repr((len(thing), parts, rules, settings, thing.special_tokens_map, thing.added_tokens_decoder, probe,
+                 thing.decode(probe)))
+
+
+class Remembered:
+    """What was found out about tokenizers or models; of one that was changed in place since, nothing."""
+
+    def __init__(self) -> None:
+        self._found: weakref.WeakKeyDictionary[Any, tuple[str, Any]] = weakref.WeakKeyDictionary()
+
+    def get(self, thing: Any, default: Any = None) -> Any:
+        mark, value = self._found.get(thing, ("", None))
+        return value if mark and mark == fingerprint(thing) else default
+
+    def put(self, thing: Any, value: Any) -> None:
+        self._found[thing] = fingerprint(thing), value
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The text that each token adds after other text."""
+
+    texts: list[str]
+    _beginning: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def beginning(self, text: str) -> tuple[int, ...]:
+        """The tokens whose text begins so."""
+        if text not in self._beginning:
+            self._beginning[text] = tuple(i for i, string in enumerate(self.texts) if string.startswith(text))
+        return self._beginning[text]
+
+
+_vocabularies = Remembered()
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    """The texts of all tokens, found once."""
+    if (found := _vocabularies.get(tokenizer)) is None:
+        _vocabularies.put(tokenizer, found := Vocabulary(token_texts(tokenizer, len(tokenizer))))
+    return found
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
+    """The text that each of ``size`` tokens, and of any with a higher number, adds after other text.
+
+    A first token may lose its leading space when it is decoded alone.
     """
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     before = len(tokenizer.decode(anchor))
@@ -140,13 +201,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
     return [text[before:] for text in tokenizer.decode([[*anchor, token] for token in range(count)])]
 
 
-@functools.lru_cache(maxsize=512)
-def tokens_beginning(tokenizer: PreTrainedTokenizerBase, size: int, text: str) -> tuple[int, ...]:
-    return tuple(token for token, string in enumerate(token_texts(tokenizer, size)) if string.startswith(text))
-
-
 def end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[int, ...]:
     """End of text (the tokenizer's and the model's) and every token that begins with a newline."""
     declared = getattr(model.generation_config, "eos_token_id", None)
     stops = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
-    return tuple(sorted(stops | set(tokens_beginning(tokenizer, len(tokenizer), "\n"))))
+    return tuple(sorted(stops | set(vocabulary(tokenizer).beginning("\n"))))

@@ -4,13 +4,21 @@
 
 ``generate`` also obeys settings that are stored with a model. Those that would change the distribution are refused by
 name, never ignored.
+
+The right logits of a token are those of one pass over the text before it, alone and without padding. All passes of
+:mod:`course_lib.prefix` are held to that. A rotary embedding that changes with the length of the text (longrope,
+dynamic NTK) makes another function of the model beyond an edge: there one pass over a whole text no longer gives the
+logits of its beginning, and ``generate`` with a cache mixes both. Beyond the edge there is no one right number, so a
+model's :func:`room` ends there, as it ends at its context.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +28,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Distribution", "NextToken", "refuse_changed_distribution"]
+__all__ = ["Distribution", "NextToken", "Room", "refuse_changed_distribution", "room"]
+
+_CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length",
+            "context_length", "max_target_positions")  # what architectures call the length of their context
+_POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|positions?_embed\w*)$")  # a learned vector for each position
+_STEADY = {"default", "linear", "yarn", "llama3", "proportional", "mrope"}  # rotary embeddings of every length alike
 
 # settings of generate that change what is written, with the value that changes nothing
 _NEUTRAL = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
@@ -128,3 +141,52 @@ def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None =
     if sampling and top_p is None and found not in (None, 1.0):
         raise CourseError(f"generation_config.top_p = {found} changes what the model samples; pass top_p={found} to "
                           f"follow it, or top_p=1 to leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many tokens a text may have, infinite where nothing limits it, and why, as the end of a sentence."""
+
+    tokens: float
+    why: str
+
+
+def room(model: PreTrainedModel) -> Room:
+    """The longest text whose logits mean something: the context, or the edge of a changing rotary embedding."""
+    config = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    stated = [found for name in _CONTEXT if isinstance(found := _stated(config, name), int) and found > 0]
+    context = min([math.inf, *stated, *_position_tables(model)])
+    kind, edge = min(_rope_edges(config), key=lambda found: found[1], default=("", math.inf))
+    if edge < context:
+        return Room(edge, f"the model's rotary embedding ({kind}) changes after {edge:,}")
+    return Room(context, f"the model reads {context:,}")
+
+
+def _stated(config: Any, name: str) -> Any:
+    """A value of a configuration; some raise where they have none."""
+    try:
+        return getattr(config, name, None)
+    except NotImplementedError:
+        return None
+
+
+def _position_tables(model: PreTrainedModel) -> Iterator[int]:
+    """Positions that the model has a vector for; some tables begin with rows that stand for no position."""
+    import torch
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and _POSITIONS.search(name):
+            unused = -1 if module.padding_idx is None else module.padding_idx
+            yield module.num_embeddings - getattr(module, "offset", unused + 1)
+
+
+def _rope_edges(config: Any) -> Iterator[tuple[str, int]]:
+    """Kind and last length of each rotary embedding that is another one for longer texts, unknown kinds included."""
+    given = getattr(config, "rope_parameters", None) or {}
+    for rope in (given, *given.values()):  # one for all layers, or one for each kind of layer
+        kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
+        if kind not in _STEADY:
+            edges = (rope.get("original_max_position_embeddings"), getattr(config, "max_position_embeddings", None))
+            # "dynamic" is reset only below its edge, so that at the edge it depends on the texts before
+            yield from ((kind, edge - ("dynamic" in kind)) for edge in edges if edge)

@@ -8,12 +8,14 @@ differing token already settles it; the few answers that it does not are gone on
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from course_lib.answers import common_length, end_tokens, is_match, normal
+from course_lib.distribution import room
 from course_lib.prefix import Prompts
 from course_lib.spellings import Spelling
 
@@ -37,11 +39,14 @@ class _Open:
 
 @dataclass(slots=True)
 class Greedy:
-    """Judges greedy answers; ``tell(row, column, right)`` is called once for each, at once or in :meth:`finish`."""
+    """Judges greedy answers; ``tell(row, column, right)`` is called once for each, at once or in :meth:`finish`.
+
+    ``right`` is None where the model has no room to go on.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    tell: Callable[[Spelling, int, bool], None]
+    tell: Callable[[Spelling, int, bool | None], None]
     _open: list[_Open] = field(default_factory=list)
     _seen: dict[tuple[int, tuple[int, ...]], bool | None] = field(default_factory=dict)
     _ends: frozenset[int] = frozenset()
@@ -60,9 +65,11 @@ class Greedy:
 
     def finish(self, prompts: Prompts, *, rows: int = 32) -> None:
         """Write the open answers on, one token a pass, until each is settled; ``rows`` answers a pass."""
+        most = room(self.model).tokens
         while self._open:
             waiting, self._open = self._open, []
             for column, group in _by_column(waiting):
+                group = self._fitting(group, most - len(prompts.prompts[column]))
                 for first in range(0, len(group), rows):
                     some = group[first:first + rows]
                     texts = [(*answer.row.asked, *answer.written) for answer in some]
@@ -70,6 +77,13 @@ class Greedy:
                                             slice(column, column + 1))
                     for answer, token in zip(some, logits[0].argmax(-1).tolist(), strict=True):
                         self._go_on(_Open(column, answer.row, (*answer.written, token), answer.forms))
+
+    def _fitting(self, group: Sequence[_Open], most: float) -> list[_Open]:
+        """The answers that leave the model room to read them; the others are told to be open."""
+        fits = [len(answer.row.asked) + len(answer.written) <= most for answer in group]
+        for answer in itertools.compress(group, [not fit for fit in fits]):
+            self.tell(answer.row, answer.column, None)
+        return list(itertools.compress(group, fits))
 
     def _go_on(self, answer: _Open) -> None:
         """Tell the verdict where there is one: ties between tokens are broken by argmax, as ``generate`` does."""

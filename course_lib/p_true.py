@@ -25,6 +25,7 @@ import numpy as np
 from course_lib.answers import Prompt
 from course_lib.files import CourseError
 from course_lib.scoring import score
+from course_lib.spellings import never_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,8 @@ def p_true(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
            batch_tokens: int | None = None) -> np.ndarray:
     """P(True) of the right answer of every fact; shape (Q,), between 0 and 1, NaN where it could not be scored.
 
+    An answer that the tokenizer cannot spell is NaN too: the model would read another one.
+
     Raises:
         CourseError: the model's own generation settings would change the distribution.
     """
@@ -63,6 +66,7 @@ def p_true(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
     choices = [_Choice(proposal(fact.question, fact.object), letter) for fact in facts for letter in CHOICES]
     found = score(model, tokenizer, choices, [Prompt("", "{question}")], temperature=1.0, top_k=0, top_p=1.0,
                   ended=False, batch_tokens=batch_tokens).log_probability.reshape(len(facts), 2)
+    found[list(never_written(tokenizer, model, [Prompt("", "{question}\nProposed Answer:")], facts))] = np.nan
     return expit(found[:, 0] - found[:, 1])  # a / (a + b) from logarithms, without the underflow of small a and b
 
 

@@ -18,6 +18,7 @@ Shapes: Q questions, P prompts.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,13 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.answers import Prompt, encode, end_tokens, is_match, right_texts
+from course_lib.answers import Prompt, Remembered, encode, end_tokens, is_match, right_texts
 from course_lib.batches import out_of_memory
-from course_lib.distribution import Distribution, refuse_changed_distribution
+from course_lib.distribution import Distribution, Room, refuse_changed_distribution, room
 from course_lib.files import CourseError
 from course_lib.models import merged_for_evaluation
+from course_lib.prefix import same_logits
 from course_lib.scores import Cells
-from course_lib.spellings import lay_out, unspeakable
+from course_lib.spellings import never_written
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "answers", "sample"]
 
+TRIED = 4  # tokens that a padded and an unpadded prompt write, to see whether padding shows
+_pads = Remembered()  # model -> up to how many tokens padding was found not to show; 0 if it does
 SLACK = 8  # tokens beyond those of the longest right answer: its end, and spellings with a few tokens more
 
 
@@ -85,9 +89,8 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
     drawing = _drawing(model, n_samples, temperature, top_k, top_p, batch_questions, seed)
     right = [right_texts(fact, accepted) for fact in facts]
     drawing = replace(drawing, max_tokens=_longest(tokenizer, right))
-    found, problems = Samples.empty(len(facts), len(prompts), n_samples), {}
-    if facts and prompts:  # the same questions are left out as by the exact engine
-        problems |= unspeakable(tokenizer, lay_out(tokenizer, model, prompts[:1], facts)[0].rows, facts)
+    found = Samples.empty(len(facts), len(prompts), n_samples)
+    problems = never_written(tokenizer, model, prompts, facts)  # left out as by the exact engine
     parts = [(drawing.greedy(), found.greedy), (drawing, found.hits)][:2 if n_samples else 1]
     for column, prompt in enumerate(tqdm(prompts, desc="sampling", unit="prompt", disable=not progress)):
         texts = [prompt.text(fact.question) for fact in facts]
@@ -191,11 +194,11 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
     import torch
 
     prompts, ends = encode(tokenizer, list(texts)), end_tokens(tokenizer, model)
-    written = [_Written(problem=_problem(model, prompt, drawing.max_tokens)) for prompt in prompts]
+    most = room(model)
+    written = [_Written(problem=_problem(most, prompt, drawing.max_tokens)) for prompt in prompts]
     sound = [row for row, one in enumerate(written) if not one.problem]
     with _evaluation(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        for start in range(0, len(sound), drawing.batch):
-            rows = sound[start:start + drawing.batch]
+        for start, rows in _batches(model, prompts, sound, drawing.batch):
             torch.manual_seed(random.Random(f"{drawing.seed} {start} {[texts[row] for row in rows]}").getrandbits(63))
             generated = _generate(model, [prompts[row] for row in rows], ends, drawing)
             for row, one in zip(rows, _read(tokenizer, generated, ends, max(1, drawing.n_samples)), strict=True):
@@ -203,14 +206,44 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
     return written
 
 
-def _problem(model: PreTrainedModel, prompt: list[int], max_tokens: int) -> str:
+def _batches(model: PreTrainedModel, prompts: list[list[int]], rows: list[int],
+             size: int) -> Iterator[tuple[int, list[int]]]:
+    """Neighbours, and where they start; only those of one length where the model sees the padding (RWKV)."""
+    groups = [rows]
+    if len({len(prompts[row]) for row in rows}) > 1 and size > 1 and _padding_shows(model, [prompts[r] for r in rows]):
+        rows = sorted(rows, key=lambda row: len(prompts[row]))
+        groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: len(prompts[row]))]
+    for group in groups:
+        yield from ((start, group[start:start + size]) for start in range(0, len(group), size))
+
+
+def _padding_shows(model: PreTrainedModel, prompts: list[list[int]]) -> bool:
+    """Whether the shortest prompt goes on otherwise beside the longest than alone; tried once, and for longer ones."""
+    import torch
+
+    long, short = max(prompts, key=len), min(prompts, key=len)
+    if (known := _pads.get(model)) is not None and (known == 0 or len(long) <= known):
+        return known == 0
+    drawing = _Drawing(0, Distribution(1.0), 1, 0, TRIED)
+    beside, alone = ([step[-1:] for step in _call(model, some, [], drawing, output_logits=True,
+                                                  return_dict_in_generate=True).logits]
+                     for some in ([long, short], [short]))
+    shows = False
+    for one, other in zip(beside, alone, strict=False):
+        shows = shows or not same_logits(model, one, other)
+        if not torch.equal(one.argmax(-1), other.argmax(-1)):
+            break
+    _pads.put(model, 0 if shows else len(long))
+    return shows
+
+
+def _problem(most: Room, prompt: list[int], max_tokens: int) -> str:
     """Why a prompt cannot be asked; empty if it can."""
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if not prompt:
         return "no token of the prompt stands before the answer; put some text in front"
-    if room and len(prompt) + max_tokens > room:
-        return (f"{len(prompt)} tokens of prompt and up to {max_tokens} of answer, but the model has room for {room}; "
-                f"use fewer shots or a shorter question")
+    if len(prompt) + max_tokens > most.tokens:
+        return (f"{len(prompt)} tokens of prompt and up to {max_tokens} of answer, but the model has room for "
+                f"{most.tokens:g}; use fewer shots or a shorter question")
     return ""
 
 
@@ -247,15 +280,9 @@ class _Generated:
 
 def _generate(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> _Generated:
     """One call of ``generate``; padding is on the left, so that all answers begin in the same column."""
-    import torch
-
     longest, watch = max(map(len, prompts)), _NotANumber()
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     try:
-        # what pads the rows that have ended is cut off below, so any token will do
-        out = model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
-                             logits_processor=[watch], **drawing.settings())
+        out = _call(model, prompts, ends, drawing, logits_processor=[watch])
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -263,6 +290,17 @@ def _generate(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[i
         raise CourseError(f"{rows} answers at a time do not fit into the memory of {model.device}; lower "
                           f"batch_questions") from None
     return _Generated(out[:, longest:].tolist(), watch.rows.tolist())
+
+
+def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing, **more: Any) -> Any:
+    import torch
+
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    # what pads the rows that have ended is cut off by _read, so any token will do
+    return model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
+                          **drawing.settings() | more)
 
 
 def _read(tokenizer: PreTrainedTokenizerBase, generated: _Generated, ends: Sequence[int],

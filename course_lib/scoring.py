@@ -20,10 +20,9 @@ Shapes: Q questions, P prompts, R rows of a block, N steps of a block, V vocabul
 from __future__ import annotations
 
 import functools
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from course_lib.answers import (
     INSTRUCTION,
     Encoded,
     Prompt,
+    Remembered,
     encode_answers,
     end_tokens,
     few_shot_prompt,
@@ -38,7 +38,7 @@ from course_lib.answers import (
     right_texts,
 )
 from course_lib.batches import block_size, default_batch_tokens, out_of_memory
-from course_lib.distribution import Distribution, refuse_changed_distribution
+from course_lib.distribution import Distribution, refuse_changed_distribution, room
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.greedy import Greedy
@@ -57,7 +57,7 @@ __all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "default_batch_tokens",
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
 # tokenizer -> the questions that were asked last, and their layouts
-_last: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
+_last = Remembered()
 CHUNK = 2048  # questions whose tokens are held at once: memory does not grow with the number of questions
 
 
@@ -71,7 +71,8 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
         temperature, top_k, top_p: the sampling distribution, applied in this order as transformers does, ties kept.
             ``temperature=None`` finds the greedy bits alone; ``top_k=0`` keeps the whole vocabulary. ``top_p=None``
             means that none is wanted, and refuses a model that brings one along; a number decides.
-        accepted: further texts that count as right for a fact, such as ``surface_forms``; a closed list, summed.
+        accepted: further texts that count as right for a fact, such as ``surface_forms``; a closed list, summed. One
+            that the tokenizer cannot spell is left out: the model never writes it.
         ended: False asks for the probability that the text only begins with the answer; greedy bits then look at the
             canonical tokens alone.
         batch_tokens: most tokens in one pass; None finds it from the free memory. Out of memory, blocks are halved
@@ -116,13 +117,13 @@ def _laid_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt
 
     A run asks the same after every epoch, and to find the tokens again takes a tenth of the time.
     """
-    key = (tuple(facts), tuple(prompts), end_tokens(tokenizer, model), len(tokenizer))
-    if accepted is None and _last.get(tokenizer, (None,))[0] == key:
-        return _last[tokenizer][1]
+    key = (tuple(facts), tuple(prompts), end_tokens(tokenizer, model))
+    if accepted is None and (last := _last.get(tokenizer)) and last[0] == key:
+        return last[1]
     layouts = lay_out(tokenizer, model, prompts, facts, accepted=accepted)
-    found = layouts, unspeakable(tokenizer, layouts[0].rows, facts)
+    found = layouts, unspeakable(tokenizer, layouts, facts)
     if accepted is None:
-        _last[tokenizer] = key, found
+        _last.put(tokenizer, (key, found))
     return found
 
 
@@ -150,13 +151,13 @@ class _Pass:
 
     def _reject(self, layouts: Sequence[Layout], found: dict[int, str]) -> None:
         """Take out the questions that cannot be scored, with the reason; some are ``found`` already."""
-        longest = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
+        most = room(self.model)
         for layout in layouts:
             before = max(map(len, layout.prefixes), default=0)
-            for row in layout.rows if longest else ():
-                if before + len(row.tokens) > longest:
-                    found.setdefault(row.row, f"prompt and answer take {before + len(row.tokens):,} tokens and the "
-                                              f"model reads {longest:,}; shorten the answer or take fewer shots")
+            for row in layout.rows:  # the token that ends an answer is predicted, and never read
+                if before + len(row.tokens) > most.tokens:
+                    found.setdefault(row.row, f"prompt and answer take {before + len(row.tokens):,} tokens and "
+                                              f"{most.why}; shorten the answer or take fewer shots")
             missing = set(range(len(self.facts))) - {row.row for row in layout.rows}
             found |= {row: "no token of the prompt stands before the answer; put some text in front" for row in missing}
         for row, why in found.items():
@@ -190,7 +191,10 @@ class _Pass:
                 tasks.appendleft((columns, left[len(block):]))
         greedy.finish(prompts)
 
-    def _tell(self, layout: Layout, row: Spelling, column: int, right: bool) -> None:
+    def _tell(self, layout: Layout, row: Spelling, column: int, right: bool | None) -> None:
+        if right is None:
+            self.scores.reject(row.row, f"the greedy answer goes on where {room(self.model).why} tokens; "
+                                        f"take fewer shots")
         if row.row not in self.scores.problems:
             self.scores.greedy[row.row, layout.columns[column]] = right
 

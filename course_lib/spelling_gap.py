@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.answers import Prompt, encode_answers, end_tokens, is_match, right_texts
+from course_lib.distribution import room
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.scoring import TEMPERATURE, TOP_K, score
@@ -272,7 +273,7 @@ class _Tree:
         self.model, self.tokenizer, self.warpers, self.floor = model, tokenizer, warpers, floor
         self.found, self.cut = np.zeros(cells), np.zeros(cells)
         self.stops = np.array(end_tokens(tokenizer, model), int)
-        self.special = set(tokenizer.all_special_ids)
+        self.special, self.room = set(tokenizer.all_special_ids), room(model).tokens
         texts = tokenizer.decode(self.stops[:, None].tolist(), skip_special_tokens=True)
         self.silent = self.stops[[not text for text in texts]]  # the rest of a prompt may begin with a newline
 
@@ -335,6 +336,7 @@ class _Tree:
             if "\n" in (root.answer(text) or ""):
                 self.found[cell] += p * root.matches(text)
             elif root.may_match(self._settled(path, text) if text.endswith(BROKEN) else text):
-                (children if p >= self.floor and len(path) < root.longest else cut).append(_Node(root, path, text, p))
+                more = len(path) < root.longest and len(root.before) + len(path) <= self.room
+                (children if p >= self.floor and more else cut).append(_Node(root, path, text, p))
         self.cut[cell] += sum(child.p for child in cut)
         return children

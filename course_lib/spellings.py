@@ -4,6 +4,10 @@ A path is a way to write an accepted answer: its canonical tokens, then any toke
 the last character of an answer with the newline (Qwen2: ".\\n" is one token); then the answer has a second path. Paths
 are disjoint, so their probabilities add up.
 
+A text that the tokenizer cannot spell has no path: its tokens hold the unknown token, or read back as another text, so
+the model can never write it. A question is refused by name where that is its answer; a further accepted text is left
+out, for it adds nothing.
+
 The questions of one relation are asked after the same P prompts. Up to its last example a prompt is the same for all
 questions, and from there on a row is the same after all prompts:
 
@@ -23,21 +27,21 @@ from typing import TYPE_CHECKING
 
 from course_lib.answers import (
     Prompt,
+    Vocabulary,
     common_length,
     encode,
     end_tokens,
     is_match,
     right_texts,
     surface_forms,
-    token_texts,
-    tokens_beginning,
+    vocabulary,
 )
 from course_lib.facts import Fact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Layout", "Spelling", "lay_out", "unspeakable"]
+__all__ = ["Layout", "Spelling", "lay_out", "never_written", "unspeakable"]
 
 CHECKED_CELLS = 500  # up to so many texts all prompts are tokenised in full; above it, a sample proves the layout
 SAMPLE = 16
@@ -80,7 +84,7 @@ def lay_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompts:
 
     A question whose prompt has no token (an empty prompt and no beginning-of-text token) is left out.
     """
-    speller = _Speller(tokenizer, end_tokens(tokenizer, model), accepted)
+    speller = _Speller(tokenizer, vocabulary(tokenizer), end_tokens(tokenizer, model), accepted)
     first = _split((0,), speller.paths(prompts[0], facts))
     columns, prefixes, alone = [0], list(first.prefixes), []
     every = len(facts) * len(prompts) <= CHECKED_CELLS
@@ -96,22 +100,39 @@ def lay_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompts:
     return [Layout(tuple(columns), tuple(prefixes), first.rows), *alone]
 
 
-def unspeakable(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Spelling], facts: Sequence[Fact]) -> dict[int, str]:
+def unspeakable(tokenizer: PreTrainedTokenizerBase, layouts: Sequence[Layout],
+                facts: Sequence[Fact]) -> dict[int, str]:
     """Question -> why no text of the model can ever equal its answer; questions that are fine are absent."""
-    first = [row for row in rows if row.asked is not None]
-    texts = tokenizer.decode([list(row.tokens[row.start:]) for row in first]) if first else []
-    found = {row.row: _complaint(facts[row.row].object, text, tokenizer.decode(list(row.asked[row.start:])))
-             for row, text in zip(first, texts, strict=True)}
-    return {row: complaint for row, complaint in found.items() if complaint}
+    first = [row for layout in layouts for row in layout.rows if row.asked is not None]
+    answers = [facts[row.row].object for row in first]
+    complaints = _complaints(tokenizer, answers, [(row.asked, row.tokens) for row in first])
+    return {row.row: complaint for row, complaint in zip(first, complaints, strict=True) if complaint}
 
 
-def _complaint(answer: str, spelled: str, melted: str) -> str:
-    """``spelled`` is what the answer's tokens say, the end of the prompt first where it has melted with them."""
+def never_written(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompts: Sequence[Prompt],
+                  facts: Sequence[Fact]) -> dict[int, str]:
+    """:func:`unspeakable`, for those who need no layout."""
+    return unspeakable(tokenizer, lay_out(tokenizer, model, prompts, facts), facts) if facts and prompts else {}
+
+
+def _complaints(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str],
+                paths: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[str]:
+    """What is wrong with each answer, spelled by the tokens (asked, whole) after a prompt; "" where it is fine."""
+    starts = [common_length(asked, whole) for asked, whole in paths]
+    tokens = [list(whole[start:]) for (_, whole), start in zip(paths, starts, strict=True)]
+    read = tokenizer.decode(tokens) if tokens else []
+    melted = [tokenizer.decode(list(asked[start:])) for (asked, _), start in zip(paths, starts, strict=True)]
+    return [_complaint(answer, text.removeprefix(before), tokenizer.unk_token_id in own)
+            for answer, text, before, own in zip(answers, read, melted, tokens, strict=True)]
+
+
+def _complaint(answer: str, spelled: str, unknown: bool) -> str:
+    """``spelled`` is what the answer's tokens say; ``unknown``: one of them is the unknown token."""
     if "\n" in answer:
         return f"the answer {_short(answer)} has a line break, and an answer ends at the first one; take it out"
-    if is_match(spelled.removeprefix(melted), answer.strip()):
-        return ""
-    return f"the tokenizer cannot spell the answer {_short(answer)}: it reads back as {_short(spelled.strip())}"
+    if not is_match(spelled, answer.strip()):
+        return f"the tokenizer cannot spell the answer {_short(answer)}: it reads back as {_short(spelled.strip())}"
+    return f"the tokenizer cannot spell the answer {_short(answer)}: it takes the unknown token" if unknown else ""
 
 
 def _short(text: str) -> str:
@@ -121,6 +142,7 @@ def _short(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class _Speller:
     tokenizer: PreTrainedTokenizerBase
+    vocabulary: Vocabulary
     ends: tuple[int, ...]
     accepted: Callable[[Fact], Sequence[str]] | None
 
@@ -132,13 +154,19 @@ class _Speller:
         asked = encode(self.tokenizer, texts)
         whole = encode(self.tokenizer, [f"{texts[at]} {form}" for at, form in forms])
         ended = encode(self.tokenizer, [f"{texts[at]} {form}\n" for at, form in forms])
-        paths, seen = [], set()
-        for (at, _), gold, melted in zip(forms, whole, ended, strict=True):
-            for path in self._ways(rows[at], asked[at], gold, melted, first=(rows[at] not in seen)):
-                if path.start > 0:
-                    paths.append(path)
-            seen.add(rows[at])
+        first = [i == 0 or forms[i - 1][0] != at for i, (at, _) in enumerate(forms)]
+        wrong = self._unspeakable(forms, first, asked, whole)
+        paths = [path for i, (at, _) in enumerate(forms) if i not in wrong
+                 for path in self._ways(rows[at], asked[at], whole[i], ended[i], first=first[i]) if path.start > 0]
         return _distinct(paths)
+
+    def _unspeakable(self, forms: Sequence[tuple[int, str]], first: Sequence[bool], asked: Sequence[Sequence[int]],
+                     whole: Sequence[Sequence[int]]) -> set[int]:
+        """Numbers of the further forms that add nothing."""
+        further = [i for i, is_first in enumerate(first) if not is_first]
+        complaints = _complaints(self.tokenizer, [forms[i][1] for i in further],
+                                 [(asked[forms[i][0]], whole[i]) for i in further])
+        return {i for i, complaint in zip(further, complaints, strict=True) if complaint}
 
     def forms(self, fact: Fact) -> Sequence[str]:
         """The accepted texts, the answer itself first."""
@@ -155,11 +183,10 @@ class _Speller:
 
     def _melted_ends(self, last: int) -> tuple[int, ...]:
         """All tokens that begin as ``last`` does, up to its newline; none if it holds no newline."""
-        size = len(self.tokenizer)
-        head, newline, _ = token_texts(self.tokenizer, size)[last].partition("\n")
+        head, newline, _ = self.vocabulary.texts[last].partition("\n")
         if "\ufffd" in head:  # a part of a character: other parts look the same
             return (last,)
-        return tokens_beginning(self.tokenizer, size, head + newline) if newline else ()
+        return self.vocabulary.beginning(head + newline) if newline else ()
 
 
 def _distinct(paths: list[Spelling]) -> list[Spelling]:
