@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib
 
@@ -13,8 +15,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
 
-from course_lib import knowledge_plots, paper, plots
+from course_lib import (
+    ask,
+    curve_plots,
+    curve_view,
+    harm_plots,
+    knowledge_plots,
+    memory,
+    memory_plots,
+    nf4,
+    nf4_plots,
+    paper,
+    plots,
+)
+from course_lib.ask import Said
 from course_lib.closeup import Closeup
 from course_lib.facts import Fact
 from course_lib.files import CourseError
@@ -314,3 +330,72 @@ def test_fixed_epochs_and_other_variants_are_described_too() -> None:
 def test_a_variant_that_has_not_run_is_not_described() -> None:
     with pytest.raises(CourseError, match="no run of D_IDK; there are D, D_Known"):
         plots.describe_curve(SWEEP, variants=("D_IDK",))
+
+
+# Texts that others wrote
+
+
+HOSTILE = ("$5 and $6", r"\$1 $\frac{$", "__init__", "a\nb\rc\t\x00\x07\x1b[31m\u202e\u200f\u200b", "x" * 32_000,
+           "word " * 6_400, "^_{}#~ %s {0} %(x)s <b>&amp;</b>", "")
+SAID = Said("A", 0.5, "wrong")
+MEMORY = memory.estimate(memory.SHAPES["SmolLM2-1.7B"], bits=4, rank=16, batch=8, tokens=128)
+SCALED = nf4.quantise(np.array([4, 1, -4, 0], np.float32), np.array([-1, 0, 1], np.float32), block=4)
+ERRORS = pd.DataFrame({"weights": "w", "levels": "NF4", "block": [16, 64], "error": [0.1, 0.2]})
+HARM = pd.DataFrame({"group": ["never"], "at_stake": [4], "mean": [50.0], "low": [10.0], "high": [90.0]})
+
+
+def near(text: str) -> Closeup:
+    return Closeup(Fact(text, "P19", text), (text, text), WAVERING.right, WAVERING.temperatures, WAVERING.p)
+
+
+FOREIGN = {  # each puts a text of others wherever the function takes one
+    "hallucination_curve": lambda text: plots.hallucination_curve(
+        SWEEP.assign(variant=text).rename(columns={"ood": text or "ood"}), variants=(text,), measure=text or "ood"),
+    "category_bars": lambda text: plots.category_bars({text: SHARES, f"{text} again": SHARES}),
+    "rate_curves": lambda text: curve_plots.rate_curves(
+        SWEEP[SWEEP["variant"] == "D"].assign(lr=1e-4, **{text: 1.0}), measure=text),
+    "curve_at_epoch": lambda text: curve_view.curve_at_epoch(SWEEP.assign(variant=text), epoch=1, unknown_percent=50,
+                                                             variant=text),
+    "curve_grid": lambda text: curve_view.curve_grid(SWEEP.assign(variant=text, **{text: 1.0}), at=(1,), measure=text,
+                                                     variants=(text,)),
+    "closeup_bars": lambda text: knowledge_plots.closeup_bars(near(text), temperature=0.5, n_samples=1),
+    "closeup_grid": lambda text: knowledge_plots.closeup_grid({text: near(text)}, temperature=0.5, n_samples=1),
+    "group_histograms": lambda text: knowledge_plots.group_histograms([0, 1], [0, 1], names=(text, f"{text} 2"),
+                                                                      xlabel=text),
+    "memory_bars": lambda text: memory_plots.memory_bars({text: MEMORY}, gpus={text: 16.0}),
+    "level_histogram": lambda text: nf4_plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
+    "error_curves": lambda text: nf4_plots.error_curves(ERRORS.assign(weights=text)),
+    "harm_bars": lambda text: harm_plots.harm_bars(HARM.assign(group=text)),
+    "certainty_bars": lambda text: ask.certainty_bars([ask.Asked(text, text, replace(SAID, answer=text), SAID)])}
+OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "readings_bars", "category_curve", "fitted_bars",
+           "fitted_lines", "unknown_curve"}  # they draw numbers, under names of ours
+
+
+def test_every_function_that_draws_is_tried_with_texts_of_others() -> None:
+    modules = (plots, curve_plots, curve_view, knowledge_plots, memory_plots, nf4_plots, harm_plots, ask)
+    draws = {name for module in modules for name, made in vars(module).items()
+             if not name.startswith("_") and "Axes" in str(getattr(made, "__annotations__", {}).get("return"))}
+    assert draws == FOREIGN.keys() | OUR_OWN
+
+
+@pytest.mark.filterwarnings("ignore:Glyph", "ignore:No artists with labels", "ignore:constrained_layout not applied")
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_text_of_others_is_drawn_as_a_short_text(name: str, text: str) -> None:
+    drawn = FOREIGN[name](text)
+    figure = (drawn[0] if isinstance(drawn, tuple) else drawn).figure
+    figure.canvas.print_figure(io.BytesIO(), bbox_inches="tight", dpi=20)  # as a notebook does it
+    texts = [artist.get_text() for artist in figure.findobj(matplotlib.text.Text)]
+    assert not any(is_math_text(one) for one in texts) and max(map(len, texts)) <= 100
+    assert all(line.isprintable() for one in texts for line in one.split("\n"))
+
+
+@pytest.mark.parametrize(("text", "shown"), [("$5 and $6", r"\$5 and \$6"), (r"a\$b", r"a\\$b"), ("_a", " _a"),
+                                             ("a \n\t b\x00", "a b"), ("x" * 50, "x" * 41 + "..."), (7, "7")])
+def test_a_text_of_others_in_a_figure_is_one_line_and_no_formula(text, shown) -> None:
+    assert plots.plain_text(text) == shown
+
+
+def test_two_names_that_are_cut_alike_keep_bars_of_their_own() -> None:
+    ax = plots.category_bars({"x" * 99 + "1": SHARES, "x" * 99 + "2": SHARES})
+    assert len({bar.get_y() for bar in ax.patches}) == 2
