@@ -92,6 +92,8 @@ def _root(
     ] = False,
 ) -> None:
     """Options that stand before the command."""
+    for name in ("COURSE_DATA", "COURSE_HOME"):
+        limits.absolute(os.environ.get(name) or ".", name)
 
 
 @app.command()

@@ -26,7 +26,7 @@ def use_classroom() -> None:
 
     This must happen before that library is imported; a value that you set yourself wins.
     """
-    home = Path(os.environ.get("COURSE_HOME") or "").expanduser()
+    home = Path(os.path.expanduser(os.environ.get("COURSE_HOME") or ""))  # a home that is none stays as it is
     if (home / CLASSROOM).is_file() and (home / HUB).is_dir():
         os.environ.setdefault("HF_HUB_CACHE", str((home / HUB).resolve()))
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from course_lib.files import CourseError, short
@@ -126,7 +127,7 @@ def folder(path: str | Path, place: str, *, write: bool = False) -> Path:
     """A folder that is there or can be made, with ``~`` followed; ``place`` is the option or variable.
 
     Raises:
-        CourseError: a loop of links, a file in its place, or, with ``write``, no permission to write there.
+        CourseError: a loop of links, a file in its place, or, with ``write``, one that nothing can be written in.
     """
     absolute(path, place)
     path = Path(path).expanduser()
@@ -136,9 +137,17 @@ def folder(path: str | Path, place: str, *, write: bool = False) -> Path:
         raise CourseError(f"{place} = {shown(path)}: no such place ({error.strerror}); give another folder") from None
     if not there.is_dir():
         raise CourseError(f"{place} = {shown(path)}: {there} is no folder; move it away, or give another folder")
-    if write and not os.access(there, os.W_OK | os.X_OK):
-        raise CourseError(f"{place} = {shown(path)}: you may not write in {there}; give another folder")
+    if write:
+        _refuse_closed(there, f"{place} = {shown(path)}")
     return path
+
+
+def _refuse_closed(there: Path, place: str) -> None:
+    try:
+        TemporaryFile(dir=there).close()  # what a system says of rights is not what it does
+    except OSError as error:
+        raise CourseError(f"{place}: nothing can be written in {there} ({error.strerror}); give another "
+                          f"folder") from None
 
 
 def _standing(path: Path) -> Path:

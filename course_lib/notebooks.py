@@ -57,7 +57,7 @@ def source_paths(names: Sequence[str] | None = None, *, root: str | Path | None 
     wanted = [Path(name).name.removesuffix(".py").removesuffix(".ipynb") for name in names or [""]]
     for given, name in zip(names or (), wanted, strict=False):
         if not name or not any(path.stem.startswith(name) for path in paths):
-            raise NotebookError(f"{limits.shown(given)}: no such notebook; choose from "
+            raise NotebookError(f"{limits.shown(str(given))[1:-1]}: no such notebook; choose from "
                                 f"{', '.join(path.stem for path in paths)}")
     return [path for path in paths if path.stem.startswith(tuple(wanted))]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import __version__, projector
-from course_lib.files import CourseError
+from course_lib.files import CourseError, short
 from course_lib.hardware import FIRST_GOOD_TORCHAO
 from course_lib.installation import BUILDER, host_name, installed, ranges, version
 
@@ -137,8 +137,8 @@ def ready(*, drive: bool | str | None = None) -> None:
     if host is None:
         return
     folder = drive if drive is not None else os.environ.get("COURSE_DRIVE")
-    if folder and host == "Colab":
-        _mount("known-unknowns" if folder in (True, "1") else str(folder))
+    if folder not in (None, False, "", "0") and host == "Colab":
+        _mount("known-unknowns" if folder in (True, "1") else _below(str(folder)))
     _carry_out(host)
     versions = ", ".join(f"{name} {version(name)}" for name in SHOWN)
     print(f"Ready on {host}: known-unknowns {__version__}, Python {platform.python_version()}, {versions}.")
@@ -173,6 +173,14 @@ def _pip(host: str, *words: str) -> None:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
         cure = "switch Internet on in the settings of this notebook" if host == "Kaggle" else "see that it is online"
         raise SetUpError(f"pip {words[0]} failed on {host}: {said[-1]}; {cure}, then run this cell again.")
+
+
+def _below(folder: str) -> str:
+    """A folder of the drive: anything else would be lost with the machine."""
+    if not folder.strip() or Path(folder).is_absolute() or {"..", "~"} & set(Path(folder).parts) or "\0" in folder:
+        raise SetUpError(f"COURSE_DRIVE or drive = {short(folder)} is no folder of your Drive; give a name such as "
+                         f"known-unknowns, or 1.")
+    return folder
 
 
 def _mount(folder: str) -> None:

@@ -286,6 +286,8 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
     """
     if preset is None:
         preset = os.environ.get("COURSE_PRESET") or default_preset()
+    if os.environ.get("COURSE_DTYPE"):
+        device_dtype()  # one that is none is refused before anything is measured
     preset = known_preset(preset, "COURSE_PRESET" if preset == os.environ.get("COURSE_PRESET") else "preset")
     chosen = settings or SETTINGS.get("quick" if _is_quick() else preset, SETTINGS["default"])
     if questions is not None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, doctor, facts, notebooks, pocket_cli, questions, survey
+from course_lib import __version__, cli, doctor, facts, limits, notebooks, pocket_cli, questions, survey
 from course_lib import course as course_module
 from course_lib.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
@@ -208,6 +208,23 @@ def test_a_build_folder_that_cannot_be_one_is_refused_before_anything_runs(cours
         result = course(*words, *(["--build", str(tmp_path / name)] if place == "option" else []))
         assert result.exit_code == 1 and result.stderr.count("\n") == 1
         assert result.stderr.startswith(f"course: {'build' if place == 'option' else 'COURSE_BUILD'} = ")
+
+
+def test_a_build_folder_that_nothing_can_be_written_in_is_refused(course, monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "TemporaryFile", raising(PermissionError(13, "Permission denied")))
+    for words in (["run", "00"], ["sweep"], ["lab"], ["slick", "--out", str(tmp_path)]):
+        result = course(*words, *([] if "slick" in words else ["--build", str(tmp_path / "a" / "b")]))
+        assert result.exit_code == 1 and f"nothing can be written in {tmp_path} (Permission" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["COURSE_HOME", "COURSE_DATA"])
+@pytest.mark.parametrize("value", ["~nobody-of-that-name/data", "{}/loop/below"])
+def test_a_variable_with_a_path_that_is_none_is_named(tmp_path, name, value):
+    (tmp_path / "loop").symlink_to("loop")
+    done = subprocess.run([sys.executable, "-m", "course_lib.cli", "facts"], capture_output=True, text=True,
+                          env=os.environ | {name: value.format(tmp_path)})
+    assert done.returncode == 1 and done.stderr.startswith("course: ") and done.stderr.count("\n") == 1
+    assert name in done.stderr or "loop" in done.stderr
 
 
 @pytest.mark.parametrize("seed", ["-1", str(10**30)])

@@ -164,7 +164,7 @@ def test_all_mistakes_are_told_together(plan) -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("size = 3\nseeds = 1 2", r"not TOML \(.*line 2"), 
+    ("size = 3\nseeds = 1 2", r"not TOML \(.*line 2"),
     (f"seeds = {'[' * 9999}{']' * 9999}", "lists or tables nested too deep"),
     (f"seeds = [{'1' * 5000}]", "not TOML .*4300 digits"), (f"# {'x' * 70_000}", "70,002 bytes, and at most 65,536"),
 ])

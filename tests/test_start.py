@@ -195,6 +195,15 @@ def test_runs_go_to_drive_when_asked_for(host, drive, monkeypatch, argument, var
     assert start.os.environ["COURSE_BUILD"] == f"/content/drive/MyDrive/{folder}"
 
 
+@pytest.mark.parametrize("variable", ["/content", "../elsewhere", "Mon/../../x", "~", " "])
+def test_a_folder_outside_of_drive_is_refused_before_it_is_connected(host, drive, monkeypatch, variable):
+    host(EVERYTHING)
+    monkeypatch.setenv("COURSE_DRIVE", variable)
+    with pytest.raises(SetUpError, match="^COURSE_DRIVE or drive = "):
+        ready()
+    assert drive == []
+
+
 def test_drive_is_left_alone_unless_asked_for(host, drive, monkeypatch):
     host(EVERYTHING)
     monkeypatch.delenv("COURSE_DRIVE", raising=False)
