@@ -272,7 +272,11 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         DataError: transformers cannot read it.
     """
     with in_one_sentence(f"{Path(folder) / 'tokenizer.json'} or tokenizer_config.json"):
-        return _believed_tokenizer(folder)
+        found = _believed_tokenizer(folder)
+        if not found(PROBES[0])["input_ids"]:  # as it will be called; it may be only then that its settings are read
+            raise DataError(f"{Path(folder) / 'tokenizer.json'}: makes no tokens of {PROBES[0]!r}; take the tokenizer "
+                            f"that belongs to this model")
+    return found
 
 
 def _believed_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -323,17 +327,17 @@ def refuse_tokens(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model:
     found = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
     found |= {name: number for name in ("bos_token", "eos_token", "unk_token")
               if (number := getattr(tokenizer, f"{name}_id")) is not None}
-    found |= {f"one of {text!r}": max(ids, default=0) for text in PROBES[:1] if (ids := tokenizer(text)["input_ids"])}
+    found[f"put beside {PROBES[0]!r}"] = max(tokenizer(PROBES[0])["input_ids"])  # special tokens with it
     token, number = max(found.items(), key=lambda pair: pair[1])
     if number >= rows:
-        raise DataError(f"{path}: the token {token!r} has the number {number}, and the model has embeddings for "
+        raise DataError(f"{path}: the token {short(token)} has the number {number}, and the model has embeddings for "
                         f"{rows} tokens, from 0; take the tokenizer that belongs to this model")
     ends = model.generation_config.eos_token_id
     for end in ends if isinstance(ends, list | tuple) else [ends]:
         if end is not None and (type(end) is not int or not 0 <= end < rows):
             name = "generation_config.json" if (path.parent / "generation_config.json").is_file() else "config.json"
-            raise DataError(f"{path.with_name(name)}: eos_token_id = {short(ends)}: give numbers of tokens from 0 "
-                            f"to {rows - 1}")
+            raise DataError(f"{path.with_name(name)}: eos_token_id = {short(ends)} is no token of the model; give "
+                            f"numbers from 0 to {rows - 1}")
 
 
 def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
@@ -344,19 +348,21 @@ def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTr
     """
     import torch
 
-    for name, numbers in _numbers(model):
-        if numbers.numel() and not all(map(math.isfinite, map(float, numbers.aminmax()))):
-            raise DataError(f"{folder}: {name} holds NaN or infinity; fetch the model again")
     ids = tokenizer(PROBES[0])["input_ids"][:8]
-    if not ids:
-        raise DataError(f"{Path(folder) / 'tokenizer.json'}: makes no tokens of {PROBES[0]!r}; take the tokenizer that "
-                        f"belongs to this model")
-    with in_one_sentence(folder), torch.inference_mode():
-        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
-    if logits.isnan().any() or logits.isposinf().any():
-        raise DataError(f"{folder}: the model gives no numbers (NaN or infinity), so weights or settings of it are "
-                        f"damaged, or too large for {str(model.dtype).removeprefix('torch.')}; fetch it again, or set "
+    wrong = next((f"{name} holds" for name, numbers in _numbers(model) if not _finite(numbers)), "")
+    if not wrong:
+        with in_one_sentence(folder), torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+        wrong = "" if _finite(logits) else "the model answers with"
+    if wrong:
+        raise DataError(f"{folder}: {wrong} NaN or infinity, from damaged weights, from settings in config.json, or "
+                        f"from numbers too large for {str(model.dtype).removeprefix('torch.')}; fetch it again, or set "
                         f"COURSE_DTYPE=float32")
+
+
+def _finite(numbers: torch.Tensor) -> bool:
+    """Whether there is no NaN and no infinity; without a copy of the numbers."""
+    return not numbers.numel() or all(math.isfinite(end) for end in map(float, numbers.aminmax()))
 
 
 def _numbers(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:

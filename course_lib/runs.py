@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shutil
@@ -203,9 +204,24 @@ def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = Non
 
     Raises:
         RunBusy: another process is working on this run.
-        CourseError: the disk is full, over its quota, failing or gone, or knows no locks.
+        CourseError: the disk is full, over its quota, failing or gone, or knows no locks; or something else stands
+            where a file of the run should be.
     """
     writer = RunWriter(spec, root, mirror)
+    try:
+        with _opened(writer, root):
+            yield writer
+    except OSError as error:
+        place = error.filename2 or error.filename
+        if not Path(os.fsdecode(place or "")).is_relative_to(writer.folder):
+            raise
+        raise DataError(f"{place}: no file of a run can stand there ({error.strerror}); move away what does, or make "
+                        f"it writable, and run again") from error
+
+
+@contextmanager
+def _opened(writer: RunWriter, root: str | Path) -> Iterator[None]:
+    """Lock the run's folder; note in ``run.json`` that the run is on, and how it ends where it is not completed."""
     with disk_errors(writer.folder):
         try:
             writer.folder.mkdir(parents=True, exist_ok=True)
@@ -216,10 +232,10 @@ def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = Non
     try:
         with disk_errors(writer.folder):
             sweep_up(writer.folder)
-        writer.completed = is_completed(spec, root)
+        writer.completed = is_completed(writer.spec, root)
         if not writer.completed:
             writer.status("running")
-        yield writer
+        yield
     except (KeyboardInterrupt, SystemExit):
         writer._mark("stopped")
         raise

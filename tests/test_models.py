@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import bitsandbytes
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import FACTS, FEW_SHOT, TOKENIZERS, plain_model
 
 from course_lib import models
-from course_lib.files import CourseError
+from course_lib.files import CourseError, DataError
 from course_lib.finetune import TuneConfig, add_lora
+from course_lib.model_folder import INDEX, in_one_sentence
 from course_lib.models import PRESETS, default_preset, load, merged_for_evaluation
 from course_lib.scoring import score
 
@@ -48,6 +53,7 @@ def loaded(folder):
     return load(folder, device="cpu")
 
 
+ROWS = 400  # of the embeddings: the tokens of that tokenizer
 IDS = torch.arange(3, 43).view(2, 20)
 
 
@@ -101,6 +107,7 @@ def test_scoring_does_not_change_the_gradients(loaded):
 @pytest.mark.filterwarnings("ignore:.*autograd kernel was not registered")
 def test_without_the_cure_the_gradients_would_change(folder, monkeypatch):
     monkeypatch.setattr(models, "keep_exact_on_cpu", lambda model: model)
+    monkeypatch.setattr(models, "try_out", lambda *_: None)  # an evaluation pass too
     model = adapted(load(folder, device="cpu").model)
     before = gradients(model)
     evaluate_once(model)
@@ -182,8 +189,6 @@ def test_adapters_are_float32_and_stand_on_every_layer_but_the_output(loaded):
 
 
 def test_four_bit_false_keeps_the_stored_weights(folder):
-    from safetensors.torch import load_file
-
     stored, model = load_file(folder / "model.safetensors"), load(folder, device="cpu", four_bit=False).model
     assert not any(isinstance(module, bitsandbytes.nn.Linear4bit) for module in model.modules())
     assert all(torch.equal(model.state_dict()[name], weight) for name, weight in stored.items())
@@ -228,25 +233,113 @@ def test_a_folder_without_config_is_named(tmp_path):
     assert complaint(tmp_path) == f"{tmp_path}: no config.json; give a folder written by save_pretrained"
 
 
-@pytest.mark.parametrize("damage", ["no weights", "cut weights", "no weights at all", "no json", "no such model",
-                                    "no tokenizer"])
-def test_a_damaged_folder_is_named_with_the_cure(damage, tmp_path):
-    saved(tmp_path)
-    weights = tmp_path / "model.safetensors"
-    if damage == "no weights":
-        weights.unlink()
-    elif damage == "cut weights":
-        weights.write_bytes(weights.read_bytes()[:-1000])
-    elif damage == "no weights at all":
-        weights.write_bytes(b"not a model")
-    elif damage == "no json":
-        (tmp_path / "config.json").write_text("{")
-    elif damage == "no such model":
-        (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
+def write(name, text):
+    return name, lambda path: path.write_text(text)
+
+
+def settings(name="config.json", **values):
+    return name, lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def weights(change):
+    """Change each tensor of the weights."""
+    def damage(path):
+        save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+    return "model.safetensors", damage
+
+
+def sharded(**files):
+    """The weights as an index says that they are in these files."""
+    def damage(path):
+        path.unlink()
+        path.with_name(INDEX).write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return "model.safetensors", damage
+
+
+def in_place_of(name, make):
+    return name, lambda path: (path.unlink(), make(path))
+
+
+# what is done to the folder of a llama with 2 layers, 400 tokens and width 64; and what the sentence must have in it
+DAMAGES = {
+    "no weights": (in_place_of("model.safetensors", lambda path: None), "model.safetensors"),
+    "cut weights": (("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1000])), "damaged"),
+    "no weights at all": (write("model.safetensors", "not a model"), "damaged"),
+    "a head without an end": (("model.safetensors", lambda path: path.write_bytes(b"\xff" * 7 + b"\x7f{}")), "damaged"),
+    "a pipe": (in_place_of("model.safetensors", lambda path: os.mkfifo(path)), "not a regular file"),
+    "a device": (in_place_of("tokenizer.json", lambda path: path.symlink_to("/dev/zero")), "not a regular file"),
+    "a link to itself": (in_place_of("tokenizer.json", lambda path: path.symlink_to(path)), "not a regular file"),
+    "integers": (weights(lambda tensor: tensor.to(torch.int8)), "stored as I8"),
+    "truths": (weights(lambda tensor: tensor > 0), "stored as BOOL"),
+    "NaN": (weights(lambda tensor: tensor * float("nan")), "NaN or infinity"),
+    "a file outside": (sharded(x="../x.safetensors"), f"{INDEX}: weight_map names '../x.safetensors'"),
+    "a pickle in the index": (sharded(x="x.bin"), f"{INDEX}: weight_map names 'x.bin'"),
+    "a shard that is lost": (sharded(x="x.safetensors"), "x.safetensors: no such file"),
+    "no json": (write("config.json", "{"), "config.json line 1"),
+    "a list": (write("config.json", "[]"), "config.json: not settings"),
+    "nested": (write("config.json", "[" * 100_000), "config.json: "),
+    "a key twice": (write("config.json", '{"model_type": "llama", "model_type": "gpt2"}'), "'model_type' stands twice"),
+    "no such model": (write("config.json", '{"model_type": "nothing"}'), "config.json: no model could be loaded ("),
+    "a list as the kind": (settings(model_type=[1]), "config.json: no model could be loaded ("),
+    "text as a size": (settings(hidden_size="x"), "'hidden_size'"),
+    "a size below zero": (settings(hidden_size=-64), "config.json: no model could be loaded ("),
+    "no heads": (settings(num_attention_heads=0), "config.json: no model could be loaded ("),
+    "a large size": (settings(vocab_size=2**40), "config.json: its sizes ask for 140,737,"),
+    "a larger size": (settings(intermediate_size=2**70), "config.json: no model could be loaded ("),
+    "many layers": (settings(num_hidden_layers=100_000), "num_hidden_layers = 100000, and the files of weights hold"),
+    "a constant of zero": (settings(rope_parameters={"rope_type": "default", "rope_theta": 0}), "NaN or infinity"),
+    "no end": (settings("generation_config.json", eos_token_id=[0, -1]), "_config.json: eos_token_id = [0, -1] is no"),
+    "settings as a list": (write("generation_config.json", "[]"), "generation_config.json: not settings"),
+    "no new tokens": (settings("generation_config.json", max_new_tokens=-1), "generation_config.json: no model could"),
+    "no tokenizer": (write("tokenizer.json", "{}"), "tokenizer.json or tokenizer_config.json: no model could be"),
+    "no length": (settings("tokenizer_config.json", model_max_length=[]), "tokenizer_config.json: no model could be"),
+    "an adapter": (("adapter_config.json", lambda path: path.write_text("{}")), "adapter_config.json says"),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_folder_is_one_sentence_with_the_file(damage, said, folder, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    name, change = damage
+    change(copy / name)
+    text = complaint(copy)
+    assert text.startswith(str(copy)) and said in text and "; " in text
+
+
+@pytest.mark.parametrize("tokens", ["new words", ["<|new|>"]], ids=["text", "special"])
+def test_a_token_without_an_embedding_is_refused_unless_no_text_gives_it(tokens, folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    tokenizer = TOKENIZERS["gpt2"]()
+    tokenizer.add_tokens(tokens, special_tokens=tokens == ["<|new|>"])
+    tokenizer.save_pretrained(tmp_path)
+    if tokens == ["<|new|>"]:
+        assert load(tmp_path, device="cpu").tokenizer.convert_tokens_to_ids("<|new|>") == ROWS
     else:
-        (tmp_path / "tokenizer.json").write_text("{}")
-    text = complaint(tmp_path)
-    assert text.startswith(f"{tmp_path}: no model could be loaded (") and "a folder written by save_pretrained" in text
+        assert f"'new words' has the number {ROWS}, and the model has embeddings for {ROWS} " in complaint(tmp_path)
+
+
+def test_integers_that_no_layer_reads_are_left_alone(tmp_path):
+    """The files of Pythia hold its attention's masks too."""
+    path = saved(tmp_path, "neox") / "model.safetensors"
+    mask = {"gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool), "steps": torch.tensor(3)}
+    save_file(load_file(path) | mask, path, {"format": "pt"})
+    assert torch.isfinite(evaluate_once(load(tmp_path, device="cpu").model)).all()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+                                   CourseError("ours")], ids=repr)
+def test_what_the_folder_is_not_to_blame_for_goes_through(error):
+    with pytest.raises(type(error)) as caught, in_one_sentence("here"):
+        raise error
+    assert caught.value is error
+
+
+def test_the_librarys_own_error_is_kept_behind_the_sentence():
+    with pytest.raises(DataError, match=r"^here: no model could be loaded \(KeyError 'a'\)") as caught:
+        with in_one_sentence("here"):
+            {}["a"]
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_a_hub_id_that_cannot_be_reached_is_named(monkeypatch):

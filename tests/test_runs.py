@@ -423,6 +423,57 @@ def test_a_line_that_is_no_record_is_named(line: bytes, tmp_path: Path) -> None:
         read_history(tmp_path)
 
 
+@pytest.mark.parametrize("values", [
+    {"epoch": "1"}, {"loss": [1]}, {"test": float("nan")}, {"seconds": None}, {"dev": True}, {"ood": 10**300},
+    {"by_category": {"test_Unknown": "x"}}, {"by_category": []}, {"right": {"test": 3}}, {"more": 1}], ids=str)
+def test_a_record_whose_values_are_of_another_type_is_named(values: dict[str, Any], tmp_path: Path) -> None:
+    whole = asdict(record(0))
+    (tmp_path / "epochs.jsonl").write_text(f"{json.dumps(whole | values)}\n{json.dumps(whole)}\n")
+    with pytest.raises(DataError, match="line 1: not an epoch record"):
+        read_history(tmp_path)
+
+
+@pytest.mark.parametrize("values", [
+    [], {"seed": "0"}, {"seed": 0.5}, {"unknown_percent": float("inf")}, {"tune": []}, {"tune": {"rank": "x"}},
+    {"tune": {"rank": -1}}, {"shares": [["Unknown"]]}, {"shares": "ab"}, {"preset": "../x"}, {"variant": "/"}], ids=str)
+def test_settings_that_are_none_are_refused(values: Any, tmp_path: Path) -> None:
+    about = read_json(complete(tmp_path) / "run.json")
+    with pytest.raises((KeyError, TypeError, ValueError, CourseError)):
+        RunSpec.from_json(about | values if isinstance(values, dict) else values)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000, "{", '{"status": 1, "status": 2}'],
+                         ids=["list", "null", "nested", "cut", "twice"])
+def test_a_damaged_record_of_a_run_is_named(text: str, tmp_path: Path) -> None:
+    path = complete(tmp_path) / "run.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"run\.json"):
+        is_completed(SPEC, tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes with a name are of POSIX")
+@pytest.mark.parametrize("name", ["epochs.jsonl", "run.json", "state/epoch-002.safetensors"])
+def test_a_pipe_in_place_of_a_runs_file_is_made_anew(name: str, tmp_path: Path) -> None:
+    whole = contents(complete(tmp_path / "whole"))
+    path = begin(tmp_path, until=2) / name
+    path.unlink()
+    os.mkfifo(path)
+    if name == "epochs.jsonl":
+        with pytest.raises(DataError, match="a pipe"):
+            read_history(path.parent)
+    command(tmp_path)
+    assert contents(SPEC.folder(tmp_path)) == whole
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "run.json", "state/epoch-002.safetensors", ".lock"])
+def test_a_folder_in_place_of_a_runs_file_is_named(name: str, tmp_path: Path) -> None:
+    path = begin(tmp_path, until=2) / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with pytest.raises(DataError, match=f"{name}: no file of a run can stand there"):
+        command(tmp_path)
+
+
 def test_missing_epochs_are_named_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"epochs\.jsonl: no such file; delete the folder, if there is one, and run"):
         read_history(tmp_path)
@@ -491,6 +542,12 @@ def test_right_answers_come_back_as_epochs_by_questions(tmp_path: Path) -> None:
 
 def test_a_run_that_kept_no_answers_has_none(tmp_path: Path) -> None:
     assert read_right(lines(tmp_path, {}, {})) == {}
+
+
+@pytest.mark.parametrize("text", ["", "3", "3:zz", "-1:80", "9:80", "99999999999:80", "3:80:80", "3:8"])
+def test_a_row_of_answers_that_is_none_is_named(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path.name}.* is not a row of packed answers; delete"):
+        read_right(lines(tmp_path, {"test": text}))
 
 
 @pytest.mark.parametrize("second", [{}, {"test": "2:80"}])
