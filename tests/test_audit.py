@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -74,6 +75,13 @@ def test_both_rows_of_two_answers_are_named_with_each_other():
     findings = check_rows(asked(("Who?", "Ada"), ("What?", "Bo"), ("who", "Cem")))
     assert [(one.row, one.text) for one in findings] == [(1, "the same question has the answer 'Cem' in row 3"),
                                                         (3, "the same question has the answer 'Ada' in row 1")]
+
+
+def test_one_question_with_many_answers_names_the_first_of_them():
+    findings = check_rows(asked(*[("Q?", f"A{number}") for number in range(40)]))
+    assert len(findings) == 40 and all(finding.kind == "two answers" for finding in findings)
+    assert findings[0].text.startswith("the same question has the answer 'A1' in row 2, 'A2' in row 3")
+    assert findings[39].text.endswith("'A19' in row 20 and 19 more")
 
 
 def test_of_two_answers_one_of_which_stands_twice_the_second_is_a_repeat():
@@ -151,6 +159,35 @@ def test_a_row_that_cannot_be_read_is_held_back_in_its_place():
     table = decide(labelled(0.0).assign(row=2), problems=[Problem(1, "file line 1", "empty answer")])
     assert table["row"].tolist() == [1, 2] and table["decision"].tolist() == ["hold back", "keep"]
     assert table["reasons"][0] == "cannot be read: empty answer" and pd.isna(table["category"][0])
+
+
+@pytest.mark.parametrize("p", [math.nan, 7.0, -1.0, math.inf, "x", None])
+def test_a_probability_that_is_none_is_refused_with_its_row(p):
+    table = labelled(0.0, 0.0).assign(prob_Unknown=[0.5, p])
+    with pytest.raises(CourseError, match="row 2: prob_Unknown"):
+        decide(table)
+    opinions = pd.DataFrame({"row": [1, 2], "says": "B", "confidence": [math.nan, 7.0]})
+    with pytest.raises(CourseError, match="row 2: confidence = "):
+        decide(labelled(1.0, 1.0), opinions=opinions)
+
+
+@pytest.mark.parametrize(("table", "why"), [
+    (labelled(), "no rows to decide on"), (labelled(0.5).drop(columns="problem"), "no column problem"),
+    (labelled(0.5).drop(columns="row"), "no column row"), (labelled(0.5).assign(row="1"), "row '1': .* whole numbers"),
+    (labelled(0.5, categories=("Known",)), "row 1: category 'Known'"),
+    (labelled(0.5, categories=(None,)), "row 1: category None"), (labelled(0.5, 0.5).assign(row=1), "row 1 has two")])
+def test_labels_that_cannot_be_decided_on_are_refused(table, why):
+    with pytest.raises(CourseError, match=why):
+        decide(table)
+
+
+def test_a_label_and_a_problem_of_one_row_are_refused():
+    with pytest.raises(CourseError, match="row 1 has two labels, or a label and a problem"):
+        decide(labelled(0.5), problems=[Problem(1, "", "empty answer")])
+
+
+def test_an_empty_cell_of_problems_from_a_csv_file_is_no_problem():
+    assert decisions(labelled(0.0).assign(problem=math.nan)) == ["keep"]
 
 
 def test_a_row_without_a_label_goes_to_a_person():
@@ -232,6 +269,43 @@ def test_a_file_that_has_changed_since_the_audit_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("number", "row"), [
+    (0, b'{"question": "A?", "answer": "Y"}'), (2, b'{"question": "b?", "answer": "y"}'), (2, b"{}"), (1, b"{}"),
+    (3, b'{"question": "D?", "answer": "w"}'), (4, b"")])
+def test_a_file_with_an_edited_row_is_refused_with_its_line(tmp_path, number, row):
+    path, table, rows = lines(tmp_path)
+    rows[number] = row
+    path.write_bytes(b"\n".join(rows))
+    with pytest.raises(DataError, match=f"line {number + 1}: the file and the decisions have other rows"):
+        write_split(table, path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_decisions_that_came_back_from_their_csv_file_split_the_file_too(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "=1+1", "answer": "-2"}\n{}\n')
+    table = decide(labelled(0.0).assign(question="=1+1", object="-2"), problems=[Problem(2, "", "no question")])
+    write_report(table, tmp_path, about={})
+    again = write_split(pd.read_csv(tmp_path / "decisions.csv"), path, tmp_path / "out")
+    assert again.kept.read_text() == '{"question": "=1+1", "answer": "-2"}\n' and again.held.read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(("changed", "why"), [({"decision": "Keep"}, "line 1: decided as 'Keep'"),
+                                              ({"row": 1}, "row 1 has two"), ({}, "no column object")])
+def test_decisions_that_decide_nothing_are_refused(tmp_path, changed, why):
+    path, table, _ = lines(tmp_path)
+    table = table.assign(**changed) if changed else table.drop(columns="object")
+    with pytest.raises(CourseError, match=why):
+        write_split(table, path, tmp_path / "out")
+
+
+def test_a_missing_file_is_named_before_anything_is_written(tmp_path):
+    _, table, _ = lines(tmp_path)
+    with pytest.raises(DataError, match=r"gone\.jsonl: no such file"):
+        write_split(table, tmp_path / "gone.jsonl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_kind_of_file_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(CourseError, match=r"only \.jsonl files can be split"):
         write_split(labelled(), tmp_path / "mine.csv", tmp_path)
@@ -251,6 +325,36 @@ def test_a_long_list_is_cut_in_the_report_and_whole_in_the_table(tmp_path):
     text = write_report(many, tmp_path, about={}).read_text()
     assert text.count("* row ") == 40 and "and 5 more, in decisions.csv" in text
     assert len(pd.read_csv(tmp_path / "decisions.csv")) == 45
+
+
+HOSTILE = ("<script>alert(1)</script>", "[a](javascript:x)", "![i](http://e.example/i.png)", "`code`",
+           "a | b", "*b* _i_", "a\n\n# Heading\n* item", "&lt;b&gt;", "http://e.example www.e.example a@e.example", "$x$",
+           "x" * 32_000, "a\x1b[31m\u202eb\x00")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_what_others_wrote_stands_in_the_report_as_text(tmp_path, text):
+    from markdown_it import MarkdownIt
+
+    table = decide(labelled(1.0).assign(question=text, object=text), [Finding(1, "other form", text)])
+    made = write_report(table, tmp_path, about={text: text}).read_text(encoding="utf-8")
+    plain_one = write_report(decide(labelled(1.0), [Finding(1, "other form", "Q?")]), tmp_path, about={"Q?": "Q?"})
+    parser = MarkdownIt("gfm-like", {"linkify": False}).enable("table")
+
+    def shape(text: str) -> list[str]:
+        return [token.type for token in parser.parse(text)]
+
+    tokens = [inline.type for token in parser.parse(made) for inline in token.children or ()]
+    assert shape(made) == shape(plain_one.read_text()) and set(tokens) <= {"text", "text_special", "softbreak"}
+    assert not [part for part in ("http://", "www.e", "a@e", "\x1b", "\u202e", "\x00") if part in made]
+    assert len(made) < 4_000
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "\uff1d"])
+def test_a_cell_that_a_spreadsheet_would_run_is_text_in_the_table(tmp_path, start):
+    write_report(decide(labelled(1.0).assign(question=f"{start}1+1", object=f"x\r{start}1")), tmp_path, about={})
+    [_, row] = csv.reader(open(tmp_path / "decisions.csv", newline="", encoding="utf-8"))
+    assert row[1] == f"'{start}1+1".replace("\r", "\n") and "\r" not in row[2] and row[4:6] == ["1.0", "hold back"]
 
 
 # A second opinion

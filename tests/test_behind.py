@@ -89,3 +89,12 @@ def test_numbers_that_are_written_as_labels_stay_numbers(ax):
     ax.plot([1, 4], [2.0, 3.0], label="a")
     ax.set(xscale="log", xticks=[1, 4], xticklabels=[1, 4])
     assert rows(ax) == [("a", 1, 2.0), ("a", 4, 3.0)]
+
+
+def test_a_price_is_read_as_it_is_written_and_is_no_formula(ax):
+    plots.category_bars({"$5, <b>": {"HighlyKnown": 1.0, "MaybeKnown": 0.0, "WeaklyKnown": 0.0, "Unknown": 0.0}}, ax=ax)
+    ax.set(title=plots.plain_text("from $6"), xlabel="x", ylabel="y")
+    table = behind(ax)
+    assert rows(ax)[0] == ("HighlyKnown", 100.0, "$5, <b>") and table.names == ("from $6: x and y",)
+    html = table._repr_html_()
+    assert "$5, &lt;b&gt;" in html and "<b>" not in html and "mathjax_ignore" in html
