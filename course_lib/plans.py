@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.files import CourseError, DataError, read_bytes
 from course_lib.hardware import usable_cores
-from course_lib.limits import Check, absolute, each, number, one_of, refuse, shown, told, unknown, whole
+from course_lib.limits import Check, each, number, one_of, refuse, shown, told, unknown, whole
 from course_lib.mixing import SHARED, VARIANTS
 from course_lib.records import TUNE, TuneConfig
 from course_lib.slick import CATEGORIES
@@ -205,10 +205,9 @@ def _address(value: Any) -> None:
 def _mirror(value: Any) -> None:
     if not isinstance(value, Path):
         raise ValueError(f"{shown(value)}: it must be the path of a folder")
-    place = absolute(value, "mirror")
-    if not os.path.isdir(place):
+    if not os.path.isdir(value):
         raise ValueError(f"{shown(value)}: no such folder; make it, or mount its drive")
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(value, os.W_OK | os.X_OK):
         raise ValueError(f"{shown(value)}: you may not write there; give another folder")
 
 
