@@ -35,8 +35,10 @@ def write_example(path: str | Path, facts: FactSet, *, per_relation: int = 15, s
     """Write a .jsonl file of ``per_relation`` training facts of each relation, and the faulty rows.
 
     Raises:
-        CourseError: a relation has too few facts.
+        CourseError: a relation has too few facts, or there are too few rows to plant all faults.
     """
+    if per_relation < 1:
+        raise CourseError(f"per_relation = {per_relation}: too few rows to plant faults in; ask for 3 or more")
     rng, rows, unused = random.Random(seed), [], []
     for relation, group in by_relation(facts.train).items():
         if len(group) < per_relation + FRESH:
@@ -47,6 +49,9 @@ def write_example(path: str | Path, facts: FactSet, *, per_relation: int = 15, s
         unused += drawn[per_relation:]
     rng.shuffle(rows)
     right = [fact for fact, kind in rows if not kind]
+    if len(right) < 3 or len(facts.test) < 3 or not _others(right):
+        raise CourseError(f"per_relation = {per_relation}: {len(rows)} rows and {len(facts.test)} test facts are too "
+                          f"few to plant every fault in; ask for more")
     entries = [*((_row(fact), kind) for fact, kind in rows), *_faulty(right, rng.sample(unused, FRESH), facts.test)]
     lines = [entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False) for entry, _ in entries]
     planted = {row: kind for row, (_, kind) in enumerate(entries, 1) if kind}
@@ -67,10 +72,15 @@ def _wrong(fact: Fact, group: Sequence[Fact], rng: random.Random) -> Fact:
     return Fact(fact.subject, fact.relation, rng.choice(others))
 
 
+def _others(rows: Sequence[Fact]) -> list[str]:
+    """Other answers of the relation of the third row."""
+    return [fact.object for fact in rows if fact.relation == rows[2].relation and fact.object != rows[2].object]
+
+
 def _faulty(rows: Sequence[Fact], fresh: Sequence[Fact], test: Sequence[Fact]) -> Iterator[tuple[Any, str]]:
     """(row, what is wrong with it); "other shape" is not wrong, only written otherwise. A text is a line as it is."""
     empty, cut, given, stop, small, long, chat, completed = fresh
-    other = next(fact.object for fact in rows if fact.relation == rows[2].relation and fact.object != rows[2].object)
+    other = _others(rows)[0]
     yield _row(rows[0]), "repeat"
     yield _row(rows[1], question=rows[1].question.rstrip("?").lower()), "repeat"
     yield _row(rows[2], answer=other), "two answers"

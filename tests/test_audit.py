@@ -328,8 +328,8 @@ def test_a_long_list_is_cut_in_the_report_and_whole_in_the_table(tmp_path):
 
 
 HOSTILE = ("<script>alert(1)</script>", "[a](javascript:x)", "![i](http://e.example/i.png)", "`code`",
-           "a | b", "*b* _i_", "a\n\n# Heading\n* item", "&lt;b&gt;", "http://e.example www.e.example a@e.example", "$x$",
-           "x" * 32_000, "a\x1b[31m\u202eb\x00")
+           "a | b", "*b* _i_", "a\n\n# Heading\n* item", "&lt;b&gt;", "http://e.example www.e.example a@e.example",
+           "$x$", "x" * 32_000, "a\x1b[31m\u202eb\x00")
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
@@ -434,3 +434,10 @@ def test_a_wrong_answer_is_another_answer_of_its_relation(tmp_path, world):
 def test_too_few_facts_for_an_example_are_refused(tmp_path, world):
     with pytest.raises(CourseError, match="12 training facts, and 28 are needed"):
         write_example(tmp_path / "example.jsonl", world, per_relation=20)
+
+
+@pytest.mark.parametrize(("per_relation", "changed"), [
+    (0, {}), (-1, {}), (2, {}), (4, {"test": ()}), (4, {"train": ()})])
+def test_too_little_for_the_faulty_rows_is_refused(tmp_path, world, per_relation, changed):
+    with pytest.raises(CourseError, match="too few"):
+        write_example(tmp_path / "example.jsonl", replace(world, **changed), per_relation=per_relation)
