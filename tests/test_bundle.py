@@ -137,3 +137,31 @@ def test_a_damaged_member_is_named(bundle: Path) -> None:
     bundle.write_bytes(data)
     with pytest.raises(DataError, match=r"epochs\.jsonl: damaged .*; fetch the zip file again"):
         read_history(SPEC.folder(bundle))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'{"a": 1, "a": 2}', b"[" * 100_000])
+def test_a_record_of_a_bundle_that_is_no_json_is_named(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"run\.json"):
+        bundle_specs(crafted(tmp_path / "b.zip", "pocket/run/run.json", content))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"7", b'"run"', b"{}"])
+def test_a_record_of_a_bundle_that_is_of_no_run_is_left_out(content: bytes, tmp_path: Path) -> None:
+    assert bundle_specs(crafted(tmp_path / "b.zip", "pocket/run/run.json", content)) == []
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_run_that_stands_in_a_bundle_twice_is_found_once(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle, "a") as file:
+        file.writestr(f"pocket/{SPEC.name}/run.json", file.read(f"pocket/{SPEC.name}/run.json"))
+    assert len(bundle_specs(bundle)) == 2
+
+
+def test_a_damaged_record_of_a_bundle_is_named(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as file:
+        start = file.getinfo(f"pocket/{SPEC.name}/run.json").header_offset + 120
+    data = bytearray(bundle.read_bytes())
+    data[start:start + 20] = b"\x00" * 20
+    bundle.write_bytes(data)
+    with pytest.raises(DataError, match=r"run\.json: damaged .*; fetch the zip file again"):
+        bundle_specs(bundle)
