@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from course_lib.distribution import stated
 from course_lib.hardware import free_memory
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def default_batch_tokens(model: PreTrainedModel) -> int:
     A token needs its activations, and a third of the tokens a row of logits, of which three copies live at once.
     More than the cap brings no more speed (measured on two cores; on a GPU, the cap keeps the padding low).
     """
-    config = getattr(model, "config", None)
-    width = max(getattr(config, name, None) or 0 for name in ("hidden_size", "intermediate_size"))
-    bytes_each = token_bytes(max(width, 256), getattr(config, "vocab_size", None) or 32_000)
+    widths = [stated(model, name) or 0 for name in ("hidden_size", "intermediate_size")]
+    width = max(max(width) if isinstance(width, list | tuple) else width for width in widths)  # one for each layer
+    bytes_each = token_bytes(max(width, 256), stated(model, "vocab_size") or 32_000)
     cap = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
     fitting = free_memory(model.device.type) // (2 * bytes_each)
     return max(64, min(cap, 2 ** max(0, int(fitting).bit_length() - 1)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Distribution", "NextToken", "Room", "refuse_changed_distribution", "room"]
+__all__ = ["Distribution", "NextToken", "Room", "refuse_changed_distribution", "room", "stated"]
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length",
             "context_length", "max_target_positions")  # what architectures call the length of their context
@@ -152,22 +152,22 @@ class Room:
 
 
 def room(model: PreTrainedModel) -> Room:
-    """The longest text whose logits mean something: the context, or the edge of a changing rotary embedding."""
-    config = getattr(model, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    stated = [found for name in _CONTEXT if isinstance(found := _stated(config, name), int) and found > 0]
-    context = min([math.inf, *stated, *_position_tables(model)])
-    kind, edge = min(_rope_edges(config), key=lambda found: found[1], default=("", math.inf))
+    """The longest text whose logits mean something: the context, or where the model becomes another function."""
+    contexts = [found for name in _CONTEXT if isinstance(found := stated(model, name), int) and found > 0]
+    context = min([math.inf, *contexts, *_position_tables(model)])
+    what, edge = min(_edges(model), key=lambda found: found[1], default=("", math.inf))
     if edge < context:
-        return Room(edge, f"the model's rotary embedding ({kind}) changes after {edge:,}")
+        return Room(edge, f"the model's {what} changes after {edge:,}")
     return Room(context, f"the model reads {context:,}")
 
 
-def _stated(config: Any, name: str) -> Any:
-    """A value of a configuration; some raise where they have none."""
+def stated(model: PreTrainedModel, name: str) -> Any:
+    """A value of the configuration of the model, or of its language part; None where there is none."""
+    config = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
     try:
         return getattr(config, name, None)
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):  # XLNet has no context; Gemma 4 has a value for each layer
         return None
 
 
@@ -181,12 +181,14 @@ def _position_tables(model: PreTrainedModel) -> Iterator[int]:
             yield module.num_embeddings - getattr(module, "offset", unused + 1)
 
 
-def _rope_edges(config: Any) -> Iterator[tuple[str, int]]:
-    """Kind and last length of each rotary embedding that is another one for longer texts, unknown kinds included."""
-    given = getattr(config, "rope_parameters", None) or {}
+def _edges(model: PreTrainedModel) -> Iterator[tuple[str, int]]:
+    """What is another function for longer texts, and the last length before; unknown rotary embeddings included."""
+    if topk := stated(model, "index_topk"):  # which of two equal keys it drops depends on how many there are
+        yield "sparse attention", topk
+    given = stated(model, "rope_parameters") or {}
     for rope in (given, *given.values()):  # one for all layers, or one for each kind of layer
         kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
         if kind not in _STEADY:
-            edges = (rope.get("original_max_position_embeddings"), getattr(config, "max_position_embeddings", None))
+            edges = (rope.get("original_max_position_embeddings"), stated(model, "max_position_embeddings"))
             # "dynamic" is reset only below its edge, so that at the edge it depends on the texts before
-            yield from ((kind, edge - ("dynamic" in kind)) for edge in edges if edge)
+            yield from ((f"rotary embedding ({kind})", edge - ("dynamic" in kind)) for edge in edges if edge)
