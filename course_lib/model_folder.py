@@ -42,7 +42,7 @@ INDEX = "model.safetensors.index.json"  # which file of weights has which matrix
 SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
             "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
 FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
-COUNT = re.compile(r"(num|n)_(\w+_)?(layers?|experts?)")  # settings that say how often a part is made
+COUNT = re.compile(r"(\w+_)?(layers?|experts?|labels)")  # settings that say how often a part is made
 FEW = 1000  # parts that are made in a moment, whatever the weights
 SLACK = 4  # times the weights that are stored: a weight that is missing or of another shape is named after loading
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -158,6 +158,10 @@ def refuse_folder(folder: str | Path) -> None:
             raise CourseError(f"{folder / name}: the model wants to run Python code that comes with it (auto_map), and "
                               f"none is run here; take a model that transformers knows by itself, or, where it is one, "
                               f"delete auto_map from {name}")
+    for name, value in config.items():
+        if name == "transformers_weights" or name.endswith("implementation") and "/" in str(value):
+            raise CourseError(f"{folder / 'config.json'}: {name} = {short(value)} leads to weights or code elsewhere, "
+                              f"and none are read or run here; delete it from config.json")
     if (folder / "adapter_config.json").is_file():
         raise CourseError(f"{folder}: adapter_config.json says that this is an adapter, which changes another model; "
                           f"give the folder of the model itself")

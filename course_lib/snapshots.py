@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError, loads, new_folder, open_bytes, read_json, write_bytes, write_json
 from course_lib.records import EpochRecord, Snapshot
-from course_lib.run_files import made_of
+from course_lib.run_files import MOST, made_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +56,8 @@ def read_snapshot(path: str | Path, *, run: str) -> Snapshot | None:
         tensors, about = load(data), loads(header["about"].encode())
         if header["sha256"] != _sum(tensors, header["about"]) or about["run"] != run:
             return None
-        records = tuple(made_of(EpochRecord, record) for record in about["records"])
-        return Snapshot(records, tensors, about["state"]) if records else None
+        records, state = tuple(made_of(EpochRecord, record) for record in about["records"]), about["state"]
+        return Snapshot(records, tensors, state) if records and 0 <= int(state["steps"]) < MOST else None
     except (CourseError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
 

@@ -21,6 +21,7 @@ from tiny import TOKENIZERS, plain_model
 from course_lib import hub, models, transfer
 from course_lib.files import CourseError, hard_lock, read_json
 from course_lib.hub import HubId, cached, commit_of, fetch
+from course_lib.model_folder import INDEX
 from course_lib.presets import PRESETS, describe, hub_id
 
 ROOT = Path(__file__).parents[1]
@@ -447,6 +448,14 @@ def test_a_damaged_file_is_fetched_again_or_named_where_that_is_forbidden(server
         assert "HF_HUB_OFFLINE forbids to ask" in text
     server.requests.clear()
     assert bring() == found and server.got == [name] and (found.folder / name).read_bytes() == files[name]
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("config.json", "[]"), ("config.json", "[" * 100_000), (INDEX, "[]"), (INDEX, '{"weight_map": [1]}'),
+    (INDEX, '{"weight_map": {"a": "../x.safetensors"}}'), (INDEX, '{"weight_map": {"a": 1}}')])
+def test_settings_that_name_nothing_of_a_model_are_damaged(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    assert hub.lacks(tmp_path) == f"{tmp_path / name} is damaged"
 
 
 @pytest.mark.parametrize("text", ["name", "a/b/c", "owner/", "/name", "owner/name@", "owner/name@a b", "../x", "a/..@x",

@@ -282,6 +282,8 @@ DAMAGES = {
     "no such model": (write("config.json", '{"model_type": "nothing"}'), "config.json: no model could be loaded ("),
     "a list as the kind": (settings(model_type=[1]), "config.json: no model could be loaded ("),
     "text as a size": (settings(hidden_size="x"), "'hidden_size'"),
+    "code of the Hub": (settings(attn_implementation="owner/name"), "attn_implementation = 'owner/name' leads to"),
+    "weights elsewhere": (settings(transformers_weights="a/x.safetensors"), "transformers_weights = 'a/x.safe"),
     "a size below zero": (settings(hidden_size=-64), "config.json: no model could be loaded ("),
     "no heads": (settings(num_attention_heads=0), "config.json: no model could be loaded ("),
     "a large size": (settings(vocab_size=2**40), "config.json: its sizes ask for 140,737,"),
