@@ -57,7 +57,8 @@ def read_snapshot(path: str | Path, *, run: str) -> Snapshot | None:
         if header["sha256"] != _sum(tensors, header["about"]) or about["run"] != run:
             return None
         records, state = tuple(made_of(EpochRecord, record) for record in about["records"]), about["state"]
-        return Snapshot(records, tensors, state) if records and 0 <= int(state["steps"]) < MOST else None
+        sound = records and type(state["steps"]) is int and 0 <= state["steps"] < MOST
+        return Snapshot(records, tensors, state) if sound else None
     except (CourseError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
