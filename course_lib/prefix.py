@@ -93,18 +93,18 @@ class Prompts:
         """How many prompts one pass takes."""
         return len(self.prompts) if self.way == "reference" else 1
 
-    def choose_way(self, rows: Sequence[Sequence[int]], steps: Sequence[range]) -> None:
-        """Take the way that is right for texts of this length; find it first, where none is settled.
+    def choose_way(self, rows: Sequence[Sequence[int]], steps: Sequence[range], columns: slice = slice(None)) -> None:
+        """Take the way that is right for these rows after prompts ``columns``; find it first, where none is settled.
 
         Raises:
             CourseError: to this model later tokens matter, or it cannot read a text by itself.
         """
-        longest = max(map(len, self.prompts)) + max(map(len, rows))
+        longest = max(map(len, self.prompts[columns])) + max(map(len, rows))
         if longest <= self._until:
             return
         found = _settled.get(self.model, _Settled("", 0))
         if longest > found.until:
-            found = self._settle(rows, steps)
+            found = self._settle(rows, steps, self.prompts[columns])
         self._until = found.until
         self._take(WAYS[max(self._least, WAYS.index(found.way))])
 
@@ -115,12 +115,13 @@ class Prompts:
 
     def logits(self, rows: Sequence[Sequence[int]], steps: Sequence[range], columns: slice) -> torch.Tensor:
         """Logits (P, N, V) in float32 after the prompts ``columns``, at ``steps`` of each row one after another."""
-        self.choose_way(rows, steps)
+        self.choose_way(rows, steps, columns)
         return self._logits(self.way, rows, steps, columns)
 
-    def _settle(self, rows: Sequence[Sequence[int]], steps: Sequence[range]) -> _Settled:
+    def _settle(self, rows: Sequence[Sequence[int]], steps: Sequence[range],
+                prompts: Sequence[Sequence[int]]) -> _Settled:
         """Try the ways in turn; what could not have failed (no attention, no numbers) is not remembered."""
-        long, short = max(self.prompts, key=len), min(self.prompts, key=len)
+        long, short = max(prompts, key=len), min(prompts, key=len)
         trial = Prompts(self.model, [long, short if len(short) < len(long) else long[:max(1, len(long) // 2)]],
                         filler=self.filler)
         few, at, until = _few(rows, steps, len(long), room(self.model).tokens)

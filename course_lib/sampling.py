@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "answers", "sample"]
 
-TRIED = 4  # tokens that a padded and an unpadded prompt write, to see whether padding shows
-_pads = Remembered()  # model -> up to how many tokens padding was found not to show; 0 if it does
+_batched = Remembered()  # model -> up to how many tokens a prompt was found to go on as it does alone; 0 if it does not
 SLACK = 8  # tokens beyond those of the longest right answer: its end, and spellings with a few tokens more
 
 
@@ -125,13 +124,17 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: S
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """How to write: ``n_samples`` answers a text (0: the greedy one), ``batch`` texts at a time."""
+    """How to write: ``n_samples`` answers a text (0: the greedy one), ``batch`` texts at a time.
+
+    Not ``cached``, each token reads the whole text, and no text is padded: slower, and right for every model.
+    """
 
     n_samples: int
     distribution: Distribution
     batch: int
     seed: int
     max_tokens: int
+    cached: bool = True
 
     def greedy(self) -> _Drawing:
         """The greedy answers of as many rows at a time."""
@@ -139,7 +142,7 @@ class _Drawing:
 
     def settings(self) -> dict[str, Any]:
         """For ``generate``. Each is given, so that none is taken from the model."""
-        shared = {"max_new_tokens": self.max_tokens, "max_time": None, "use_cache": True,
+        shared = {"max_new_tokens": self.max_tokens, "max_time": None, "use_cache": self.cached,
                   "return_dict_in_generate": False, "num_return_sequences": max(1, self.n_samples)}
         if not self.n_samples:
             return shared | {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}  # the neutral values
@@ -198,7 +201,9 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
     written = [_Written(problem=_problem(most, prompt, drawing.max_tokens)) for prompt in prompts]
     sound = [row for row, one in enumerate(written) if not one.problem]
     with _evaluation(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        for start, rows in _batches(model, prompts, sound, drawing.batch):
+        if sound and drawing.batch * max(1, drawing.n_samples) > 1:
+            drawing = replace(drawing, cached=not _batches_show(model, [prompts[row] for row in sound], ends, drawing))
+        for start, rows in _batches(prompts, sound, drawing):
             torch.manual_seed(random.Random(f"{drawing.seed} {start} {[texts[row] for row in rows]}").getrandbits(63))
             generated = _generate(model, [prompts[row] for row in rows], ends, drawing)
             for row, one in zip(rows, _read(tokenizer, generated, ends, max(1, drawing.n_samples)), strict=True):
@@ -206,35 +211,37 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
     return written
 
 
-def _batches(model: PreTrainedModel, prompts: list[list[int]], rows: list[int],
-             size: int) -> Iterator[tuple[int, list[int]]]:
-    """Neighbours, and where they start; only those of one length where the model sees the padding (RWKV)."""
+def _batches(prompts: list[list[int]], rows: list[int], drawing: _Drawing) -> Iterator[tuple[int, list[int]]]:
+    """Neighbours, and where they start; only those of one length where others would show."""
     groups = [rows]
-    if len({len(prompts[row]) for row in rows}) > 1 and size > 1 and _padding_shows(model, [prompts[r] for r in rows]):
+    if not drawing.cached:
         rows = sorted(rows, key=lambda row: len(prompts[row]))
         groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: len(prompts[row]))]
     for group in groups:
-        yield from ((start, group[start:start + size]) for start in range(0, len(group), size))
+        yield from ((start, group[start:start + drawing.batch]) for start in range(0, len(group), drawing.batch))
 
 
-def _padding_shows(model: PreTrainedModel, prompts: list[list[int]]) -> bool:
-    """Whether the shortest prompt goes on otherwise beside the longest than alone; tried once, and for longer ones."""
+def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> bool:
+    """Whether a short prompt goes on otherwise beside the longest, padded and with a cache, than alone and without.
+
+    Tried once a model, and again for longer prompts. RWKV reads the padding, and mixes up the rows of a cache.
+    """
     import torch
 
     long, short = max(prompts, key=len), min(prompts, key=len)
-    if (known := _pads.get(model)) is not None and (known == 0 or len(long) <= known):
+    if (known := _batched.get(model)) is not None and (known == 0 or len(long) <= known):
         return known == 0
-    drawing = _Drawing(0, Distribution(1.0), 1, 0, TRIED)
-    beside, alone = ([step[-1:] for step in _call(model, some, [], drawing, output_logits=True,
-                                                  return_dict_in_generate=True).logits]
-                     for some in ([long, short], [short]))
-    shows = False
+    short = short if len(short) < len(long) else long[len(long) // 2:]
+    beside, alone = (
+        [step[-1:] for step in _call(model, some, ends, how, output_logits=True, return_dict_in_generate=True).logits]
+        for some, how in (([long, short], drawing.greedy()), ([short], replace(drawing.greedy(), cached=False))))
+    differs = False
     for one, other in zip(beside, alone, strict=False):
-        shows = shows or not same_logits(model, one, other)
+        differs = differs or not same_logits(model, one, other)
         if not torch.equal(one.argmax(-1), other.argmax(-1)):
-            break
-    _pads.put(model, 0 if shows else len(long))
-    return shows
+            break  # from here on the texts are others
+    _batched.put(model, 0 if differs else len(long))
+    return differs
 
 
 def _problem(most: Room, prompt: list[int], max_tokens: int) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
+from tiny import FEW_SHOT, TOKENIZERS, tiny_model
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 
-from course_lib.answers import is_match, surface_forms
+from course_lib.answers import Prompt, fingerprint, is_match, surface_forms
+from course_lib.facts import Fact
+from course_lib.scoring import score
 
 COMPOSED, DECOMPOSED = "Łódź Café", unicodedata.normalize("NFD", "Łódź Café")
 
@@ -41,3 +45,47 @@ def test_two_ways_of_unicode_to_write_one_text_match(generated: str, answer: str
 @pytest.mark.parametrize("answer", ["ﬁn", "①", "Ａ"])
 def test_letters_that_only_look_alike_do_not_match(answer: str) -> None:
     assert not is_match(unicodedata.normalize("NFKC", answer), answer)
+
+
+# ---------------------------------------------------------------- changed in place
+
+
+def begin_with_newline(tokenizer) -> None:
+    newline = tokenizer.convert_ids_to_tokens(tokenizer("\n")["input_ids"])[0]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{newline} $A", special_tokens=[(newline, tokenizer.convert_tokens_to_ids(newline))])
+
+
+CHANGES = {
+    "token": lambda tokenizer: tokenizer.add_tokens(["Paris"]),
+    "special token": lambda tokenizer: tokenizer.add_special_tokens({"extra_special_tokens": ["aris"]}),
+    "end": lambda tokenizer: setattr(tokenizer, "eos_token", "e"),
+    "beginning": begin_with_newline,
+    "normalizer": lambda tokenizer: setattr(tokenizer.backend_tokenizer, "normalizer", normalizers.Lowercase()),
+    "pieces": lambda tokenizer: setattr(tokenizer.backend_tokenizer, "pre_tokenizer", pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)])),
+    "decoder": lambda tokenizer: setattr(tokenizer.backend_tokenizer, "decoder", decoders.Fuse()),
+    "dropout": lambda tokenizer: setattr(tokenizer.backend_tokenizer.model, "dropout", 1.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_tokenizer_changed_in_place_gets_the_numbers_of_a_new_one(change: str) -> None:
+    old, new = TOKENIZERS["gpt2"](), TOKENIZERS["gpt2"]()
+    model = tiny_model("llama", old, padded=8)
+    asked = [Fact("Bo", "P19", "Paris"), Fact("Ida", "P19", "Rome (Italy) 1984")], [FEW_SHOT, Prompt("")]
+    before = score(model, old, *asked, top_k=0)
+    for tokenizer in (old, new):
+        CHANGES[change](tokenizer)
+    found, wanted = (score(model, tokenizer, *asked, top_k=0) for tokenizer in (old, new))
+    assert found.problems == wanted.problems
+    assert found.log_probability == pytest.approx(wanted.log_probability, abs=1e-6, nan_ok=True)
+    assert found.problems != before.problems or found.log_probability != pytest.approx(before.log_probability, abs=1e-3)
+
+
+def test_what_has_not_changed_keeps_its_fingerprint() -> None:
+    tokenizer = TOKENIZERS["llama"]()
+    model = tiny_model("llama", tokenizer)
+    marks = fingerprint(tokenizer), fingerprint(model)
+    score(model, tokenizer, [Fact("Bo", "P19", "Paris")], [FEW_SHOT])
+    assert marks == (fingerprint(tokenizer), fingerprint(model))

@@ -16,7 +16,10 @@ from course_lib.answers import surface_forms
 from course_lib.batches import block_size, default_batch_tokens
 from course_lib.facts import Fact
 from course_lib.files import CourseError
+from course_lib.p_true import p_true
+from course_lib.sampling import sample
 from course_lib.scoring import Prompt, score
+from course_lib.spelling_gap import spelling_gap
 
 GOOD = (Fact("Bo", "P19", "Paris"), Fact("Ida", "P19", "New York City"))
 
@@ -55,7 +58,7 @@ def test_an_answer_longer_than_the_context_is_named_with_its_tokens(tokenizers):
 
 def letters_only():
     """A tokenizer that can write a, b and spaces only; anything else is unknown to it."""
-    vocabulary = {token: number for number, token in enumerate(["<unk>", "</s>", "\n", *" abQA:WherwsonP?"])}
+    vocabulary = {token: number for number, token in enumerate(["<unk>", "</s>", "\n", *" abQA:WherwsonP?()B"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -68,6 +71,35 @@ def test_an_answer_that_the_tokenizer_cannot_spell_is_named_as_it_reads_back():
                   [Prompt("")])
     assert list(found.problems) == [1] and is_empty(found, 1)
     assert found.problems[1] == "the tokenizer cannot spell the answer 'a東b': it reads back as 'a<unk>b'"
+
+
+@pytest.mark.parametrize("ask", [
+    lambda *asked: score(*asked, [Prompt("")], top_p=1.0).problems,
+    lambda *asked: sample(*asked, [Prompt("")], n_samples=1).problems,
+    lambda *asked: np.flatnonzero(np.isnan(p_true(*asked))),
+    lambda *asked: np.flatnonzero(spelling_gap(*asked, [Prompt("")], floor=0.5)["canonical"].isna())],
+    ids=["score", "sample", "p_true", "spelling_gap"])
+def test_every_way_to_ask_refuses_an_answer_of_unknown_tokens(ask):
+    """The last one reads back as it is written, and is no text of the vocabulary all the same."""
+    tokenizer = letters_only()
+    facts = [Fact("a", "P19", answer) for answer in ("ab", "a東b", "東", "a<unk>b")]
+    assert list(ask(plain_model("llama", tokenizer), tokenizer, facts)) == [1, 2, 3]
+
+
+def test_an_accepted_text_that_cannot_be_spelled_adds_nothing():
+    tokenizer = letters_only()
+    asked = plain_model("llama", tokenizer), tokenizer, [Fact("a", "P19", "ab")], [Prompt("")]
+    more = score(*asked, accepted=lambda _: ("a東", "a<unk>", "東b"))
+    assert more.problems == {} and more.log_probability == pytest.approx(score(*asked).log_probability, abs=1e-6)
+
+
+def test_an_answer_that_another_prompt_alone_makes_unspeakable_is_named():
+    """After "ba" the letters of the first answer have melted with the prompt into one unknown token."""
+    tokenizer = letters_only()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("P ab", "東")
+    found = score(plain_model("llama", tokenizer), tokenizer, [Fact("a", "P19", "ab"), Fact("a", "P19", "b")],
+                  [Prompt("", "{question}"), Prompt("", "{question} P")])
+    assert list(found.problems) == [0]
 
 
 def test_a_model_without_numbers_is_named_in_every_row_and_breaks_nothing(tokenizers):

@@ -93,6 +93,50 @@ def test_the_way_of_a_model_is_found_once_and_again_for_longer_texts(monkeypatch
     assert tried == ["reference", "reference"]
 
 
+def settled(model) -> str:
+    with torch.inference_mode():
+        prompts = Prompts(model, PROMPTS)
+        prompts.choose_way(ROWS, STEPS)
+    return prompts.way
+
+
+def test_a_model_whose_window_is_changed_in_place_is_tried_again() -> None:
+    model = family("Mistral")
+    assert settled(model) == "reference"
+    model.config.sliding_window = 6
+    assert settled(model) == "copy"
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_what_weights_without_effect_have_settled_is_not_remembered(value: float) -> None:
+    model = family("Llama")
+    good = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(value)
+    assert settled(model) == "reference" and prefix._settled.get(model) is None  # nothing could be seen
+    model.load_state_dict(good)
+    assert settled(model) == "reference" and prefix._settled.get(model).way == "reference"
+
+
+def test_prompts_of_one_length_are_tried_beside_a_shorter_one() -> None:
+    """GPT-2 without its numbers of positions: one for all rows is right only where all prompts are as long."""
+    model = family("GPT2")
+    forward = model.transformer.forward
+    model.transformer.forward = lambda *args, position_ids=None, **more: forward(*args, **more)
+    with torch.inference_mode():
+        prompts = Prompts(model, [PROMPTS[0], [token + 1 for token in PROMPTS[0]]])
+        prompts.choose_way(ROWS, STEPS)
+    assert prompts.way == "copy"
+
+
+@pytest.mark.parametrize("asks", [{"softcap": 20.0}, {"s_aux": torch.zeros(4)}, {"is_causal": False}])
+def test_attention_that_asks_for_more_is_not_taken_by_reference(asks: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = prefix._attend
+    monkeypatch.setattr(prefix, "_attend", lambda *args, **more: right(*args, **more | asks))
+    assert settled(family("Llama")) == "copy"
+
+
 def test_an_empty_prompt_shares_nothing() -> None:
     assert Prompts(family("Llama"), [[], []]).way == "none"
 

@@ -341,3 +341,23 @@ def test_too_little_memory_names_the_cure(words, monkeypatch):
     monkeypatch.setattr(words[0], "generate", full)
     with pytest.raises(CourseError, match="8 answers at a time do not fit .* lower batch_questions"):
         answers(*words, ["Q: Who?", "Q: Where?"], n_samples=4)
+
+
+# ---------------------------------------------------------------- padding
+
+
+def test_a_model_whose_batches_show_writes_what_it_writes_alone(tokenizers):
+    """RWKV has read what stands before a prompt, be it padding or not, and mixes up the rows of a cache."""
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    tokenizer = tokenizers["word"]
+    torch.manual_seed(0)
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2,
+                                       attention_hidden_size=32, bos_token_id=1, eos_token_id=1)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=0.5)
+    texts = [f"{prompt.prefix}Q: Where was {name} born?\nA:" for prompt in TWO for name in NAMES[:3]]
+    settings = {"max_tokens": 6}
+    assert answers(model, tokenizer, texts, **settings) == [
+        answers(model, tokenizer, [text], **settings)[0] for text in texts]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+import transformers
 from scipy.stats import binom
 from tiny import FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, newlines, tiny_model
 from tokenizers import Tokenizer, decoders, models
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from course_lib.facts import Fact
+from course_lib.files import CourseError
 from course_lib.scoring import INSTRUCTION, exact_match, few_shot_prompt, is_match, score
 from course_lib.spelling_gap import spelling_gap
 
@@ -370,3 +372,105 @@ def test_prompts_and_questions_scored_alone_have_the_same_probability(together, 
 def test_a_model_that_says_it_uses_a_cache_or_not_has_the_same_probability(use_cache, asked, monkeypatch):
     monkeypatch.setattr(asked[0].config, "use_cache", use_cache)
     assert largest_error(asked) < 1e-5
+
+
+# ---------------------------------------------------------------- texts of mixed lengths on every kind of attention
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 0,
+         "eos_token_id": 0}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+TURNS = {"layer_types": ["full_attention", "sliding_attention"] * 2}
+# architecture, its configuration, and the tokens above which its texts are refused
+KINDS = {
+    "chunks": ("Llama4", {"attention_chunk_size": 40, "num_local_experts": 2, "intermediate_size_mlp": 64}, 512),
+    "window": ("Mistral", {"sliding_window": 40}, 512),
+    "window-in-turns": ("Qwen2", TURNS | {"use_sliding_window": True, "sliding_window": 40}, 512),
+    "window-and-cap": ("Gemma2", {"sliding_window": 9, "attn_logit_softcapping": 1.0}, 512),
+    "window-and-sinks": ("GptOss", TURNS | {"sliding_window": 12, "num_local_experts": 4}, 512),
+    "biases": ("Mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 49}, 49),
+    "recurrent": ("Mamba", {"state_size": 8}, float("inf")),
+    "positions": ("GPT2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "max_position_embeddings": 49}, 49),
+    "shifted-positions": ("OPT", {"ffn_dim": 64, "word_embed_proj_dim": 32, "max_position_embeddings": 49}, 49),
+    "padded-positions": ("Roberta", {"is_decoder": True, "max_position_embeddings": 51, "pad_token_id": 1}, 49),
+    "longrope": ("Phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 49}, 49),
+    "dynamic": ("Llama", {"max_position_embeddings": 50, "rope_parameters": {
+        "rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}, 49),
+    "yarn": ("Llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+                                           "original_max_position_embeddings": 20}}, 512),
+}
+
+
+def architecture(name, more, tokenizer):
+    """A random model of transformers with strong attention, whose texts end soon."""
+    make = getattr(transformers, f"{name}ForCausalLM", None) or getattr(transformers, f"{name}LMHeadModel")
+    config = {"Llama4": "Llama4Text"}.get(name, name)
+    torch.manual_seed(0)
+    model = make(getattr(transformers, f"{config}Config")(**SMALL | {"vocab_size": len(tokenizer)} | more)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=weight.shape[-1] ** -0.5)
+    head = torch.nn.Linear(model.get_output_embeddings().weight.shape[1], len(tokenizer))
+    torch.nn.init.normal_(head.weight, std=0.2)
+    with torch.no_grad():
+        head.bias.zero_()[newlines(tokenizer)] += 3
+    model.set_output_embeddings(head)
+    model.generation_config = transformers.GenerationConfig(eos_token_id=0)
+    return model
+
+
+def single_pass(model, ids):
+    """Logits after every token of one text, alone."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double()
+
+
+def write_alone(model, tokenizer, ids, *, tokens=6):
+    """The greedy line after a text, one plain pass a token; "" where it does not end in time."""
+    written, ends = [], {*newlines(tokenizer), tokenizer.eos_token_id}
+    for _ in range(tokens):
+        token = int(single_pass(model, ids + written)[-1].argmax())
+        if token in ends:
+            return tokenizer.decode(written).strip()
+        written.append(token)
+    return ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_short_and_long_prompts_together_get_the_numbers_of_single_passes(kind, tokenizers):
+    """First texts of 13 to 17 tokens, so that their way is settled; then of 32 to 36 and of 49 to 53 beside them."""
+    name, more, most = KINDS[kind]
+    tokenizer = tokenizers["gpt2"]
+    model, ends = architecture(name, more, tokenizer), [*newlines(tokenizer), tokenizer.eos_token_id]
+    question = f"Where was {SUBJECTS[0]} born?"
+    prompts = [few_shot_prompt([]), FEW_SHOT, few_shot_prompt(FEW_SHOT.solved[:1])]
+    asked = [prompt_ids(tokenizer, prompt.text(question)) for prompt in prompts]
+    lines = [write_alone(model, tokenizer, ids) for ids in asked if len(ids) < most - 8]
+    answers = dict.fromkeys(["Ulm", "Rome (Italy)", *filter(None, lines)])
+    facts = [Fact(SUBJECTS[0], "P19", answer) for answer in answers]
+    for some in (prompts[:1], prompts):
+        found = score(model, tokenizer, facts, some, temperature=1.0, top_k=0)
+        for row, fact in enumerate(facts):
+            texts = [prompt_ids(tokenizer, f"{prompt.text(question)} {fact.object}") for prompt in some]
+            if max(map(len, texts)) > most:
+                assert f"{most:,}; shorten the answer" in found.problems[row]
+                continue
+            for column, (before, text) in enumerate(zip(asked, texts, strict=False)):
+                if row not in found.problems:
+                    steps = single_pass(model, text)[len(before) - 1:].log_softmax(-1)
+                    forced = [*steps[range(len(text) - len(before)), text[len(before):]], steps[-1, ends].logsumexp(-1)]
+                    assert found.log_probability[row, column] == pytest.approx(float(sum(forced)), abs=1e-5)
+                    assert found.greedy[row, column] == (write_alone(model, tokenizer, before) == fact.object)
+
+
+@pytest.mark.parametrize(("name", "more"), [("Bert", {"is_decoder": False}), ("XLNet", {"d_model": 32, "n_layer": 2,
+                                                                                        "n_head": 4, "d_inner": 64})])
+def test_a_model_to_which_later_tokens_matter_is_refused_by_name(name, more, tokenizers):
+    size = {} if name == "XLNet" else {key: SMALL[key] for key in list(SMALL)[:4]}
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}LMHeadModel")(getattr(transformers, f"{name}Config")(
+        vocab_size=len(tokenizers["gpt2"]), **size | more)).eval()
+    with pytest.raises(CourseError, match=f"{name}LMHeadModel: the logits of a text change with the tokens after it"):
+        score(model, tokenizers["gpt2"], [Fact(SUBJECTS[0], "P19", "Ulm")], [PLAIN])
