@@ -183,8 +183,9 @@ def _position_tables(model: PreTrainedModel) -> Iterator[int]:
 
 def _edges(model: PreTrainedModel) -> Iterator[tuple[str, int]]:
     """What is another function for longer texts, and the last length before; unknown rotary embeddings included."""
-    if topk := stated(model, "index_topk"):  # which of two equal keys it drops depends on how many there are
-        yield "sparse attention", topk
+    for name in ("index_topk", "keep_window_size"):  # DeepSeek V3.2, Doge
+        if kept := stated(model, name):  # which of two equal keys is dropped depends on how many there are
+            yield "sparse attention", kept
     given = stated(model, "rope_parameters") or {}
     for rope in (given, *given.values()):  # one for all layers, or one for each kind of layer
         kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"

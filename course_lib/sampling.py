@@ -286,28 +286,29 @@ class _Generated:
 
 
 def _generate(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> _Generated:
+    """What a batch writes."""
+    watch = _NotANumber()
+    out = _call(model, prompts, ends, drawing, logits_processor=[watch])
+    return _Generated(out[:, max(map(len, prompts)):].tolist(), watch.rows.tolist())
+
+
+def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing, **more: Any) -> Any:
     """One call of ``generate``; padding is on the left, so that all answers begin in the same column."""
-    longest, watch = max(map(len, prompts)), _NotANumber()
+    import torch
+
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     try:
-        out = _call(model, prompts, ends, drawing, logits_processor=[watch])
+        # what pads the rows that have ended is cut off by _read, so any token will do
+        return model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
+                              **drawing.settings() | more)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         rows = len(prompts) * max(1, drawing.n_samples)
         raise CourseError(f"{rows} answers at a time do not fit into the memory of {model.device}; lower "
                           f"batch_questions") from None
-    return _Generated(out[:, longest:].tolist(), watch.rows.tolist())
-
-
-def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing, **more: Any) -> Any:
-    import torch
-
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    # what pads the rows that have ended is cut off by _read, so any token will do
-    return model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
-                          **drawing.settings() | more)
 
 
 def _read(tokenizer: PreTrainedTokenizerBase, generated: _Generated, ends: Sequence[int],

@@ -465,6 +465,19 @@ def test_short_and_long_prompts_together_get_the_numbers_of_single_passes(kind, 
                     assert found.greedy[row, column] == (write_alone(model, tokenizer, before) == fact.object)
 
 
+@pytest.mark.parametrize("kind", ["positions", "shifted-positions", "padded-positions"])
+def test_an_answer_may_end_at_the_last_position_of_the_context(kind, tokenizers):
+    """Its end is predicted there, and nothing is read beyond: not by its other spellings either."""
+    tokenizer, (name, more, most) = tokenizers["gpt2"], KINDS[kind]
+    model, fact = architecture(name, more, tokenizer), Fact(SUBJECTS[0], "P19", "Ulm")
+    assert len(prompt_ids(tokenizer, f"{FEW_SHOT.text(fact.question)} {fact.object}")) == most
+    longer = Fact(SUBJECTS[0], "P19", "Ulm on")
+    problems = score(model, tokenizer, [fact, longer], [FEW_SHOT], top_k=0).problems
+    assert list(problems) == [1] and f"the model reads {most}" in problems[1]
+    [cell] = spelling_gap(model, tokenizer, [fact], [FEW_SHOT], top_k=0).itertuples()
+    assert 0 < cell.canonical <= cell.upper and cell.lower <= cell.upper
+
+
 @pytest.mark.parametrize(("name", "more"), [("Bert", {"is_decoder": False}), ("XLNet", {"d_model": 32, "n_layer": 2,
                                                                                         "n_head": 4, "d_inner": 64})])
 def test_a_model_to_which_later_tokens_matter_is_refused_by_name(name, more, tokenizers):
