@@ -1,4 +1,4 @@
-"""What a busy machine costs: `python benchmarks/busy.py` measures beside 0, 1 and 2 processes that do nothing but compute.
+"""What a busy machine costs: `python benchmarks/busy.py` measures beside 0, 1 and 2 processes that only compute.
 
     labels    SliCK of pocket facts, in seconds
     run       two epochs of a pocket run with their evaluations, in seconds
@@ -30,8 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # as a script, only this folder is on the path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only this folder is on the path
 
 from benchmarks.slick import machine
 from benchmarks.subjects import tell
@@ -41,6 +40,7 @@ from course_lib.threads import SETTINGS
 
 __all__ = ["Measured", "Setting", "beside", "last_line", "main", "slowdowns", "table", "vs_spinning"]
 
+ROOT = Path(__file__).resolve().parents[1]
 WORKS = ("labels", "run", "lesson")
 
 
@@ -131,8 +131,8 @@ def compare(settings: Sequence[Setting], *, rounds: int, lesson: str, quick: boo
             if seconds is None:
                 cut.add(setting)
             found[setting].append(limit if seconds is None else seconds)
-            tell(f"round {number + 1} of {rounds}: {setting.work}, {setting.busy} busy"
-                 f"{', spinning' if setting.spinning else ''}: {found[setting][-1]:.1f} s{' (cut)' * (seconds is None)}")
+            tell(f"round {number + 1} of {rounds}: {setting.work}, {setting.busy} busy{', spinning' * setting.spinning}"
+                 f": {found[setting][-1]:.1f} s{' (cut)' * (seconds is None)}")
     return [Measured(setting, tuple(values), setting in cut) for setting, values in found.items()]
 
 
@@ -170,9 +170,9 @@ def table(found: Sequence[Measured], on: dict[str, Any], *, rounds: int, lesson:
     quiet = {(one.setting.work, one.setting.spinning): one.median for one in found if not one.setting.busy}
     for one in found:
         at = one.setting
-        more = "more than " if one.cut else ""
-        lines.append(f"| {at.work} | {'spinning' if at.spinning else 'the course'} | {at.busy} | {more}{one.median:.1f} "
-                     f"| {spread(one.seconds):.0%} | {more}{one.median / quiet[at.work, at.spinning]:.2f} |")
+        name, more = "spinning" if at.spinning else "the course", "more than " if one.cut else ""
+        lines.append(f"| {at.work} | {name} | {at.busy} | {more}{one.median:.1f} | {spread(one.seconds):.0%} "
+                     f"| {more}{one.median / quiet[at.work, at.spinning]:.2f} |")
     return "\n".join(lines) + "\n"
 
 

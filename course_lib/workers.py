@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import pickle
 import queue
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker, util
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +29,23 @@ from course_lib.records import EpochRecord
 from course_lib.runs import RunBusy, RunSpec, RunWriter, open_run
 
 if TYPE_CHECKING:
+    from multiprocessing.managers import ValueProxy
+
     from course_lib.models import Loaded
     from course_lib.study import Study
 
 __all__ = ["Here", "Told", "default_workers", "in_processes", "run_one"]
 
 WORKER_BYTES = 2**30  # a process with torch and the pocket model; measured peak 0.8 GB
+# Runs first in a child process: once its parent is gone, nobody asked for its tracebacks of cut pipes.
+SILENT_ORPHAN = """\
+import os, sys
+class Stderr:
+    def __init__(self, stream): self.stream = stream
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def write(self, text): return self.stream.write(text) if os.getppid() == {parent} else len(text)
+if sys.stderr: sys.stderr = Stderr(sys.stderr)
+"""
 
 Told = Callable[[RunSpec, EpochRecord], None]
 
@@ -117,18 +131,73 @@ def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: 
     # the largest runs first, so that no process is left alone with one at the end
     ordered = sorted(todo, key=lambda spec: (spec.variant == "D_Known", spec.unknown_percent))
     manager = SyncManager(ctx=context)
-    manager.start(_end_with_parent)
+    with _starting():
+        manager.start(_end_with_parent)
     with manager:
-        done = manager.Queue()
+        # fetched by each worker: as an argument it would hold up the start of all by the imports of each
+        packed, done = manager.Value("study", pickle.dumps(study)), manager.Queue()
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
-                                 initargs=(study, done, mirror)) as pool:
-            return _watch({pool.submit(_work, spec): spec for spec in ordered}, done, told)
+                                 initargs=(packed, done, mirror)) as pool:
+            return _watch(pool, ordered, done, told)
 
 
-def _watch(futures: dict[Future, RunSpec], done: queue.Queue, told: Told) -> list[RunSpec]:
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start processes that never hear Ctrl-C, which is their parent's to answer, and that are silent when it is gone.
+
+    Ctrl-C within the block is raised at its end: a process that is started in half would wait for the other half.
+    """
+    launch, pressed = util.spawnv_passfds, []
+
+    def launch_silent(path: str, words: Sequence[str], passed: Sequence[int]) -> int:
+        words = list(words)
+        words[words.index("-c") + 1] = SILENT_ORPHAN.format(parent=os.getpid()) + words[words.index("-c") + 1]
+        return launch(path, words, passed)
+
+    util.spawnv_passfds = launch_silent
+    try:
+        with _heard_by(pressed), _kept_from_children():
+            yield
+    finally:
+        util.spawnv_passfds = launch
+    if pressed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _heard_by(pressed: list[int]) -> Iterator[None]:
+    """Note Ctrl-C in a list instead of raising it; outside of the main thread it is raised elsewhere anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _kept_from_children() -> Iterator[None]:
+    """Block Ctrl-C in this thread: processes that it starts inherit the block. Windows knows no such thing."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would lift the block when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch(pool: ProcessPoolExecutor, specs: Sequence[RunSpec], done: queue.Queue, told: Told) -> list[RunSpec]:
     """Follow the workers until all is done; an error of one, or Ctrl-C, stops them all and is raised here."""
+    futures: dict[Future, RunSpec] = {}
     busy = []
     try:
+        with _starting():
+            futures = {pool.submit(_work, spec): spec for spec in specs}
         while futures or not done.empty():
             with suppress(queue.Empty):
                 told(*done.get(timeout=0.5))
@@ -139,8 +208,6 @@ def _watch(futures: dict[Future, RunSpec], done: queue.Queue, told: Told) -> lis
     except BrokenProcessPool:
         raise CourseError("a worker was killed, perhaps for lack of memory; run again, finished epochs stay") from None
     except BaseException:
-        for future in futures:
-            future.cancel()
         for child in multiprocessing.active_children():
             if child.name.startswith("SpawnProcess"):
                 child.terminate()  # what it has finished is on disk
@@ -160,14 +227,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start_worker(study: Study, done: queue.Queue, mirror: Path | None) -> None:
+def _start_worker(packed: ValueProxy[bytes], done: queue.Queue, mirror: Path | None) -> None:
     import torch
     from transformers.utils import logging
 
     _end_with_parent()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    _worker["here"] = Here(study, lambda spec, record: done.put((spec, record)), mirror=mirror)
+    _worker["here"] = Here(pickle.loads(packed.value), lambda spec, record: done.put((spec, record)), mirror=mirror)
 
 
 def _work(spec: RunSpec) -> bool:

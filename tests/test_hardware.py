@@ -113,3 +113,12 @@ def test_inspect_describes_this_machine():
 def test_the_package_that_is_not_installed_is_told_how(monkeypatch):
     monkeypatch.setattr(hardware, "ranges", dict)
     assert "pip install -e ." in failed(GOOD)["known-unknowns"]
+
+
+def test_a_busy_machine_is_said():
+    assert "1.2 of 2 cores" in failed(replace(GOOD, busy_cores=1.2))["other programs"]
+    assert failed(replace(GOOD, busy_cores=0.4)) == {}
+
+
+def test_threads_that_spin_are_told_the_order_of_imports():
+    assert "import course_lib first" in failed(replace(GOOD, threads_spin=True))["cores"]

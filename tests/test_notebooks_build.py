@@ -108,7 +108,7 @@ def test_a_lesson_says_in_a_file_where_it_is(root, monkeypatch, capsys):
     monkeypatch.setattr(notebooks, "PAUSE", 0.0)
     write(root, SMALL)
     notebooks.run_all(root=root)
-    assert "05_small ... 1 of 2 cells done: A small one" in capsys.readouterr().out.splitlines()
+    assert "05_small ... 2 of 3 cells done: A small one" in capsys.readouterr().out.splitlines()
 
 
 def test_a_widget_leaves_a_note_and_no_state(root):

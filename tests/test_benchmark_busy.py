@@ -1,0 +1,40 @@
+"""The benchmark of a busy machine: its ratios, its table, and what it sets in the measured process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import busy
+from benchmarks.busy import Measured, Setting, last_line, table
+
+FOUND = [Measured(Setting("run", 0), (4.0, 5.0, 9.0)), Measured(Setting("run", 1), (6.0, 8.0, 10.0)),
+         Measured(Setting("run", 0, spinning=True), (4.0,)),
+         Measured(Setting("run", 1, spinning=True), (100.0,), cut=True)]
+
+
+def test_the_last_line_compares_medians_with_those_of_a_quiet_machine() -> None:
+    # 8 / 5 beside one busy process; 5 / 4 beside spinning threads
+    assert json.loads(last_line(FOUND)) == {"slowdown": {"run": {"1": 1.6}}, "vs_spinning": {"run": 1.25}}
+
+
+def test_the_table_says_where_a_measurement_was_cut() -> None:
+    lines = table(FOUND, {"date": "2026-01-02", "cpu": "a CPU"}, rounds=3, lesson="03").splitlines()
+    assert "| run | the course | 1 | 8.0 | 50% | 1.60 |" in lines
+    assert "| run | spinning | 1 | more than 100.0 | 0% | more than 25.00 |" in lines
+
+
+def test_only_a_spinning_process_is_told_how_to_wait(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert not {"OMP_NUM_THREADS", "OMP_WAIT_POLICY"} & Setting("run", 0).environment.keys()
+    assert Setting("run", 0, spinning=True).environment["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.slow
+def test_a_quick_run_ends_with_json_and_leaves_a_table(tmp_path, capsys) -> None:
+    busy.main(["--quick", "--out", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(found["slowdown"]) == {"labels", "run"} and set(found["vs_spinning"]) == {"labels", "run"}
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md"]
