@@ -57,7 +57,7 @@ class _Settled(NamedTuple):
     until: float
 
 
-_settled = Remembered()
+_settled, _settled_whole = Remembered(), Remembered()  # where there are prompts to share, and where one is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Prompts:
                  way: str | None = None) -> None:
         self.model, self.filler, self.prompts = model, filler, [list(prompt) for prompt in prompts]
         self._least = 0 if all(self.prompts) else WAYS.index("none")  # nothing is shared by an empty prompt
+        self._known = _settled_whole if self._least else _settled
         self._until = 0 if way is None else float("inf")
         self._kept: _Kept | None = None
         self.way = "none" if way is None and self._least else way
@@ -102,11 +103,11 @@ class Prompts:
         longest = max(map(len, self.prompts[columns])) + max(map(len, rows))
         if longest <= self._until:
             return
-        found = _settled.get(self.model, _Settled("", 0))
+        found = self._known.get(self.model, _Settled("", 0))
         if longest > found.until:
             found = self._settle(rows, steps, self.prompts[columns])
         self._until = found.until
-        self._take(WAYS[max(self._least, WAYS.index(found.way))])
+        self._take(found.way)
 
     def _take(self, way: str | None) -> None:
         self.way = way
@@ -129,8 +130,8 @@ class Prompts:
         trial._refuse_later_tokens(few[0])
         way = next(way for way in WAYS[self._least:] if way == WAYS[-1] or trial._agrees(way, few, at, truth))
         settled = _Settled(way, until)
-        if not self._least and not same_logits(self.model, truth[0][-1:], truth[1][-1:]):
-            _settled.put(self.model, settled)
+        if not same_logits(self.model, truth[0][-1:], truth[0][:1] if self._least else truth[1][-1:]):
+            self._known.put(self.model, settled)
         return settled
 
     def _truth(self, rows: Sequence[Sequence[int]], steps: Sequence[range]) -> torch.Tensor:
@@ -149,14 +150,12 @@ class Prompts:
         """Compare the beginnings of the longest text with its whole."""
         import torch
 
-        text = [*self.prompts[0], *row]
-        ends = sorted({min(len(text) - 1, max(1, end)) for end in (len(self.prompts[1]) + 1, len(self.prompts[0]) + 1)})
-        if len(text) < 2:
-            return
-        ids = torch.tensor([text], device=self.model.device)
+        ids = torch.tensor([[*self.prompts[0], *row]], device=self.model.device)
+        ends = sorted({min(ids.shape[1], len(prompt) + 1) for prompt in self.prompts})
         whole = self._pass({"input_ids": ids, "use_cache": False}, torch.tensor(ends) - 1).split(1)
         alone = [self._pass({"input_ids": ids[:, :end], "use_cache": False}, torch.tensor([end - 1])) for end in ends]
-        changed = [not same_logits(self.model, found, wanted) for found, wanted in zip(whole, alone, strict=True)]
+        changed = [not same_logits(self.model, found, wanted, slack=3)
+                   for found, wanted in zip(whole, alone, strict=True)]
         # in half precision rounding alone may send a token to another expert
         if (any if _exact(self.model) else all)(changed):
             raise CourseError(f"{type(self.model).__name__}: the logits of a text change with the tokens after it or "
@@ -229,13 +228,16 @@ class Prompts:
         return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
 
 
-def same_logits(model: PreTrainedModel, found: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether logits (..., V) are equal but for rounding, which is measured by how far the best ones stand out."""
+def same_logits(model: PreTrainedModel, found: torch.Tensor, wanted: torch.Tensor, *, slack: float = 1) -> bool:
+    """Whether logits (..., V) are equal but for rounding, which is measured by how far the best ones stand out.
+
+    ``slack`` times as much is let pass.
+    """
     import torch
 
     known = wanted.nan_to_num(0, 0, 0)
     scale = (known.amax(-1) - known.median(-1).values).max()
-    rounding = 1e-4 if _exact(model) else 0.1
+    rounding = slack * (1e-4 if _exact(model) else 0.1)
     return torch.allclose(found, wanted, rtol=0, atol=float(rounding * scale), equal_nan=True)
 
 
