@@ -22,6 +22,7 @@ or a leak in other words is not seen; an Unknown row may be a wrong row, and a K
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -210,7 +211,7 @@ def write_split(decisions: pd.DataFrame, source: str | Path, folder: str | Path)
         DataError: it cannot be read, or it has other rows than those that were decided on, or another question or
             answer in one.
     """
-    source, folder = Path(source).expanduser(), Path(folder)
+    source, folder = Path(os.path.expanduser(source)), Path(folder)
     if source.suffix.lower() != ".jsonl":
         raise CourseError(f"{source}: only .jsonl files can be split as yet; write one object a line")
     _columns(decisions, ("row", "question", "object", "decision"))

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from course_lib.files import CourseError, DataError, read_json, write_bytes
+from course_lib.files import CourseError, DataError, read_bytes, read_json, write_bytes
 from course_lib.run_files import RunSpec, is_completed, open_root
 
 __all__ = ["bundle_specs", "write_bundle"]
@@ -36,7 +36,7 @@ def write_bundle(path: str | Path, root: str | Path, specs: Iterable[RunSpec]) -
             for name in FILES:
                 entry = zipfile.ZipInfo(f"{spec.preset}/{spec.name}/{name}", EARLIEST)
                 entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
-                file.writestr(entry, (spec.folder(root) / name).read_bytes())
+                file.writestr(entry, read_bytes(spec.folder(root) / name))
     return write_bytes(path, buffer.getvalue())
 
 

@@ -134,7 +134,7 @@ def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
     variants = ("D", "D_Known") if (epochs["variant"] == "D_Known").any() else ("D",)
     plots.hallucination_curve(epochs, variants=variants, ax=second).set_title("in distribution")
     plots.hallucination_curve(epochs, measure="ood", ax=third).set_title("out of distribution")
-    figure.suptitle(f"Fine-tuning on facts that the model did not know (preset {preset}, "
+    figure.suptitle(f"Fine-tuning on facts that the model did not know (preset {plots.plain_text(preset)}, "
                     f"{epochs['seed'].nunique()} seed(s))")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

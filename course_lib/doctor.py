@@ -30,8 +30,8 @@ __all__ = ["Scene", "anonymous", "as_data", "report", "scene"]
 
 JUPYTER = ("jupyterlab", "notebook", "ipywidgets", "ipykernel", "jupyter-server", "matplotlib-inline")
 # Besides COURSE_*: what moves folders, hides a GPU or closes the network.
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "XDG_CACHE_HOME",
-             "BNB_CUDA_VERSION", "PYTORCH_ALLOC_CONF", "JUPYTER_CONFIG_DIR")
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
+             "XDG_CACHE_HOME", "BNB_CUDA_VERSION", "PYTORCH_ALLOC_CONF", "JUPYTER_CONFIG_DIR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _user() -> str:
 
 
 def _preset(machine: Machine, environ: Mapping[str, str]) -> str:
-    quick = ", quick settings" if environ.get("COURSE_QUICK") else ""
+    quick = ", quick settings" if environ.get("COURSE_QUICK", "0") != "0" else ""
     if chosen := environ.get("COURSE_PRESET"):
         return f"{anonymous(chosen)} (from COURSE_PRESET{quick})"
     default, gpu = ("smollm2-1.7b", "with") if machine.gpu else ("pocket", "without")
@@ -132,7 +132,7 @@ def _preset(machine: Machine, environ: Mapping[str, str]) -> str:
 def _hub(environ: Mapping[str, str]) -> Path:
     """Where huggingface_hub keeps models, by its own rules."""
     home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    return Path(os.path.expanduser(environ.get("HF_HUB_CACHE") or Path(home) / "hub"))
 
 
 def _state(path: Path) -> str:

@@ -387,7 +387,7 @@ def _build_split(records: dict[tuple[str, str], list[Record]]) -> FactSet:
 def download_folder(cache: str | Path | None = None) -> Path:
     """Where downloads are kept: ``cache``, else the environment variable COURSE_HOME, else the user's cache folder."""
     if chosen := cache or os.environ.get("COURSE_HOME"):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import pooch
 
     return Path(pooch.os_cache("known-unknowns"))

@@ -20,6 +20,7 @@ import re
 import reprlib
 import shutil
 import stat
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -101,8 +102,8 @@ def repository(start: str | Path) -> Path | None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
+    """Hex SHA-256 of a file's bytes; raises what :func:`open_bytes` raises."""
+    with open_bytes(path, most=sys.maxsize) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -160,8 +160,7 @@ def _check_cores(machine: Machine) -> Check:
     """More threads than cores make each wait for the others, which can cost a factor of ten."""
     cores, asked = machine.cores, machine.omp_threads
     if machine.threads_spin:
-        detail = (f"{cores} usable, but torch's threads spin while they wait, since torch was imported before "
-                  f"course_lib; restart Python and import course_lib first, or set OMP_WAIT_POLICY=PASSIVE")
+        detail = f"{cores} usable, but {threads.SPINNING}"
         return Check(name="cores", ok=False, detail=detail)
     if asked is None:
         return Check(name="cores", ok=True, detail=f"{cores} usable, OMP_NUM_THREADS not set")

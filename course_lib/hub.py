@@ -62,7 +62,7 @@ class HubId:
         """Where the Hub's library keeps this repository; ``cache`` instead of the user's own cache."""
         from huggingface_hub import constants
 
-        return Path(cache or constants.HF_HUB_CACHE).expanduser() / f"models--{self.repo.replace('/', '--')}"
+        return Path(os.path.expanduser(cache or constants.HF_HUB_CACHE)) / f"models--{self.repo.replace('/', '--')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Two results may be mixed only where all of it is the same, so it is kept as flat
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def identify(preset: str) -> dict[str, str]:
     """The model and its tokenizer: digests of a folder's files, or a Hub id and its commit."""
     if model := hub_id(preset):
         return {"model": model.repo, "revision": commit_of(model), "tokenizer": model.repo}
-    folder = Path(PRESETS[preset].source if preset in PRESETS else preset).expanduser()
+    folder = Path(os.path.expanduser(PRESETS[preset].source if preset in PRESETS else preset))
     files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES)
     spelling = [path for path in files if path.name.startswith(TOKENIZER_FILES) or path.suffix == ".model"]
     return {"model": digest([sha256(path) for path in files if path not in spelling]), "revision": "",

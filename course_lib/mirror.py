@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from course_lib.files import write_bytes
+from course_lib.files import DataError, loads, read_bytes, write_bytes
 
 __all__ = ["Entry", "Mirror"]
 
@@ -154,8 +154,8 @@ class Mirror:
         found = []
         for name in os.listdir(self.folder):
             if match := _match(MANIFEST, name):
-                with suppress(OSError, ValueError, KeyError, TypeError):
-                    values = json.loads((self.folder / name).read_bytes())
+                with suppress(DataError, ValueError, KeyError, TypeError):
+                    values = loads(read_bytes(self.folder / name))
                     entries = tuple(Entry(**entry) for entry in values["files"])
                     if values["run"] == self.run and entries:
                         found.append((int(match[1]), entries))

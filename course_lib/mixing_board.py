@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.mixing import Mix, draw, relation_sizes, row_counts
-from course_lib.plots import COLOURS, new_panels
+from course_lib.plots import COLOURS, new_panels, plain_text
 from course_lib.slick import CATEGORIES
 
 if TYPE_CHECKING:
@@ -118,13 +118,14 @@ def _pairs(ax: Axes, there: pd.Series, wanted: pd.Series, missing: pd.Series, co
            most: int) -> None:
     """For each name a grey bar of what is there and a narrow one of what is needed, with both numbers."""
     ax.grid(visible=False, axis="y")
-    names = list(there.index)
-    ax.barh(names, there, height=0.8, color=AVAILABLE, label="available")
-    bars = ax.barh(names, wanted, height=0.45, color=colours, label="needed")
+    places = range(len(there))
+    ax.barh(places, there, height=0.8, color=AVAILABLE, label="available")
+    bars = ax.barh(places, wanted, height=0.45, color=colours, label="needed")
     for place, (bar, lack) in enumerate(zip(bars, missing, strict=True)):
         bar.set(hatch=LACKING if lack else "", edgecolor="black" if lack else "none")
         ax.text(max(there.iloc[place], wanted.iloc[place]), place,
                 f" {CROSS + ' ' if lack else ''}{wanted.iloc[place]} of {there.iloc[place]}", va="center", fontsize=7)
+    ax.set_yticks(places, [plain_text(name) for name in there.index])
     ax.set(xlabel="rows: there (grey), needed", xlim=(0, 1.5 * most))
 
 
@@ -160,6 +161,6 @@ def board_grid(boards: Mapping[str, Board], *, axes: Sequence[Axes] | None = Non
                [COLOURS[category] for category in CATEGORIES], most)
         lacking = int((chosen.missing.sum(axis=1) > 0).sum())
         verdict = "can be built" if chosen.possible else f"{CROSS} {lacking} of {len(chosen.sizes)} relations lack rows"
-        ax.set_title(f"{name}\n{verdict}", fontsize=9)
+        ax.set_title(f"{plain_text(name)}\n{verdict}", fontsize=9)
     panels[0].invert_yaxis()
     return panels

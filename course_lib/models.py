@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib import threads
 from course_lib.files import CourseError
 from course_lib.hardware import compute_dtype, free_memory
 from course_lib.hub import HubId, fetch
@@ -100,6 +101,8 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     name, source, revision = _source(str(preset_or_path), revision)
     refuse_folder(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu" and threads.spin():
+        warnings.warn(threads.SPINNING, stacklevel=2)
     dtype = getattr(torch, device_dtype(device))
     quantization = {"quantization_config": nf4_config(dtype)} if four_bit else {}
     with _quiet(source):
@@ -257,7 +260,7 @@ def _source(preset_or_path: str, revision: str | None) -> tuple[str, str, str | 
         return preset_or_path.replace("/", "--"), str(found.folder), found.revision
     if preset_or_path in PRESETS:
         return preset_or_path, PRESETS[preset_or_path].source, None
-    path = Path(preset_or_path).expanduser()
+    path = Path(os.path.expanduser(preset_or_path))
     if not (path / "config.json").is_file():
         raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
     return path.resolve().name, str(path), None

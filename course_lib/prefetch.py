@@ -24,6 +24,7 @@ from course_lib.facts import read_entityquestions, store_entityquestions
 from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
 from course_lib.hub import cached, fetch
 from course_lib.installation import CLASSROOM, HUB, version
+from course_lib.limits import absolute
 from course_lib.presets import PRESETS, hub_id, is_pocket
 
 __all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
@@ -47,7 +48,7 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
     Raises:
         CourseError: no network, no room on the disk, no such model; what has come is kept.
     """
-    folder, root = Path(folder).expanduser().resolve(), repository(Path.cwd()) or repository(Path(__file__).parents[1])
+    folder, root = absolute(folder, "the folder"), repository(Path.cwd()) or repository(Path(__file__).parents[1])
     note = folder / CLASSROOM
     strange = [path.name for path in folder.glob("*") if path.name not in OURS] if folder.is_dir() else []
     if strange and not note.is_file():

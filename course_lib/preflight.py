@@ -23,6 +23,7 @@ from course_lib.hardware import compute_dtype, device_name, free_memory
 from course_lib.loop_memory import LoopMemory, Rows, estimate_loop, fitted
 from course_lib.memory import GIB, Shape
 from course_lib.minutes import Minutes, study_minutes
+from course_lib.model_folder import in_one_sentence
 from course_lib.models import device_dtype
 from course_lib.peak import Peak
 
@@ -122,11 +123,12 @@ def shape_of(preset: str) -> Shape:
 
     source = presets.PRESETS[preset].source if preset in presets.PRESETS else model.repo if model else preset
     try:
-        return Shape.of(AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False))
-    except (AttributeError, OSError, ValueError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CourseError(f"{preset}: no forecast can be made ({first}); take one of "
-                          f"{', '.join(presets.PRESETS)}, or a model with settings like Llama's") from None
+        with in_one_sentence(source):
+            config = AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False)
+        return Shape.of(config)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CourseError(f"{preset}: no forecast can be made ({error}); take one of {', '.join(presets.PRESETS)}, or "
+                          f"a model with settings like Llama's") from None
 
 
 def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) -> Forecast:

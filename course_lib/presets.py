@@ -9,6 +9,7 @@ stored in float32, 4 bytes a weight, the others in bfloat16, 2 bytes. The true s
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def hub_id(preset_or_path: str | Path) -> HubId | None:
     preset = PRESETS.get(text)
     if preset:
         return None if Path(preset.source).is_dir() else HubId(preset.source, preset.revision)
-    if Path(text).expanduser().is_dir():
+    if Path(os.path.expanduser(text)).is_dir():
         return None
     if text.startswith((".", "~", "/")) or text.partition("@")[0].count("/") > 1 or "\\" in text:
         raise CourseError(f"{text}: no such folder; check the path, or give one of {', '.join(PRESETS)}")

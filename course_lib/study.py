@@ -110,7 +110,7 @@ class Study:
     @property
     def name(self) -> str:
         """The preset as the name of a file or folder: that of a model folder, "owner--name" for a Hub id."""
-        path = Path(self.preset).expanduser()
+        path = Path(os.path.expanduser(self.preset))
         if self.preset not in PRESETS and path.is_dir():
             return printable(path.resolve().name)  # it goes into files
         return self.preset.replace("/", "--")
@@ -150,7 +150,7 @@ class Study:
         if model := hub_id(self.preset):
             return f"{model.repo}@{self.revision}-{device_dtype()}"
         source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
-        folder = Path(source).expanduser()
+        folder = Path(os.path.expanduser(source))
         files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
         measured = digest("".join(map(sha256, files))) if files else source
         return f"{measured}-{device_dtype()}"

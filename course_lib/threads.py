@@ -17,13 +17,16 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["CONTROL_GROUP", "SETTINGS", "allowed_cores", "busy_cores", "read_limit", "spin", "usable_cores",
+__all__ = ["CONTROL_GROUP", "SETTINGS", "SPINNING", "allowed_cores", "busy_cores", "read_limit", "spin", "usable_cores",
            "wait_passively"]
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 # how GNU's and LLVM's OpenMP wait; any of them is a choice of the user's
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 SETTINGS = (*WAITING, "OMP_NUM_THREADS")
+SPINNING = ("torch's threads spin while they wait, since torch was imported before course_lib, and beside another busy "
+            "process that is 20 times as slow; restart Python and import course_lib first, or set "
+            "OMP_WAIT_POLICY=PASSIVE")
 LOOK = 0.3  # seconds over which the use of the cores is averaged
 _late = False
 

@@ -61,3 +61,11 @@ def test_other_processes_are_counted_and_this_one_is_not(monkeypatch):
     clock = iter([(1.0, 1.0), (1.0 + threads.LOOK, 1.0)])  # this process computed on one core all the while
     monkeypatch.setattr(threads.os, "times", lambda: next(clock))
     assert threads.busy_cores() == pytest.approx(2.0)  # 75 % of 4 cores, less its own
+
+
+def test_a_model_on_a_cpu_warns_of_threads_that_spin(monkeypatch):
+    from course_lib import models
+
+    monkeypatch.setattr(threads, "_late", True)
+    with pytest.warns(UserWarning, match="OMP_WAIT_POLICY"):
+        models.load("pocket", device="cpu")
