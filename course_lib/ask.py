@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.answers import INSTRUCTION, Prompt, encode, end_tokens, is_match
+from course_lib.distribution import room
 from course_lib.facts import Fact
 from course_lib.files import CourseError
 from course_lib.models import merged_for_evaluation
@@ -123,9 +124,9 @@ def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str
     import torch
 
     [before], ends, written, total = encode(tokenizer, [text]), list(end_tokens(tokenizer, model)), [], 0.0
-    room = (getattr(model.config, "max_position_embeddings", None) or math.inf) - LONGEST
-    if len(before) > room:
-        raise CourseError(f"the question has {len(before)} tokens, and the model has room for {room:g}; shorten it")
+    most = room(model).tokens - LONGEST
+    if len(before) > most:
+        raise CourseError(f"the question has {len(before)} tokens, and the model has room for {most:g}; shorten it")
     with torch.inference_mode():
         for _ in range(LONGEST):
             ids = torch.tensor([[*before, *written]], device=model.device)

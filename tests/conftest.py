@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import course_lib  # noqa: F401  before any test imports torch: it sets how threads wait
+
 
 @pytest.fixture(scope="session")
 def course_data() -> Path:
