@@ -29,7 +29,7 @@ def test_only_a_spinning_process_is_told_how_to_wait(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     assert not {"OMP_NUM_THREADS", "OMP_WAIT_POLICY"} & Setting("run", 0).environment.keys()
-    assert Setting("run", 0, spinning=True).environment["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" in Setting("run", 0, spinning=True).environment
 
 
 @pytest.mark.slow
