@@ -150,10 +150,11 @@ class Prompts:
         """Compare the beginnings of the longest text with its whole."""
         import torch
 
-        ids = torch.tensor([[*self.prompts[0], *row]], device=self.model.device)
+        at = functools.partial(torch.tensor, device=self.model.device)
+        ids = at([[*self.prompts[0], *row]])
         ends = sorted({min(ids.shape[1], len(prompt) + 1) for prompt in self.prompts})
-        whole = self._pass({"input_ids": ids, "use_cache": False}, torch.tensor(ends) - 1).split(1)
-        alone = [self._pass({"input_ids": ids[:, :end], "use_cache": False}, torch.tensor([end - 1])) for end in ends]
+        whole = self._pass({"input_ids": ids, "use_cache": False}, at([end - 1 for end in ends])).split(1)
+        alone = [self._pass({"input_ids": ids[:, :end], "use_cache": False}, at([end - 1])) for end in ends]
         changed = [not same_logits(self.model, found, wanted, slack=3)
                    for found, wanted in zip(whole, alone, strict=True)]
         # in half precision rounding alone may send a token to another expert
@@ -204,7 +205,8 @@ class Prompts:
             steps = [[len(prompts[0]) + step for step in at] for at in steps]
         width = max(map(len, rows))
         ids = torch.tensor([[*row, *[self.filler] * (width - len(row))] for row in rows], device=self.model.device)
-        index = torch.tensor([r * width + at for r, row_steps in enumerate(steps) for at in row_steps])
+        index = torch.tensor([r * width + at for r, row_steps in enumerate(steps) for at in row_steps],
+                             device=ids.device)
         inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if way == "copy":
             inputs |= {"past_key_values": _copied(self._kept.take(columns), len(prompts[0]), len(rows)),
@@ -215,14 +217,13 @@ class Prompts:
         inputs |= {"input_ids": ids.repeat(len(prompts), 1), "past_key_values": _only_own(len(prompts[0])),
                    "position_ids": (first[:, None, None] + torch.arange(width, device=ids.device)).expand(
                        -1, len(rows), -1).reshape(-1, width), "use_cache": True}
-        every = (torch.arange(len(prompts))[:, None] * ids.numel() + index).flatten()
+        every = (torch.arange(len(prompts), device=ids.device)[:, None] * ids.numel() + index).flatten()
         longest = max(map(len, prompts)) + width
         with _attending_to(self.model, self._kept.take(columns), longest), last_mlp_at(self.model, every):
             return self._pass(inputs, every).view(len(prompts), len(index), -1)
 
     def _pass(self, inputs: dict[str, Any], index: torch.Tensor) -> torch.Tensor:
         """Logits (N, V) at ``index`` into the flattened (rows, tokens); the output layer sees only these."""
-        index = index.to(self.model.device)
         with output_layer_at(self.model, index) as done:
             logits = self.model(**inputs).logits
         return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
