@@ -191,7 +191,8 @@ def main(words: Sequence[str] | None = None) -> None:
         print(compute(given.work, quick=given.quick))
         return
     works = WORKS[:2] if given.quick else WORKS
-    settings = [Setting(work, busy, spinning) for work in works for spinning in (False, True) for busy in (0, 1, 2)
+    settings = [Setting(work, busy, spinning) for work in works for spinning in (False, True)
+                for busy in ((0, 1) if given.quick else (0, 1, 2))
                 if not spinning or not busy or given.spinning]
     rounds = 1 if given.quick else given.rounds
     found = compare(settings, rounds=rounds, lesson=given.lesson, quick=given.quick, limit=given.limit)
