@@ -362,7 +362,7 @@ behind(ax)
 # The right ones that were read most, and the wrong ones that were read least:
 
 # %%
-ordered = counted.sort_values("times read", ignore_index=True)
+ordered = counted.sort_values("times read", kind="stable", ignore_index=True)
 shown = pd.concat([ordered[ordered["right"]].tail(3), ordered[~ordered["right"]].head(3)])
 shown[["question", "right answer", "right", "times read"]].reset_index(drop=True)
 
