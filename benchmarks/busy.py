@@ -138,16 +138,23 @@ def compare(settings: Sequence[Setting], *, rounds: int, lesson: str, quick: boo
 
 def slowdowns(found: Sequence[Measured]) -> dict[str, dict[str, float]]:
     """Work -> number of busy processes -> times as slow as beside none, with the course's settings."""
-    return {base.setting.work: {str(one.setting.busy): one.median / base.median for one in found
-                                if one.setting.work == base.setting.work and one.setting.busy
-                                and not one.setting.spinning}
-            for base in found if not base.setting.busy and not base.setting.spinning}
+    quiet, ratios = _quiet(found), {}
+    for one in found:
+        at = one.setting
+        if at.busy and not at.spinning:
+            ratios.setdefault(at.work, {})[str(at.busy)] = one.median / quiet[at.work, False]
+    return ratios
 
 
 def vs_spinning(found: Sequence[Measured]) -> dict[str, float]:
     """Work -> seconds with the course's settings over those of spinning threads, on a quiet machine."""
-    quiet = {(one.setting.work, one.setting.spinning): one.median for one in found if not one.setting.busy}
+    quiet = _quiet(found)
     return {work: quiet[work, False] / quiet[work, True] for work, spinning in quiet if spinning}
+
+
+def _quiet(found: Sequence[Measured]) -> dict[tuple[str, bool], float]:
+    """The medians beside no busy process, by work and by whether threads spin."""
+    return {(one.setting.work, one.setting.spinning): one.median for one in found if not one.setting.busy}
 
 
 def last_line(found: Sequence[Measured]) -> str:
@@ -167,7 +174,7 @@ def table(found: Sequence[Measured], on: dict[str, Any], *, rounds: int, lesson:
              f"`spinning`: torch's own settings, a thread on each core that spins while it waits.", "",
              "| work | settings | busy processes | seconds | spread | times as slow as beside none |",
              "|---|---|--:|--:|--:|--:|"]
-    quiet = {(one.setting.work, one.setting.spinning): one.median for one in found if not one.setting.busy}
+    quiet = _quiet(found)
     for one in found:
         at = one.setting
         name, more = "spinning" if at.spinning else "the course", "more than " if one.cut else ""

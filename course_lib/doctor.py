@@ -122,7 +122,7 @@ def _user() -> str:
 
 
 def _preset(machine: Machine, environ: Mapping[str, str]) -> str:
-    quick = ", quick settings" if environ.get("COURSE_QUICK", "0") != "0" else ""
+    quick = ", quick settings" if environ.get("COURSE_QUICK") not in (None, "", "0") else ""
     if chosen := environ.get("COURSE_PRESET"):
         return f"{anonymous(chosen)} (from COURSE_PRESET{quick})"
     default, gpu = ("smollm2-1.7b", "with") if machine.gpu else ("pocket", "without")

@@ -88,7 +88,10 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 def short(value: Any) -> str:
     """A value from a file as an error names it: its ``repr``, cut where it is long or deep."""
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more digits than this
+        return "an integer of over 4,300 digits"
 
 
 _SHORT = reprlib.Repr()

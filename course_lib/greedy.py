@@ -65,6 +65,8 @@ class Greedy:
 
     def finish(self, prompts: Prompts, *, rows: int = 32) -> None:
         """Write the open answers on, one token a pass, until each is settled; ``rows`` answers a pass."""
+        if not self._open:
+            return
         most = room(self.model).tokens
         while self._open:
             waiting, self._open = self._open, []

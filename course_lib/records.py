@@ -7,12 +7,13 @@ answers were lost? does a difference hold over random parts of the test set?) ne
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.files import CourseError, DataError
+from course_lib.files import CourseError, DataError, short
 from course_lib.limits import SEED, Check, number, refuse, whole
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["TUNE", "EpochRecord", "History", "Snapshot", "TrainingMemory", "Tune
 
 
 WARMUP = 3
+PACKED = re.compile(r"\d{1,9}:([0-9a-f]{2})*")  # what pack_bits writes
 TUNE: dict[str, Check] = {
     "epochs": whole(1, 1000), "lr": number(1e-9, 10), "warmup": number(0, 1000), "rank": whole(1, 1024),
     "alpha": whole(1, 10_000), "batch": whole(1, 10_000), "clip": number(1e-6, 1e6), "seed": SEED}
@@ -150,14 +152,13 @@ def pack_bits(right: np.ndarray) -> str:
     return f"{len(right)}:{np.packbits(np.asarray(right, bool)).tobytes().hex()}"
 
 
-def unpack_bits(text: str) -> np.ndarray:
-    """The bools (n,) that :func:`pack_bits` packed.
+def unpack_bits(text: str, *, place: object = "a run") -> np.ndarray:
+    """The bools (n,) that :func:`pack_bits` packed; ``place`` is what an error names.
 
     Raises:
-        DataError: the text is not of that form.
+        DataError: the text is not of that form, or tells of more bools than it has.
     """
-    try:
-        count, digits = text.split(":")
-        return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=int(count)).astype(bool)
-    except ValueError:
-        raise DataError(f"{text[:20]!r}: not a row of packed answers; delete this run's folder, run again") from None
+    count, _, digits = text.partition(":")
+    if not PACKED.fullmatch(text) or int(count) > 4 * len(digits):
+        raise DataError(f"{place}: {short(text)} is not a row of packed answers; delete the folder and run again")
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=int(count)).astype(bool)

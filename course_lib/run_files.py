@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -40,7 +39,6 @@ __all__ = ["RunSpec", "is_completed", "made_of", "open_root", "read_history", "r
 ABOUT = ("preset", "variant", "unknown_percent", "seed")
 NUMBERS = ("loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds", "evaluation_seconds", "answered")
 MOST = 2**63  # in a record, which has no larger number
-PACKED = re.compile(r"\d{1,9}:([0-9a-f]{2})*")  # what records.pack_bits writes
 LARGEST = 2**28  # bytes that a zip file of runs may unpack to; ours hold some MB
 
 Record = TypeVar("Record")
@@ -186,20 +184,13 @@ def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:
         DataError: as :func:`read_history`; or an epoch has other questions than epoch 0.
     """
     records = read_history(folder).records
-    bits = [{name: _bits(text, folder) for name, text in record.right.items()} for record in records]
+    bits = [{name: unpack_bits(text, place=folder) for name, text in record.right.items()} for record in records]
     asked = [{name: len(right) for name, right in epoch.items()} for epoch in bits]
     for epoch, counts in enumerate(asked):
         if counts != asked[0]:
             raise DataError(f"{folder}: epoch {epoch} has answers to {counts} questions, epoch 0 to {asked[0]}; delete "
                             f"the folder and run again")
     return {name: np.stack([epoch[name] for epoch in bits]) for name in (bits[0] if bits else ())}
-
-
-def _bits(text: str, folder: str | Path | zipfile.Path) -> np.ndarray:
-    count, _, digits = text.partition(":")
-    if not PACKED.fullmatch(text) or int(count) > 4 * len(digits):
-        raise DataError(f"{folder}: {short(text)} is not a row of packed answers; delete the folder and run again")
-    return unpack_bits(text)
 
 
 def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:

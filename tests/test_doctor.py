@@ -112,3 +112,8 @@ def test_the_bug_form_asks_where_which_cell_and_for_course_doctor():
 
 def test_the_choice_of_forms_is_valid():
     assert yaml.safe_load(FORM.with_name("config.yml").read_text(encoding="utf-8")) == {"blank_issues_enabled": True}
+
+
+@pytest.mark.parametrize(("value", "quick"), [("1", True), ("0", False), ("", False)])
+def test_quick_settings_are_named_only_where_they_hold(value, quick):
+    assert ("quick" in scene(GOOD, environ={"COURSE_QUICK": value}).preset) is quick
