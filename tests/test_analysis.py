@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -49,14 +50,13 @@ def test_one_level_step_of_the_curve_within_noise_is_weak() -> None:
 
 def test_measured_says_the_numbers_of_the_table() -> None:
     rise, falls, mild, gap, harm, fitted, ood, *_ = (claim.measured for claim in claims(LIKE_THE_PAPER))
-    assert rise == ("at EARLY_STOP 80 % of Known and 10 % of Unknown fitted, test 43.0; at CONVERGENCE 100 and 100 %, "
-                    "test 39.0")
+    assert re.search(r"EARLY_STOP 80 %.* 10 %.* 43\.0;.* CONVERGENCE 100 .*100 %,.* 39\.0$", rise)
     assert falls == "43.5 > 39.0 > 26.0 at 0, 50, 100 %"
     assert mild == "44.0 at 0 %, 40.0 at 100 %"
-    assert gap == "0.5, 4.0, 14.0 points at 0, 50, 100 %"
-    assert harm == "D_Known minus D at 50 %: EARLY_STOP +0.5; CONVERGENCE +4.0"
-    assert fitted == "Known 80 %, Unknown 10 % at 50 %"
-    assert ood == "at 100 % Unknown 14.0 points (35% of the start), out of distribution 7.0 (18%)"
+    assert re.search(r"^0\.5, 4\.0, 14\.0 .* 0, 50, 100 %$", gap)
+    assert re.search(r"^D_Known .* 50 %: EARLY_STOP \+0\.5; CONVERGENCE \+4\.0$", harm)
+    assert re.search(r"^Known 80 %, Unknown 10 % .*50 %$", fitted)
+    assert re.search(r"100 % .*14\.0 .*35.?%.* 7\.0 .*18.?%", ood)
 
 
 @pytest.mark.parametrize("claim, table", [
@@ -100,8 +100,8 @@ def test_a_model_that_never_answers_right_gets_a_verdict_without_a_division_by_z
                                                                         "Out of distribution"))
 
 
-def test_no_run_of_d_is_refused_in_words() -> None:
-    with pytest.raises(CourseError, match="no epoch of D after the untuned one"):
+def test_no_run_of_d_is_refused() -> None:
+    with pytest.raises(CourseError, match=r"\bD\b"):
         claims(epochs([0, 1], variant="D_Known"))
 
 
@@ -133,7 +133,7 @@ def test_the_summary_carries_the_claims_with_their_verdicts() -> None:
 def test_the_signs_of_the_linear_model_are_claims_in_and_out_of_distribution() -> None:
     for found in claims(seeds(LIKE_THE_PAPER))[-2:]:
         assert (found.verdict, found.claim.split(",")[0]) == ("holds", "Fitted Known rows add to accuracy")
-    assert claims(LIKE_THE_PAPER)[-2].published == "Known +7.3, Unknown -8.3 points"
+    assert re.search(r"Known \+7\.3, Unknown -8\.3", claims(LIKE_THE_PAPER)[-2].published)
 
 
 def test_harm_of_unknown_rows_within_noise_is_weak() -> None:
@@ -155,8 +155,8 @@ def test_another_learning_rate_is_a_claim_of_its_own() -> None:
     fast = study(EARLY, {0: 43.0, 50: 33.0, 100: 20.0})
     table = pd.concat([LIKE_THE_PAPER.assign(lr=1e-3), fast.assign(lr=2e-3)])
     found = [claim for claim in claims(table) if "another learning rate" in claim.claim]
-    assert [(claim.verdict, "0.002 in place of 0.001" in claim.claim) for claim in found] == [("holds weakly", True)]
-    assert found[0].measured == "CONVERGENCE 43.0, 33.0, 20.0, lost since EARLY_STOP 1.0, 10.0, 20.0 at 0, 50, 100 %"
+    assert [claim.verdict for claim in found] == ["holds weakly"] and re.search(r"0\.002 .*0\.001", found[0].claim)
+    assert re.search(r"43\.0, 33\.0, 20\.0,.* 1\.0, 10\.0, 20\.0 .*0, 50, 100 %", found[0].measured)
 
 
 def test_the_other_claims_are_about_the_rate_with_the_most_runs() -> None:
@@ -207,9 +207,9 @@ def test_a_claim_about_table_2_says_its_numbers_as_the_paper_prints_them() -> No
     found = about(everything, "HighlyKnown rows alone")
     assert found.published == "HighlyKnown 40.5 / 40.0, MaybeKnown 43.6 / 43.2 (EARLY_STOP / CONVERGENCE)"
     assert found.measured == found.published
-    assert about(everything, "Long training").measured == (
-        "HighlyKnown 0.5, MaybeKnown 0.4, WeaklyKnown 3.8, Unknown 11.7 points")
-    assert about(everything, "No training set").measured == "at most 3.2 %, D_Unknown at CONVERGENCE"
+    assert about(everything, "Long training").measured.startswith(
+        "HighlyKnown 0.5, MaybeKnown 0.4, WeaklyKnown 3.8, Unknown 11.7")
+    assert re.search(r"3\.2 %.* D_Unknown .*CONVERGENCE", about(everything, "No training set").measured)
 
 
 @pytest.mark.parametrize("words, changed", [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -73,15 +74,14 @@ def test_an_answer_among_the_aliases_of_the_other_row_is_a_repeat():
 
 def test_both_rows_of_two_answers_are_named_with_each_other():
     findings = check_rows(asked(("Who?", "Ada"), ("What?", "Bo"), ("who", "Cem")))
-    assert [(one.row, one.text) for one in findings] == [(1, "the same question has the answer 'Cem' in row 3"),
-                                                        (3, "the same question has the answer 'Ada' in row 1")]
+    assert [(one.row, one.text.partition("'")[2]) for one in findings] == [(1, "Cem' in row 3"), (3, "Ada' in row 1")]
 
 
 def test_one_question_with_many_answers_names_the_first_of_them():
     findings = check_rows(asked(*[("Q?", f"A{number}") for number in range(40)]))
     assert len(findings) == 40 and all(finding.kind == "two answers" for finding in findings)
-    assert findings[0].text.startswith("the same question has the answer 'A1' in row 2, 'A2' in row 3")
-    assert findings[39].text.endswith("'A19' in row 20 and 19 more")
+    assert "'A1' in row 2, 'A2' in row 3" in findings[0].text
+    assert findings[39].text.partition("'A19' in row 20")[2].split()[1] == "19"
 
 
 def test_of_two_answers_one_of_which_stands_twice_the_second_is_a_repeat():
@@ -129,7 +129,7 @@ def test_rows_with_a_finding_are_asked_but_are_no_examples():
 
 def test_a_file_in_which_every_row_has_a_finding_is_refused():
     data = asked(("Who?", "Ada"), ("Who?", "Bo"))
-    with pytest.raises(CourseError, match="every row has a finding"):
+    with pytest.raises(CourseError, match="^file: "):
         with_clean_examples(data, check_rows(data))
 
 
@@ -158,13 +158,13 @@ def test_a_repeat_or_a_leak_is_held_back_however_well_it_is_known(kind):
 def test_a_row_that_cannot_be_read_is_held_back_in_its_place():
     table = decide(labelled(0.0).assign(row=2), problems=[Problem(1, "file line 1", "empty answer")])
     assert table["row"].tolist() == [1, 2] and table["decision"].tolist() == ["hold back", "keep"]
-    assert table["reasons"][0] == "cannot be read: empty answer" and pd.isna(table["category"][0])
+    assert table["reasons"][0].endswith(": empty answer") and pd.isna(table["category"][0])
 
 
 @pytest.mark.parametrize("p", [math.nan, 7.0, -1.0, math.inf, "x", None])
 def test_a_probability_that_is_none_is_refused_with_its_row(p):
     table = labelled(0.0, 0.0).assign(prob_Unknown=[0.5, p])
-    with pytest.raises(CourseError, match="row 2: prob_Unknown"):
+    with pytest.raises(CourseError, match="row 2: prob_Unknown = "):
         decide(table)
     opinions = pd.DataFrame({"row": [1, 2], "says": "B", "confidence": [math.nan, 7.0]})
     with pytest.raises(CourseError, match="row 2: confidence = "):
@@ -172,17 +172,17 @@ def test_a_probability_that_is_none_is_refused_with_its_row(p):
 
 
 @pytest.mark.parametrize(("table", "why"), [
-    (labelled(), "no rows to decide on"), (labelled(0.5).drop(columns="problem"), "no column problem"),
-    (labelled(0.5).drop(columns="row"), "no column row"), (labelled(0.5).assign(row="1"), "row '1': .* whole numbers"),
+    (labelled(), None), (labelled(0.5).drop(columns="problem"), "column problem;"),
+    (labelled(0.5).drop(columns="row"), "column row;"), (labelled(0.5).assign(row="1"), "^row '1': "),
     (labelled(0.5, categories=("Known",)), "row 1: category 'Known'"),
-    (labelled(0.5, categories=(None,)), "row 1: category None"), (labelled(0.5, 0.5).assign(row=1), "row 1 has two")])
+    (labelled(0.5, categories=(None,)), "row 1: category None"), (labelled(0.5, 0.5).assign(row=1), "^row 1 ")])
 def test_labels_that_cannot_be_decided_on_are_refused(table, why):
     with pytest.raises(CourseError, match=why):
         decide(table)
 
 
 def test_a_label_and_a_problem_of_one_row_are_refused():
-    with pytest.raises(CourseError, match="row 1 has two labels, or a label and a problem"):
+    with pytest.raises(CourseError, match="^row 1 "):
         decide(labelled(0.5), problems=[Problem(1, "", "empty answer")])
 
 
@@ -207,7 +207,7 @@ def test_another_answer_does_not_matter_where_the_recorded_one_is_known():
 
 
 def test_two_labels_of_one_row_are_refused():
-    with pytest.raises(CourseError, match="row 1 has two labels"):
+    with pytest.raises(CourseError, match="^row 1 "):
         decide(labelled(0.0, 1.0).assign(row=1))
 
 
@@ -231,7 +231,7 @@ def test_counts_hold_every_row_once_by_category_and_decision():
     expected.loc["HighlyKnown", "keep"] = expected.loc["WeaklyKnown", "look at"] = 1
     expected.loc["Unknown", "hold back"] = expected.loc["no label", "hold back"] = 1
     pd.testing.assert_frame_equal(counts(table), expected, check_dtype=False, check_column_type=False)
-    assert describe(table) == "Of 4 rows: keep 1, look at 1, hold back 2."
+    assert re.search(r"\b4 .*keep 1, look at 1, hold back 2", describe(table))
 
 
 # Files
@@ -264,7 +264,7 @@ def test_a_byte_order_mark_is_not_carried_into_the_middle_and_windows_line_ends_
 def test_a_file_that_has_changed_since_the_audit_is_refused(tmp_path):
     path, table, _ = lines(tmp_path)
     path.write_bytes(path.read_bytes() + b"\n{}")
-    with pytest.raises(DataError, match="line 6: the file and the decisions have other rows"):
+    with pytest.raises(DataError, match=r"mine\.jsonl line 6: "):
         write_split(table, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +276,7 @@ def test_a_file_with_an_edited_row_is_refused_with_its_line(tmp_path, number, ro
     path, table, rows = lines(tmp_path)
     rows[number] = row
     path.write_bytes(b"\n".join(rows))
-    with pytest.raises(DataError, match=f"line {number + 1}: the file and the decisions have other rows"):
+    with pytest.raises(DataError, match=rf"mine\.jsonl line {number + 1}: "):
         write_split(table, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -290,8 +290,8 @@ def test_decisions_that_came_back_from_their_csv_file_split_the_file_too(tmp_pat
     assert again.kept.read_text() == '{"question": "=1+1", "answer": "-2"}\n' and again.held.read_text() == "{}\n"
 
 
-@pytest.mark.parametrize(("changed", "why"), [({"decision": "Keep"}, "line 1: decided as 'Keep'"),
-                                              ({"row": 1}, "row 1 has two"), ({}, "no column object")])
+@pytest.mark.parametrize(("changed", "why"), [({"decision": "Keep"}, "line 1: .*'Keep'"), ({"row": 1}, "^row 1 "),
+                                              ({}, "column object;")])
 def test_decisions_that_decide_nothing_are_refused(tmp_path, changed, why):
     path, table, _ = lines(tmp_path)
     table = table.assign(**changed) if changed else table.drop(columns="object")
@@ -301,21 +301,21 @@ def test_decisions_that_decide_nothing_are_refused(tmp_path, changed, why):
 
 def test_a_missing_file_is_named_before_anything_is_written(tmp_path):
     _, table, _ = lines(tmp_path)
-    with pytest.raises(DataError, match=r"gone\.jsonl: no such file"):
+    with pytest.raises(DataError, match=r"gone\.jsonl: "):
         write_split(table, tmp_path / "gone.jsonl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_another_kind_of_file_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(CourseError, match=r"only \.jsonl files can be split"):
+    with pytest.raises(CourseError, match=r"mine\.csv: .*\.jsonl"):
         write_split(labelled(), tmp_path / "mine.csv", tmp_path)
 
 
 def test_the_report_says_how_many_and_why_and_names_what_it_was_made_from(tmp_path):
     table = decide(labelled(0.0, 0.5, 1.0))
     text = write_report(table, tmp_path, about={"model": "pocket"}).read_text()
-    assert "* model: pocket" in text and "Of 3 rows: keep 1, look at 1, hold back 1." in text
-    assert "* row 2: Q? A (P(Unknown) = 0.50: two measurements may differ)" in text
+    assert "* model: pocket" in text and "keep 1, look at 1, hold back 1" in text
+    assert "* row 2: Q? A (P(Unknown) = 0.50: " in text
     assert all(limit in text for limit in audit.LIMITS)
     assert pd.read_csv(tmp_path / "decisions.csv")["decision"].tolist() == ["keep", "look at", "hold back"]
 
@@ -323,7 +323,7 @@ def test_the_report_says_how_many_and_why_and_names_what_it_was_made_from(tmp_pa
 def test_a_long_list_is_cut_in_the_report_and_whole_in_the_table(tmp_path):
     many = decide(labelled(*[1.0] * 45))
     text = write_report(many, tmp_path, about={}).read_text()
-    assert text.count("* row ") == 40 and "and 5 more, in decisions.csv" in text
+    assert text.count("* row ") == 40 and re.search(r"\b5 .*decisions\.csv", text)
     assert len(pd.read_csv(tmp_path / "decisions.csv")) == 45
 
 
@@ -432,12 +432,12 @@ def test_a_wrong_answer_is_another_answer_of_its_relation(tmp_path, world):
 
 
 def test_too_few_facts_for_an_example_are_refused(tmp_path, world):
-    with pytest.raises(CourseError, match="12 training facts, and 28 are needed"):
+    with pytest.raises(CourseError, match="12 .*28 "):
         write_example(tmp_path / "example.jsonl", world, per_relation=20)
 
 
 @pytest.mark.parametrize(("per_relation", "changed"), [
     (0, {}), (-1, {}), (2, {}), (4, {"test": ()}), (4, {"train": ()})])
 def test_too_little_for_the_faulty_rows_is_refused(tmp_path, world, per_relation, changed):
-    with pytest.raises(CourseError, match="too few"):
+    with pytest.raises(CourseError, match=f"^per_relation = {per_relation}: "):
         write_example(tmp_path / "example.jsonl", replace(world, **changed), per_relation=per_relation)

@@ -46,14 +46,13 @@ def is_empty(scores, row):
 def test_an_answer_with_a_line_break_is_named(tokenizers):
     found = with_good_rows(tiny_model("llama", tokenizers["gpt2"]), tokenizers["gpt2"], Fact("Bo", "P19", "Ulm\nBonn"))
     assert is_empty(found, 1)
-    assert found.problems == {1: "the answer 'Ulm\\nBonn' has a line break, and an answer ends at the first one; take "
-                                 "it out"}
+    assert list(found.problems) == [1] and "'Ulm\\nBonn'" in found.problems[1]
 
 
 def test_an_answer_longer_than_the_context_is_named_with_its_tokens(tokenizers):
     model = tiny_model("llama", tokenizers["gpt2"], max_position_embeddings=120)
     found = with_good_rows(model, tokenizers["gpt2"], Fact("Bo", "P19", "Paris " * 60 + "end"), top_k=0)
-    assert is_empty(found, 1) and "tokens and the model reads 120; shorten the answer" in found.problems[1]
+    assert is_empty(found, 1) and " 120" in found.problems[1]
 
 
 def letters_only():
@@ -70,7 +69,7 @@ def test_an_answer_that_the_tokenizer_cannot_spell_is_named_as_it_reads_back():
     found = score(plain_model("llama", tokenizer), tokenizer, [Fact("a", "P19", "ab"), Fact("a", "P19", "a東b")],
                   [Prompt("")])
     assert list(found.problems) == [1] and is_empty(found, 1)
-    assert found.problems[1] == "the tokenizer cannot spell the answer 'a東b': it reads back as 'a<unk>b'"
+    assert "'a東b'" in found.problems[1] and "'a<unk>b'" in found.problems[1]
 
 
 @pytest.mark.parametrize("ask", [
@@ -107,8 +106,7 @@ def test_a_model_without_numbers_is_named_in_every_row_and_breaks_nothing(tokeni
     with torch.no_grad():
         model.lm_head.bias[:] = float("nan")
     found = score(model, tokenizers["gpt2"], FACTS, [FEW_SHOT])
-    assert set(found.problems.values()) == {
-        "the model gave no number (NaN) here; load it in float32 or bfloat16"}
+    assert all("NaN" in problem and "float32" in problem for problem in found.problems.values())
     assert len(found.problems) == len(FACTS) and is_empty(found, slice(None))
 
 
@@ -130,7 +128,7 @@ def test_one_question_that_makes_the_model_overflow_costs_no_other(tokenizers):
 def test_unicode_of_every_kind_gets_a_number_or_a_reason(answer, name, tokenizers):
     found = with_good_rows(tiny_model("llama", tokenizers[name]), tokenizers[name], Fact("Bo", "P19", answer), top_k=0)
     if 1 in found.problems:
-        assert "cannot spell" in found.problems[1] and is_empty(found, 1)
+        assert repr(answer) in found.problems[1] and is_empty(found, 1)
     else:
         assert np.isfinite(found.log_probability[1]).all()
 
@@ -165,7 +163,7 @@ def test_a_model_with_an_encoder_is_refused_by_name(tokenizers):
     from transformers import T5Config, T5ForConditionalGeneration
 
     model = T5ForConditionalGeneration(T5Config(vocab_size=400, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
-    with pytest.raises(CourseError, match="T5ForConditionalGeneration has an encoder; give a causal language model"):
+    with pytest.raises(CourseError, match="T5ForConditionalGeneration"):
         score(model, tokenizers["gpt2"], GOOD, [PLAIN])
 
 
@@ -236,10 +234,10 @@ def test_out_of_memory_goes_on_with_smaller_batches_and_the_same_numbers(limit, 
     np.testing.assert_array_equal(scarce.greedy, plenty.greedy)
 
 
-def test_too_little_memory_for_one_row_is_said_in_words(tokenizers, monkeypatch):
+def test_too_little_memory_for_one_row_is_an_error_of_the_course(tokenizers, monkeypatch):
     short = ShortOfMemory(scoring.Prompts.logits, 0)
     monkeypatch.setattr(scoring.Prompts, "logits", lambda *args: short(*args))
-    with pytest.raises(CourseError, match="not enough memory for one row"):
+    with pytest.raises(CourseError):
         score(tiny_model("llama", tokenizers["gpt2"]), tokenizers["gpt2"], FACTS, [FEW_SHOT])
 
 
@@ -248,7 +246,7 @@ def test_an_error_that_is_not_of_memory_is_not_swallowed(tokenizers, monkeypatch
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(scoring.Prompts, "logits", broken)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
         score(tiny_model("llama", tokenizers["gpt2"]), tokenizers["gpt2"], FACTS, [FEW_SHOT])
 
 
