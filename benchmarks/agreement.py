@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmarks.rivals import Likelihoods, Sampled
-    from course_lib.scoring import Scores
+    from course_lib.knowledge.scoring.engine import Scores
 
 __all__ = ["Agreement", "Precision", "label_agreement", "precision", "remark"]
 
@@ -47,7 +47,7 @@ class Agreement:
 
 
 def label_agreement(frame: pd.DataFrame, labels: Sequence[str]) -> Agreement:
-    """Compare rows of :func:`course_lib.slick.label` with the labels that a sampler gave the same questions."""
+    """Compare rows of :func:`.slick.label` with the labels that a sampler gave the same questions."""
     ours = frame["category"].astype(str).tolist()
     chance = np.array([frame[f"prob_{name}"].iloc[row] for row, name in enumerate(ours)])
     same = np.array([mine == theirs for mine, theirs in zip(ours, labels, strict=True)])
@@ -84,7 +84,7 @@ class Precision:
 
 def precision(dtype: str, full: Scores, reduced: Scores) -> Precision:
     """Compare the scores (Q, P) of one model in two number formats."""
-    from course_lib.slick import label
+    from course_lib.knowledge.slick import label
 
     dp = np.abs(np.exp(full.log_probability) - np.exp(reduced.log_probability))
     same = label(full)["category"].astype(str) == label(reduced)["category"].astype(str)

@@ -103,7 +103,10 @@ def measure(setting: Setting, *, lesson: str, quick: bool, limit: float) -> floa
 def compute(work: str, *, quick: bool) -> float:
     """Do a piece of work in this process; the seconds that it took, without the imports and the loading."""
     from benchmarks.sweep import draw_mixes
-    from course_lib import finetune, models, pocket, slick
+    from course_lib.data import pocket
+    from course_lib.knowledge import slick
+    from course_lib.models import loading as models
+    from course_lib.training import finetune
 
     loaded, facts = models.load("pocket"), pocket.load()
     count = 40 if quick else 800

@@ -25,8 +25,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from benchmarks.rivals import Protocol, Reader, Sampled
-from course_lib.answers import Prompt, common_length, encode
-from course_lib.facts import Fact
+from course_lib.data.facts import Fact
+from course_lib.knowledge.scoring.prompts import Prompt, common_length, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks.subjects import tell
-from course_lib.batches import out_of_memory
-from course_lib.peak import give_back_memory
+from course_lib.models.hardware import out_of_memory
+from course_lib.models.memory_usage import give_back_memory
 
 __all__ = ["OUT_OF_MEMORY", "OUT_OF_TIME", "Attempt", "Cell", "Deadline", "attempt", "in_turn"]
 

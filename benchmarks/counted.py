@@ -23,11 +23,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from course_lib import stacked
-from course_lib.finetune import add_lora
-from course_lib.memory import BITS, Shape
-from course_lib.packed import Target, target_logits
-from course_lib.records import TuneConfig
+from course_lib.models.memory import BITS, Shape
+from course_lib.training import multi_lora as stacked
+from course_lib.training.finetune import add_lora
+from course_lib.training.packing import Target, target_logits
+from course_lib.training.records import TuneConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

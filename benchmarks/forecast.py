@@ -7,7 +7,7 @@ is resident belongs to it alone. On a CPU bytes are the process's resident memor
     resident    growth when the model is made and its adapter is put on, beside weights + a third of the adapters' term
     peak        the highest value during training, beside the forecast that the loop made of it before the first step
     rates       operations a second in training and in reading, and their shares of a plain product of matrices: what
-                `course_lib/rates.py` needs for minutes
+                `course_lib/experiments/throughput.py` needs for minutes
 
 Tables and JSON go to `benchmarks/results`, progress to stderr; the last line printed is JSON:
 
@@ -33,15 +33,17 @@ from benchmarks.random_nf4 import random_base
 from benchmarks.slick import machine
 from benchmarks.subjects import tell
 from benchmarks.sweep import draw_mixes
-from course_lib import models, pocket, rates
-from course_lib.evaluation import evaluate
+from course_lib.data import pocket
+from course_lib.experiments import throughput as rates
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.finetune import TuneConfig, add_lora
-from course_lib.loop_memory import Rows, estimate_loop
-from course_lib.memory import SHAPES
-from course_lib.packed import shared_tokens
-from course_lib.peak import Peak, give_back_memory
-from course_lib.training import Loop
+from course_lib.models import loading as models
+from course_lib.models.loop_memory import estimate_loop
+from course_lib.models.memory import SHAPES
+from course_lib.models.memory_usage import Peak, give_back_memory
+from course_lib.training.evaluation import evaluate
+from course_lib.training.finetune import TuneConfig, add_lora
+from course_lib.training.loop import Loop
+from course_lib.training.packing import average_batch, shared_tokens
 
 __all__ = ["Measured", "last_line", "main", "measure", "table"]
 
@@ -101,7 +103,7 @@ def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
     training = time.perf_counter() - before
     every = loop.trainees[0].rows
     shared = shared_tokens([every])
-    step = estimate_loop(shape, Rows.of(every, batch=batch, shared=shared), rank=config.rank, dtype=dtype,
+    step = estimate_loop(shape, average_batch(every, batch=batch), rank=config.rank, dtype=dtype,
                          copies=any(layer.weight is not None for layer in loop.stacks.layers))
     tokens = sum(len(row.tokens) - shared for row in every) + shared * -(-rows // batch)
     predicted = sum(len(row.tokens) - row.start for row in every)

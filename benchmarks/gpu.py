@@ -38,9 +38,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, onl
 from benchmarks.cells import Cell, Deadline
 from benchmarks.gpu_table import GIB, Report, last_line, table
 from benchmarks.subjects import tell
-from course_lib.facts import FactSet
+from course_lib.data.facts import FactSet
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.memory import SHAPES, Shape
+from course_lib.models.memory import SHAPES, Shape
 
 __all__ = ["arguments", "main"]
 
@@ -120,7 +120,7 @@ def machine_of(asked: argparse.Namespace) -> dict[str, Any]:
 
     from benchmarks import mfu
     from benchmarks.slick import machine
-    from course_lib.hardware import compute_dtype
+    from course_lib.models.hardware import compute_dtype
 
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if not on_gpu and not (asked.quick or asked.device == "cpu"):
@@ -141,8 +141,8 @@ def machine_of(asked: argparse.Namespace) -> dict[str, Any]:
 
 def facts_for(asked: argparse.Namespace) -> FactSet:
     """EntityQuestions where there is a folder of it, else the facts of the pocket."""
-    from course_lib import pocket
-    from course_lib.facts import load_entityquestions
+    from course_lib.data import pocket
+    from course_lib.data.facts import load_entityquestions
 
     return load_entityquestions(asked.data) if asked.data and not asked.quick else pocket.load()
 

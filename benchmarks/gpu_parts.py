@@ -19,16 +19,16 @@ from benchmarks.mfu import mfu
 from benchmarks.random_nf4 import random_base
 from benchmarks.subjects import parts_of, widened_tokenizer, window
 from benchmarks.trainers import METHODS, Method, Run, Task, tokenised
-from course_lib import rates
-from course_lib.facts import FactSet
-from course_lib.finetune import TuneConfig, add_lora, evaluate
-from course_lib.loop_memory import Rows, estimate_loop
-from course_lib.memory import Shape, estimate
-from course_lib.packed import Target, shared_tokens
-from course_lib.scoring import score
+from course_lib.data.facts import FactSet
+from course_lib.experiments import throughput as rates
+from course_lib.knowledge.scoring.engine import score
+from course_lib.models.loop_memory import estimate_loop
+from course_lib.models.memory import Shape, estimate
+from course_lib.training.finetune import TuneConfig, add_lora, evaluate
+from course_lib.training.packing import Target, average_batch
 
 if TYPE_CHECKING:
-    from course_lib.models import Loaded
+    from course_lib.models.loading import Loaded
 
 __all__ = ["NOT_INSTALLED", "WAYS", "Bench", "Sizes", "adapters", "copies", "forecast", "questions", "targets",
            "training"]
@@ -137,11 +137,11 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
 def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | None:
     """Bytes of a training step by the library's formulas; None for TRL, which computes parts of it twice.
 
-    Ours by :mod:`course_lib.loop_memory`; Trainer's, padded to the longest row, by :mod:`course_lib.memory`.
+    Ours by :mod:`.loop_memory`; Trainer's, padded to the longest row, by :mod:`.memory`.
     """
     rank = TuneConfig().rank
     if method.kind == "ours":
-        batch = Rows.of(rows, batch=method.batch, shared=shared_tokens([rows]))
+        batch = average_batch(rows, batch=method.batch)
         return estimate_loop(bench.shape, batch, rank=rank, dtype=bench.dtype,
                              copies=method.more.get("copies", True)).peak
     if method.kind == "trainer":

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.counted import config_of
 from benchmarks.subjects import widened_tokenizer
-from course_lib.memory import Shape
-from course_lib.models import Loaded, is_four_bit, keep_exact_on_cpu, nf4_config
-from course_lib.peak import give_back_memory
+from course_lib.models.loading import Loaded, is_four_bit, keep_exact_on_cpu, nf4_config
+from course_lib.models.memory import Shape
+from course_lib.models.memory_usage import give_back_memory
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> Pretrained
 
 
 def random_base(name: str, shape: Shape, *, device: str, dtype: str, seed: int = 0) -> Loaded:
-    """A base as :func:`course_lib.models.load` gives it, but with random weights; it computes in ``dtype``.
+    """A base as :func:`.loading.load` gives it, but with random weights; it computes in ``dtype``.
 
     Args:
         device: "cpu" or "cuda".

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.answers import Prompt, encode, end_tokens, is_match, token_texts
-from course_lib.facts import Fact
+from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.sampling import Samples
-from course_lib.slick import label_samples
+from course_lib.knowledge.scoring.prompts import Prompt, encode, end_tokens, is_match, token_texts
+from course_lib.knowledge.scoring.sampling import Samples
+from course_lib.knowledge.slick import label_samples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -31,9 +31,11 @@ from benchmarks.agreement import Precision, precision
 from benchmarks.comparison import Comparison, Plan, compare, exact
 from benchmarks.rivals import has_lm_eval
 from benchmarks.subjects import Part, Subject, count_of, of_preset, of_shape, shortened, tell, window
-from course_lib import hardware, models, pocket
-from course_lib.facts import FactSet, load_entityquestions
+from course_lib.data import pocket
+from course_lib.data.facts import FactSet, load_entityquestions
 from course_lib.files import CourseError, write_json, write_text
+from course_lib.models import hardware
+from course_lib.models import loading as models
 
 __all__ = ["Growth", "Report", "last_line", "main", "table"]
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.rivals import longest_answer, mean_answer
-from course_lib import models, pocket, slick
-from course_lib.answers import Prompt
-from course_lib.facts import Fact, FactSet, by_relation
+from course_lib.data import pocket
+from course_lib.data.facts import Fact, FactSet, by_relation
 from course_lib.files import CourseError
+from course_lib.knowledge import slick
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.models import loading as models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -29,17 +29,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, onl
 from benchmarks import timing
 from benchmarks.slick import facts_of, machine
 from benchmarks.subjects import tell
-from course_lib import models
-from course_lib.facts import Fact
+from course_lib.data.facts import Fact
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.finetune import TuneConfig, add_lora, remove_lora
-from course_lib.mixing import Mix, Row
-from course_lib.training import Loop
+from course_lib.models import loading as models
+from course_lib.training.finetune import TuneConfig, add_lora, remove_lora
+from course_lib.training.loop import Loop
+from course_lib.training.mixing import Mix, Row
 
 if TYPE_CHECKING:
     import torch
 
-    from course_lib.models import Loaded
+    from course_lib.models.loading import Loaded
 
 __all__ = ["Report", "Result", "compare", "last_line", "main", "table"]
 

@@ -34,11 +34,11 @@ from benchmarks.slick import facts_of, machine
 from benchmarks.subjects import tell
 from benchmarks.sweep import draw_mixes
 from benchmarks.trainers import METHODS, Method, Run, Task, installed, run
-from course_lib import models
-from course_lib.facts import FactSet
+from course_lib.data.facts import FactSet
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.finetune import TuneConfig, add_lora, evaluate
-from course_lib.training import Loop
+from course_lib.models import loading as models
+from course_lib.training.finetune import TuneConfig, add_lora, evaluate
+from course_lib.training.loop import Loop
 
 __all__ = ["Evaluation", "Report", "Result", "compare", "evaluation", "last_line", "main", "table", "time_to"]
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.timing import Traffic, count_traffic, peak_bytes
-from course_lib import models
-from course_lib.answers import INSTRUCTION, encode_answers
-from course_lib.finetune import TuneConfig, add_lora
-from course_lib.mixing import Mix
-from course_lib.packed import Target, target_logits
-from course_lib.training import Loop
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode_answers
+from course_lib.models import loading as models
+from course_lib.training.finetune import TuneConfig, add_lora
+from course_lib.training.loop import Loop
+from course_lib.training.mixing import Mix
+from course_lib.training.packing import Target, target_logits
 
 if TYPE_CHECKING:
     from peft import PeftModel

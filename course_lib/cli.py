@@ -21,12 +21,12 @@ import typer
 from typer.core import TyperGroup
 
 from course_lib import __version__, limits
-from course_lib.facts import SPLITS
+from course_lib.data.facts import SPLITS
 from course_lib.files import CourseError
 from course_lib.pocket_cli import pocket_app
 
 if TYPE_CHECKING:
-    from course_lib.study import Study
+    from course_lib.experiments.study import Study
 
 __all__ = ["app", "main"]
 
@@ -105,8 +105,8 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="A tiny study in build/quick, to try it out.")] = False,
 ) -> None:
     """Measure, fine-tune, run the notebooks headless, in order, and write one page with all figures."""
-    from course_lib import notebooks
-    from course_lib.course import run_course
+    from course_lib.lessons.builder import notebooks
+    from course_lib.lessons.builder.course import run_course
 
     if quick:
         os.environ["COURSE_QUICK"] = "1"
@@ -131,10 +131,10 @@ def sweep(
     check: Annotated[bool, typer.Option("--check", help="Make one reference run again and compare.")] = False,
 ) -> None:
     """Fine-tune a whole plan; stop it anywhere, the same command goes on."""
-    from course_lib.notebooks import build_folder
-    from course_lib.plans import read_plan
-    from course_lib.study import open_study
-    from course_lib.sweep import prepare
+    from course_lib.experiments.plan import read_plan
+    from course_lib.experiments.study import open_study
+    from course_lib.experiments.sweep import prepare
+    from course_lib.lessons.builder.notebooks import build_folder
 
     if check:
         _check_reference(open_study(preset or "pocket", folder=build_folder(folder=build)))
@@ -155,7 +155,7 @@ def sweep(
 def _check_reference(study: Study) -> None:
     from tqdm import tqdm
 
-    from course_lib.reference import reproduce
+    from course_lib.experiments.reference import reproduce
 
     with tqdm(total=study.settings.tune.epochs + 1, desc="reference run", unit="epoch") as bar:
         found = reproduce(study, on_epoch=lambda _: bar.update())
@@ -172,7 +172,7 @@ def build_notebooks(
         "--instructor", help="The instructor's edition in build/instructor: solutions filled in, and notes.")] = False,
 ) -> None:
     """Execute notebooks/src and store notebooks/*.ipynb with their outputs."""
-    from course_lib import notebooks
+    from course_lib.lessons.builder import notebooks
 
     built = notebooks.build(names, check=check, instructor=instructor)
     if check:
@@ -186,7 +186,7 @@ def lab(
     projector: Annotated[bool, typer.Option("--projector", help="Larger text and figures, for the back row.")] = False,
 ) -> None:
     """Open JupyterLab on the notebooks."""
-    from course_lib import notebooks
+    from course_lib.lessons.builder import notebooks
 
     if util.find_spec("jupyterlab") is None:
         raise CourseError("JupyterLab is not installed; run `pip install 'known-unknowns[lab]'`, or `make lab`")
@@ -200,7 +200,7 @@ def lab(
     if os.environ.get("COURSE_HOME"):
         env["COURSE_HOME"] = str(limits.absolute(os.environ["COURSE_HOME"], "COURSE_HOME"))
     if projector:
-        from course_lib.projector import enlarge_lab
+        from course_lib.lessons.projector import enlarge_lab
 
         env |= enlarge_lab(results / "projector")
     process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(shown)], env=env)
@@ -217,7 +217,7 @@ def prefetch_room(
     wheels: Annotated[bool, typer.Option("--wheels", help="Also the packages, for this Python and system.")] = False,
 ) -> None:
     """Put everything that a room needs into one folder, to teach without a network."""
-    from course_lib.prefetch import prefetch
+    from course_lib.lessons.builder.prefetch import prefetch
 
     folder = limits.folder(folder, "FOLDER", write=True)
     typer.echo(prefetch(folder, models=model or (), wheels=wheels, echo=typer.echo).read_text(encoding="utf-8"))
@@ -230,7 +230,7 @@ def facts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with all counts.")] = False,
 ) -> None:
     """Count the facts of EntityQuestions in the paper's split."""
-    from course_lib.facts import load_entityquestions
+    from course_lib.data.facts import load_entityquestions
 
     loaded = load_entityquestions(data or os.environ.get("COURSE_DATA"))
     table = loaded.summary()
@@ -264,10 +264,9 @@ def slick(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; words go to stderr.")] = False,
 ) -> None:
     """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
-    from course_lib.presets import is_pocket
-    from course_lib.questions import load_questions
-    from course_lib.study import known_preset
-    from course_lib.survey import Settings, survey
+    from course_lib.data.questions import load_questions
+    from course_lib.knowledge.label_questions import Settings, survey
+    from course_lib.models.presets import is_pocket, known_preset
 
     preset = known_preset(preset, "--preset")
     settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
@@ -292,7 +291,7 @@ def doctor(
 ) -> None:
     """Check this machine and its packages, and say what a study will cost; paste the output into a bug report."""
     from course_lib import doctor as reports
-    from course_lib.study import open_study
+    from course_lib.experiments.study import open_study
 
     study = open_study(preset, questions=questions)
     typer.echo(json.dumps(reports.as_data(study=study, gpu=gpu), indent=2) if as_json

@@ -1,7 +1,7 @@
 """What ``course doctor`` prints: where the course runs and what this machine can do, to be pasted into a bug form.
 
 A stranger who reads it must be able to set the same scene: version and commit, host, preset, notebook server, the
-environment variables that change what the course does, its folders, then every check of :mod:`course_lib.hardware`.
+environment variables that change what the course does, its folders, then every check of :mod:`.hardware`.
 Nothing in it names you: the home folder becomes ``~``, your user name in any other path ``<user>``. Tokens and keys
 are not read at all.
 """
@@ -17,14 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib import __version__, hardware
-from course_lib.facts import download_folder
+from course_lib import __version__
+from course_lib.data.facts import download_folder
 from course_lib.files import CourseError, repository
-from course_lib.hardware import GIB, Machine
 from course_lib.installation import commit, host_name, version
+from course_lib.models import hardware
+from course_lib.models.hardware import GIB, Machine
 
 if TYPE_CHECKING:
-    from course_lib.study import Study
+    from course_lib.experiments.study import Study
 
 __all__ = ["Scene", "anonymous", "as_data", "report", "scene"]
 
@@ -81,7 +82,8 @@ def report(machine: Machine | None = None, *, environ: Mapping[str, str] | None 
 
 
 def _forecast(study: Study, gpu: str | None) -> list[str]:
-    from course_lib import preflight, presets
+    from course_lib.experiments import forecast as preflight
+    from course_lib.models import presets
 
     about = [presets.describe(study.preset)] if study.preset in presets.PRESETS else []
     try:
@@ -93,7 +95,7 @@ def _forecast(study: Study, gpu: str | None) -> list[str]:
 
 def as_data(machine: Machine | None = None, *, study: Study | None = None, gpu: str | None = None) -> dict[str, Any]:
     """The same findings for a script: keys ``scene``, ``machine`` and ``checks``; with a study, ``forecast`` too."""
-    from course_lib import preflight
+    from course_lib.experiments import forecast as preflight
 
     machine = machine or hardware.inspect()
     expected = {"forecast": preflight.as_data(preflight.forecast(study, gpu=gpu))} if study else {}

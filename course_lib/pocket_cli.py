@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from course_lib import limits
+from course_lib.data import pocket
 from course_lib.files import CourseError, DataError
 
 __all__ = ["pocket_app"]
@@ -21,8 +22,8 @@ def pocket_build(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("build/pocket"),
 ) -> None:
     """Make the synthetic world, pre-train the pocket model on it, measure it, and store everything with its record."""
-    from course_lib.course import measure_pocket
-    from course_lib.pocket.build import build, matches_shipped
+    from course_lib.data.pocket.build import build, matches_shipped
+    from course_lib.lessons.builder.course import measure_pocket
 
     if said := limits.told(limits.SEED, seed):
         raise CourseError(f"--seed = {said}")
@@ -37,7 +38,7 @@ def pocket_build(
 @pocket_app.command("verify")
 def pocket_verify() -> None:
     """Compare the shipped files of the pocket model with their SHA-256 sums."""
-    count = _verify(Path(__file__).parent / "pocket")
+    count = _verify(pocket.FOLDER)
     typer.echo(f"{count} files are as they were shipped.")
 
 
@@ -46,9 +47,9 @@ def pocket_reference(
     build: Annotated[Path | None, typer.Option(help="Where the runs go; the default is build/.")] = None,
 ) -> None:
     """Make the reference runs that are shipped: every variant, five seeds; about half an hour on two cores."""
-    from course_lib.make_reference import make_reference
-    from course_lib.notebooks import build_folder
-    from course_lib.study import open_study
+    from course_lib.experiments.make_reference import make_reference
+    from course_lib.experiments.study import open_study
+    from course_lib.lessons.builder.notebooks import build_folder
 
     path = make_reference(open_study("pocket", folder=build_folder(folder=build)))
     typer.echo(f"{path}: {path.stat().st_size:,} bytes")

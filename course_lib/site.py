@@ -2,7 +2,7 @@
 
 Two steps. :func:`pages` gathers the site's source from where each thing is written, so that nothing is copied by hand;
 :func:`build` lets Sphinx with MyST-NB make HTML of it, which needs no network, neither to build nor to read, and checks
-every link, picture and heading of the result (:mod:`course_lib.site_check`). Lessons are shown as they are stored; no
+every link, picture and heading of the result (:mod:`.site_check`). Lessons are shown as they are stored; no
 cell runs.
 
 Run by ``make site``, which is ``python -m course_lib.site``.
@@ -17,8 +17,8 @@ from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 
-from course_lib import notebooks
 from course_lib.files import CourseError, write_bytes
+from course_lib.lessons.builder import notebooks
 from course_lib.site_api import api_pages, mapped_modules
 from course_lib.site_check import site_faults
 from course_lib.site_pages import lesson_notes, readme_start, relink
@@ -27,7 +27,7 @@ __all__ = ["NEEDED", "SiteError", "build", "main", "pages"]
 
 NEEDED = ("sphinx", "myst_nb", "furo")
 SHOWN_FAULTS = 20
-SETUP_ENDS = "-setup"  # the id of a notebook's set-up cell (course_lib.editions)
+SETUP_ENDS = "-setup"  # the id of a notebook's set-up cell (course_lib.lessons.builder.editions)
 
 
 class SiteError(CourseError):

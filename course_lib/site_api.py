@@ -45,7 +45,7 @@ class Module:
 
     @property
     def name(self) -> str:
-        """As it is imported: ``course_lib.pocket.schema``."""
+        """As it is imported: ``course_lib.data.pocket.schema``."""
         return ".".join(["course_lib", *self.file.removesuffix(".py").split("/")]).removesuffix(".__init__")
 
 

@@ -14,9 +14,9 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from course_lib import editions, report
 from course_lib.files import CourseError
-from course_lib.start import REPOSITORY, TAG
+from course_lib.lessons.builder import editions, report
+from course_lib.lessons.start import REPOSITORY, TAG
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import editions
-from course_lib.editions import Minutes
 from course_lib.files import DataError
-from course_lib.notebooks import read_source, source_paths
+from course_lib.lessons.builder import editions
+from course_lib.lessons.builder.editions import Minutes
+from course_lib.lessons.builder.notebooks import read_source, source_paths
 
 __all__ = ["BREAK", "PART", "WHOLE", "Row", "Timetable", "faults", "lesson_minutes", "read_timetables"]
 

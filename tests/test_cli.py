@@ -9,10 +9,13 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, doctor, facts, limits, notebooks, pocket_cli, questions, survey
-from course_lib import course as course_module
-from course_lib.facts import Fact, FactSet
+from course_lib import __version__, cli, doctor, limits, pocket_cli
+from course_lib.data import facts, questions
+from course_lib.data.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
+from course_lib.knowledge import label_questions as survey
+from course_lib.lessons.builder import course as course_module
+from course_lib.lessons.builder import notebooks
 
 
 @pytest.fixture
@@ -273,7 +276,7 @@ def test_doctor_as_json_has_machine_and_checks(course):
 
 
 def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipped_ones(course, monkeypatch, tmp_path):
-    from course_lib.pocket import FOLDER, build
+    from course_lib.data.pocket import FOLDER, build
 
     made = build.read_json(FOLDER / "provenance.json")
     monkeypatch.setattr(build, "build", lambda *, seed, out, measure: build.Built(out, made | {"seed": seed}))

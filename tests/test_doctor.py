@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_hardware import GOOD
 
-from course_lib import __version__, doctor, hardware, installation
+from course_lib import __version__, doctor, installation
 from course_lib.doctor import anonymous, report, scene
+from course_lib.models import hardware
+from tests.models.test_hardware import GOOD
 
 FORM = Path(__file__).parents[1] / ".github" / "ISSUE_TEMPLATE" / "bug.yml"
 

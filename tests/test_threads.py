@@ -64,7 +64,7 @@ def test_other_processes_are_counted_and_this_one_is_not(monkeypatch):
 
 
 def test_a_model_on_a_cpu_warns_of_threads_that_spin(monkeypatch):
-    from course_lib import models
+    from course_lib.models import loading as models
 
     monkeypatch.setattr(threads, "_late", True)
     with pytest.warns(UserWarning, match="OMP_WAIT_POLICY"):

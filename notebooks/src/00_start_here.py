@@ -42,7 +42,7 @@
 # **When late.** Skip exercise 00.2 (8 minutes) and the map at the end (2 minutes): the README has it too.
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -61,7 +61,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # ([arXiv 2405.05904](https://arxiv.org/abs/2405.05904)). We call it "the paper".
 
 # %%
-from course_lib import paper
+from course_lib.data import paper
 
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
 print(f"In the paper, trained on unknown facts only: {early} % of the test questions right when training is stopped")
@@ -85,7 +85,7 @@ print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.
 # Nobody is told what you type.
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 # %% [markdown]
 # ### Exercise 00.1 · Percent
@@ -127,7 +127,7 @@ hint("00.1", 1)
 # Each line says `[OK]`, or `[NO]` and the cure.
 
 # %%
-from course_lib import hardware
+from course_lib.models import hardware
 
 found = hardware.checks(hardware.inspect())
 for one in found:
@@ -158,7 +158,7 @@ print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 # **No number of one track holds for the other.** So each result names its preset.
 
 # %%
-from course_lib.models import PRESETS
+from course_lib.models.loading import PRESETS
 
 for name, preset in PRESETS.items():
     source = "shipped with the course" if preset.facts == "pocket" else preset.source
@@ -170,7 +170,7 @@ for name, preset in PRESETS.items():
 # then for a real model on a free T4. Lesson 03 compares such a forecast with what was measured.
 
 # %%
-from course_lib import preflight
+from course_lib.experiments import forecast as preflight
 
 print(preflight.forecast(study))
 print()
@@ -207,8 +207,8 @@ print(tokenizer.convert_ids_to_tokens(tokens))
 # the model is given to continue.
 
 # %%
-from course_lib.facts import by_relation
-from course_lib.scoring import few_shot_prompt
+from course_lib.data.facts import by_relation
+from course_lib.knowledge.scoring.engine import few_shot_prompt
 
 solved = by_relation(study.facts.dev)  # facts that we never test on, by kind of question
 prompts = {relation: few_shot_prompt(facts[:4]) for relation, facts in solved.items()}
@@ -294,7 +294,7 @@ pd.DataFrame({"question": [fact.question for fact in three], "the model says": s
 # that both agree:
 
 # %%
-from course_lib.scoring import exact_match
+from course_lib.knowledge.scoring.engine import exact_match
 
 for fact, answer in zip(three, said, strict=True):
     fast = bool(exact_match(model, tokenizer, [fact], prompts[fact.relation])[0])
@@ -325,7 +325,7 @@ print(f"Preset {study.preset}, few-shot, n = {len(asked)}: {100 * asked['right']
 my_guess = {"never": None, "129 or more": None}  # percent
 
 # %%
-from course_lib import pocket
+from course_lib.data import pocket
 
 reads = pocket.readings()[["relation", "subject", "total"]].rename(columns={"total": "times read"})
 counted = asked.merge(reads, on=["relation", "subject"], how="left")  # a real model's readings stay empty
@@ -344,7 +344,7 @@ print(table)
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
 
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 bars = ax.bar(table.index.astype(str), table["right (%)"], color="#0072B2", label="answered right")
@@ -378,9 +378,9 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # answered best. **CONVERGENCE** is the last epoch.
 
 # %%
-from course_lib.analysis import main_rate
-from course_lib.reference import reference
-from course_lib.runs import is_completed, read_runs
+from course_lib.analysis.summary import main_rate
+from course_lib.experiments.reference import reference
+from course_lib.training.runs.writer import is_completed, read_runs
 
 labelled = study.labels_file.is_file()  # what the sweep measures first
 plan = study.plan() if labelled else []
@@ -391,7 +391,7 @@ assert {0, 50, 100} <= set(epochs["unknown_percent"]), "the curve needs its two 
 print(f"Shown are {source}.")
 
 # %%
-from course_lib import plots
+from course_lib.figures.plots import style as plots
 
 ax = plots.hallucination_curve(epochs)
 print(f"Figure, {source}: {plots.describe_curve(epochs)}")
@@ -406,8 +406,8 @@ behind(ax)
 # what to look for when yours lies outside:
 
 # %%
-from course_lib.bands import expect
-from course_lib.stopping import stops
+from course_lib.analysis.stops import stops
+from course_lib.lessons.expected_range import expect
 
 last = stops(epochs).query("variant == 'D' and stop == 'CONVERGENCE' and unknown_percent == 50")
 assert len(last) == last["seed"].nunique(), "one value for each seed"
@@ -441,7 +441,7 @@ print(expect(last["test"].mean(), "test", study=study if mine else None, stop="C
 # Five questions about this lesson. Choose, and read why. You may choose again as often as you like.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("00")
 

@@ -53,7 +53,7 @@
 # **When late.** Skip "What you gain" (4 minutes) and exercises 01.2 and 01.5 (12 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -66,8 +66,8 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # change, so it behaves that way without being told each time.
 
 # %%
-from course_lib.sampling import answers
-from course_lib.scoring import INSTRUCTION
+from course_lib.knowledge.scoring.engine import INSTRUCTION
+from course_lib.knowledge.scoring.sampling import answers
 
 base = study.load()
 model, tokenizer = base.model, base.tokenizer
@@ -117,7 +117,7 @@ for fact, said in list(zip(test, before, strict=True))[::len(test) // 5]:
 # right before.
 
 # %%
-from course_lib import paper
+from course_lib.data import paper
 
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
 half_known = [paper.SINGLE_CATEGORY["MaybeKnown"][stop].full.percent for stop in ("ES", "CONV")]
@@ -127,7 +127,7 @@ print(f"{early} % when stopped early and {late} % at the end; on facts that it h
 assert late < early, "training on to the end costs right answers"
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 print("Stuck? hint('01.1') helps, solution('01.1') shows one way. You may also go on.")
 
@@ -168,7 +168,7 @@ check("01.1", first_choice)
 # does without.
 
 # %%
-from course_lib.slick import draw_prompts
+from course_lib.knowledge.slick import draw_prompts
 
 shown = {relation: prompts[0] for relation, prompts in draw_prompts(study.facts.exemplars, n_prompts=1, seed=0).items()}
 long, short = ([len(tokenizer(text)["input_ids"]) for text in texts] for texts in (
@@ -338,8 +338,8 @@ print(f"before training, {sum(inside(text) is not None for text in before)} of {
 # %%
 import random
 
-from course_lib.facts import by_relation
-from course_lib.scoring import exact_match
+from course_lib.data.facts import by_relation
+from course_lib.knowledge.scoring.engine import exact_match
 
 
 def knows(facts):
@@ -358,7 +358,7 @@ assert min(len(known), len(wrong)) >= 16, "each group needs rows; ask more candi
 # most are **Unknown** to it. The rows of both teach the same behaviour.
 
 # %%
-from course_lib.mixing import Mix, Row
+from course_lib.training.mixing import Mix, Row
 
 
 def rows(facts, category, form=FORM):
@@ -388,8 +388,8 @@ print(f"the base with four solved examples: {reference} of {len(test)} right ({1
 # (lesson 03). Both sets go through the base in one pass, each with an adapter of its own.
 
 # %%
-from course_lib.facts import FactSet
-from course_lib.finetune import Job, remove_lora, tune_together
+from course_lib.data.facts import FactSet
+from course_lib.training.finetune import Job, remove_lora, tune_together
 
 config = replace(study.settings.tune, epochs=10, batch=4, warmup=1, seed=0)
 nobody = FactSet("nobody", train=(), dev=(), test=(), ood=())  # nothing to watch while it trains
@@ -418,7 +418,7 @@ print("\n".join(f"{name:12} {texts[0]}" for (name, split), texts in said.items()
 import numpy as np
 import pandas as pd
 
-from course_lib.intervals import estimate, proportion
+from course_lib.analysis.intervals import estimate, proportion
 
 right, lines = {}, []
 for (name, split), texts in said.items():
@@ -439,7 +439,7 @@ table
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
 shares = table.xs("test", level="questions")
@@ -496,7 +496,7 @@ def swaps(before, after):
 check("01.4", swaps)
 
 # %%
-from course_lib.facts import QUESTIONS
+from course_lib.data.facts import QUESTIONS
 
 then, kinds = right["base", "test"], [QUESTIONS[fact.relation] for fact in test]
 moved = {(name, what): pd.Series(bits).groupby(kinds).sum() for name in ("Known rows", "Unknown rows")
@@ -650,7 +650,7 @@ check("01.5", rows_needed)
 # Five questions; each answer is explained.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("01")
 

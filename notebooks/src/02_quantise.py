@@ -43,7 +43,7 @@
 # **When late.** Skip step 3's byte comparison (5 minutes) and exercise 02.3 (10 minutes); tell the 4.127.
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -57,7 +57,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # **Quantising** means to store each weight with fewer bits, as the nearest of a few allowed values, the **levels**.
 
 # %%
-from course_lib.models import load
+from course_lib.models.loading import load
 
 full = load(study.preset, four_bit=False)
 count = full.model.num_parameters()
@@ -120,7 +120,7 @@ print(f"largest difference to the table of bitsandbytes: {difference:.1e} (round
 # nearest level.
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 # %% [markdown]
 # ### Exercise 02.1 · The nearest level
@@ -228,7 +228,7 @@ print("Every linear layer of this model has rows of whole blocks.")
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
 
 scaled = (weight.reshape(-1, 64) / scale).flatten().numpy()
 even = np.linspace(-1, 1, 16)
@@ -331,8 +331,9 @@ print(f"Larger blocks are coarser. On this layer NF4 beats even levels at block 
 # 4096? Decide, then move the sliders.
 
 # %%
-from course_lib import nf4, widgets
-from course_lib.shown import show
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
+from course_lib.models import nf4
 
 samples = nf4.weight_samples(weight.numpy(), seed=0)
 assert len({len(weights) for weights in samples.values()}) == 1, "as many weights of each kind"
@@ -342,7 +343,7 @@ show(widgets.nf4_explorer(samples))
 # The same without controls: the error by block size, one line for each kind of weights and levels.
 
 # %%
-from course_lib import nf4_plots
+from course_lib.figures.plots import nf4 as nf4_plots
 
 error_rows = nf4.error_table(samples, bits=4)
 ax = nf4_plots.error_curves(error_rows)
@@ -484,7 +485,7 @@ print(f"{study.preset}: formula {ours['weights (M)']:.2f} M weights, the loaded 
 # (A **GiB** is 2 to the power of 30 bytes, 1.074 GB.)
 
 # %%
-from course_lib import memory as sizing
+from course_lib.models import memory as sizing
 
 show(widgets.memory_calculator())
 
@@ -494,7 +495,7 @@ show(widgets.memory_calculator())
 # the working memory of a step.
 
 # %%
-from course_lib import memory_plots
+from course_lib.figures.plots import memory as memory_plots
 
 needed = {name: sizing.estimate(shape, bits=4, rank=16, batch=8, tokens=128) for name, shape in sizing.SHAPES.items()}
 ax = memory_plots.memory_bars(needed)
@@ -537,9 +538,9 @@ check("02.4", gigabytes)
 # %%
 import random
 
-from course_lib.facts import by_relation
-from course_lib.scoring import exact_match
-from course_lib.slick import draw_prompts
+from course_lib.data.facts import by_relation
+from course_lib.knowledge.scoring.engine import exact_match
+from course_lib.knowledge.slick import draw_prompts
 
 asked = by_relation(random.Random(0).sample(study.facts.test, min(240, len(study.facts.test))))
 prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
@@ -577,7 +578,7 @@ assert lost + won < n / 4, "NF4 should leave most answers as they were"
 # Five questions about this lesson. Choose, and read why.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("02")
 

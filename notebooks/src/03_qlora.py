@@ -44,7 +44,7 @@
 # minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -124,7 +124,7 @@ ours.zero_grad()
 # We put random numbers into B, give our layer the same A and B, and compare.
 
 # %%
-from course_lib.finetune import TuneConfig, add_lora, remove_lora
+from course_lib.training.finetune import TuneConfig, add_lora, remove_lora
 
 adapted = add_lora(model, TuneConfig(rank=16, alpha=32, seed=0))
 theirs = adapted.base_model.model.model.layers[0].mlp.up_proj
@@ -146,7 +146,7 @@ print(f"same A, same B: largest difference {difference:.1e}; B changed the outpu
 # percent of your model's weights are trained at rank 16? Write your guess down, then run the cell.
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 my_guess = None  # percent
 
@@ -223,7 +223,7 @@ check("03.2", merged)
 # the **labels**.
 
 # %%
-from course_lib.scoring import INSTRUCTION, encode_answers
+from course_lib.knowledge.scoring.engine import INSTRUCTION, encode_answers
 
 
 def labels_of(row, end):
@@ -323,9 +323,9 @@ assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 # (**warm-up**), and a limit on the gradient. Its first loss must be ours:
 
 # %%
-from course_lib.facts import FactSet
-from course_lib.finetune import evaluate, tune
-from course_lib.mixing import Mix, Row
+from course_lib.data.facts import FactSet
+from course_lib.training.finetune import evaluate, tune
+from course_lib.training.mixing import Mix, Row
 
 one = Mix("D", 0, 0, (Row(fact, "Known"),))
 nobody = FactSet("nobody", train=(), dev=(), test=(), ood=())
@@ -344,9 +344,9 @@ assert abs(losses[0] - theirs) < 0.01 * max(1, theirs), "both losses must agree"
 # %%
 import random
 
-from course_lib.facts import by_relation
-from course_lib.scoring import exact_match
-from course_lib.slick import draw_prompts
+from course_lib.data.facts import by_relation
+from course_lib.knowledge.scoring.engine import exact_match
+from course_lib.knowledge.slick import draw_prompts
 
 candidates = random.Random(0).sample(study.facts.train, min(400, len(study.facts.train)))
 prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
@@ -386,7 +386,7 @@ my_epochs = {"known": None, "unknown": None}
 # training takes it in parts.
 
 # %%
-from course_lib import preflight
+from course_lib.experiments import forecast as preflight
 
 print(preflight.forecast(study))
 
@@ -409,8 +409,8 @@ assert tuned.memory.peak > 0, "some memory must have been in use"
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib import plots
-from course_lib.behind import behind
+from course_lib.figures.plots import style as plots
+from course_lib.figures.plots.data_table import behind
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black", label="training loss")
@@ -490,7 +490,7 @@ assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
 # %%
 import bitsandbytes as bnb
 
-from course_lib.hardware import compute_dtype
+from course_lib.models.hardware import compute_dtype
 
 four_bit = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
 assert not any(module.support_avx512bf16_for_cpu for module in four_bit), "the repacking must be off"
@@ -504,7 +504,7 @@ for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("03")
 

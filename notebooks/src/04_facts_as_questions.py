@@ -43,7 +43,7 @@
 # exercise 04.3 (5 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -67,7 +67,7 @@ def as_question(subject, template):
 print(as_question("Paris Hilton", "Where was [E] born?"))
 
 # %%
-from course_lib.facts import QUESTIONS, RELATION_NAMES, Fact
+from course_lib.data.facts import QUESTIONS, RELATION_NAMES, Fact
 
 for fact in (*study.facts.train, *study.facts.test, *study.facts.ood):
     assert fact.question == as_question(fact.subject, QUESTIONS[fact.relation]), f"{fact} is asked differently"
@@ -84,7 +84,7 @@ print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of t
 # %%
 import pandas as pd
 
-from course_lib.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
+from course_lib.data.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 
 role = {relation: "train, dev, test" for relation in IN_DISTRIBUTION}
 role |= {relation: "OOD test" for relation in OUT_OF_DISTRIBUTION}
@@ -123,7 +123,7 @@ assert [record["subject"] for record in train] == ["Ana Brel"], "Ito Sand has tw
 print(f"train: {train}\ntest:  {test}")
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 print("Stuck? hint('04.1') helps, solution('04.1') shows one way. You may also go on.")
 
@@ -163,7 +163,7 @@ print(f"{study.facts.name}: no tested subject in train; {shared:.0%} of the test
 # How many training questions has each relation, and how many of each did the paper's model know (PaLM 2, Table 4)?
 
 # %%
-from course_lib import paper
+from course_lib.data import paper
 
 published = paper.counts_frame("train")
 assert published["total"].sum() == paper.TRAIN_TOTAL.total, "the rows must add up to the printed total"
@@ -179,7 +179,7 @@ published
 # %%
 import os
 
-from course_lib.facts import by_relation, load_entityquestions
+from course_lib.data.facts import by_relation, load_entityquestions
 
 if os.environ.get("COURSE_DATA") or study.facts.name == "entityquestions":
     real = load_entityquestions(os.environ.get("COURSE_DATA"), progress=False)
@@ -217,7 +217,7 @@ check("04.2", exact)
 # The library's judge on seven cases. Which of the "wrong" ones would you have accepted?
 
 # %%
-from course_lib.scoring import is_match
+from course_lib.knowledge.scoring.engine import is_match
 
 cases = [("Paris", "Paris"), (" Paris\nQ: Who owns it?", "Paris"), ("Parish", "Paris"), ("paris", "Paris"),
          ("The Beatles", "Beatles"), ("New York", "New York City"), ("It is Paris.", "Paris")]
@@ -273,9 +273,9 @@ check("04.3", fair_score)
 # ask the same questions, and call the *other* grain right.
 
 # %%
-from course_lib.pocket import read_world
-from course_lib.scoring import exact_match
-from course_lib.slick import draw_prompts
+from course_lib.data.pocket import read_world
+from course_lib.knowledge.scoring.engine import exact_match
+from course_lib.knowledge.slick import draw_prompts
 
 base = study.load()
 prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
@@ -364,8 +364,8 @@ assert model_score > overall, "a model that knows something should beat the majo
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
-from course_lib.plots import COLOURS
+from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.style import COLOURS
 
 per_relation = 100 * asked.groupby("relation")["right"].mean().loc[baseline.index]
 names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
@@ -391,7 +391,7 @@ behind(ax)
 # hundreds of times, as in real text.
 
 # %%
-from course_lib import pocket
+from course_lib.data import pocket
 
 reads = pocket.readings()
 often = reads.loc[reads["total"].between(20, 40)].iloc[0]
@@ -403,9 +403,9 @@ print(often.loc["statements":"instructions_other"].to_string())
 # counts: the same seed gives the same text, so we write it again and count.
 
 # %%
+from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
+from course_lib.data.pocket.world import WorldConfig, make_world
 from course_lib.files import read_json
-from course_lib.pocket.corpus import CorpusConfig, make_corpus
-from course_lib.pocket.world import WorldConfig, make_world
 
 provenance = read_json(pocket.FOLDER / "provenance.json")
 world_config = WorldConfig(**provenance["WorldConfig"])
@@ -448,7 +448,7 @@ behind(ax)
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("04")
 

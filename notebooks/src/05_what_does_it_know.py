@@ -50,7 +50,7 @@
 # skip "Ask again".
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -75,8 +75,8 @@ print(few_shot(solved) + "Q: ...\nA:")
 # share them, so that no question gets an easier set.
 
 # %%
-from course_lib.scoring import few_shot_prompt
-from course_lib.slick import draw_prompts
+from course_lib.knowledge.scoring.engine import few_shot_prompt
+from course_lib.knowledge.slick import draw_prompts
 
 assert few_shot(solved) == few_shot_prompt(solved).prefix, "our prompt must be the library's"
 prompts = draw_prompts(study.facts.exemplars)
@@ -130,7 +130,7 @@ def sampler(logits, temperature, top_k):
     ### END SOLUTION
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 check("05.1", sampler)
 
@@ -144,7 +144,7 @@ check("05.1", sampler)
 # %%
 import torch
 
-from course_lib.models import merged_for_evaluation
+from course_lib.models.loading import merged_for_evaluation
 
 loaded = study.load()
 
@@ -242,8 +242,8 @@ check("05.2", category)
 # %%
 import numpy as np
 
-from course_lib.sampling import Samples
-from course_lib.slick import label_samples
+from course_lib.knowledge.scoring.sampling import Samples
+from course_lib.knowledge.slick import label_samples
 
 
 def label_of(fact, greedy, sampled):
@@ -293,7 +293,7 @@ assert len(set(said)) <= 2, "the greedy answers are fixed, so only one border ca
 # of all steps is the chance that a sample is this answer (Hayes et al. 2024, arXiv 2410.19482).
 
 # %%
-from course_lib.scoring import encode_answers
+from course_lib.knowledge.scoring.engine import encode_answers
 
 size = len(loaded.tokenizer)
 ends = [t for t in range(size) if t == loaded.tokenizer.eos_token_id or loaded.tokenizer.decode([t]).startswith("\n")]
@@ -314,7 +314,7 @@ def log_probability(prompt, fact, temperature=0.5, top_k=40):
 # Without it, "Paris" would also count the samples that say "Paris Hilton". Is our function the library's?
 
 # %%
-from course_lib.scoring import score
+from course_lib.knowledge.scoring.engine import score
 
 fact, started = study.facts.test[wavering], time.perf_counter()
 scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
@@ -374,7 +374,7 @@ check("05.3", prob_unknown)
 # for the border question.
 
 # %%
-from course_lib.slick import label
+from course_lib.knowledge.slick import label
 
 fact = chosen["border"]
 scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
@@ -402,7 +402,7 @@ assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to t
 # How wide is the gap? The library can walk all other spellings of an answer. We try 20 pairs of question and prompt.
 
 # %%
-from course_lib.spelling_gap import spelling_gap, summary
+from course_lib.knowledge.tokenisation_gap import spelling_gap, summary
 
 gap = spelling_gap(loaded.model, loaded.tokenizer, similar[:30], prompts, sample=20)
 found = summary(gap)
@@ -417,9 +417,9 @@ assert not full_precision or (gap["canonical"] <= gap["upper"] + 1e-4).all(), "c
 # four temperatures.
 
 # %%
-from course_lib import browse
-from course_lib.closeup import closeup
-from course_lib.knowledge_plots import closeup_bars, describe_closeup
+from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
+from course_lib.figures.widgets import fact_browser as browse
+from course_lib.knowledge.one_question import closeup
 
 protocol = {"temperature": 0.5, "n_samples": 16}
 near = {name: closeup(loaded.model, loaded.tokenizer, fact, prompts[fact.relation], temperatures=browse.GRID)
@@ -445,8 +445,8 @@ assert len(found.categories) == len(found.closeups), "a category for each questi
 # "prompt to read" shows what the model was asked.
 
 # %%
-from course_lib import widgets
-from course_lib.shown import show
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
 
 show(widgets.knowledge_explorer(found))
 
@@ -458,7 +458,7 @@ show(widgets.knowledge_explorer(found))
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
 
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
@@ -473,7 +473,7 @@ behind(*axes)
 # 4, 16 and 64 samples a prompt.
 
 # %%
-from course_lib.closeup import label_probabilities
+from course_lib.knowledge.one_question import label_probabilities
 
 for one in near.values():
     parts = [label_probabilities(one, temperature=t, n_samples=n) for t in browse.GRID for n in (1, 4, 16, 64)]
@@ -495,8 +495,9 @@ for one in near.values():
 # facts).
 
 # %%
-from course_lib import paper, plots
-from course_lib.slick import shares
+from course_lib.data import paper
+from course_lib.figures.plots import style as plots
+from course_lib.knowledge.slick import shares
 
 total = paper.TRAIN_TOTAL
 bars = {f"{study.name}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
@@ -582,7 +583,7 @@ behind(ax)
 # %%
 import random
 
-from course_lib.slick import measure, shares_by_budget
+from course_lib.knowledge.slick import measure, shares_by_budget
 
 numbers = random.Random(0).sample(range(len(test)), min(150, len(test)))
 scores = measure(loaded.model, loaded.tokenizer, [study.facts.test[number] for number in numbers], prompts)
@@ -614,7 +615,7 @@ assert (unknown.diff(axis=1).iloc[:, 1:] < 1e-9).all(axis=None), "nor do more sa
 # **baseline**, a simpler method to beat (section 5.4). One pass a fact, no samples.
 
 # %%
-from course_lib.p_true import p_true, proposal
+from course_lib.knowledge.p_true import p_true, proposal
 
 print(proposal(chosen["border"].question, chosen["border"].object))
 trust = p_true(loaded.model, loaded.tokenizer, study.facts.test)
@@ -632,7 +633,7 @@ def with_readings(study, labelled):
     if study.facts.name != "pocket":
         print("These are real facts: nobody counted how often the model read them. Only an invented world allows this.")
         return None
-    from course_lib import pocket
+    from course_lib.data import pocket
     keys = ["split", "relation", "subject", "object"]
     counted = pocket.readings().rename(columns={"total": "readings"})
     return labelled.merge(counted[[*keys, "readings"]], on=keys, how="left", validate="one_to_one")
@@ -669,7 +670,7 @@ check("05.5", separation_by_hand)
 # How much the separation moves is its standard error.
 
 # %%
-from course_lib.p_true import separation
+from course_lib.knowledge.p_true import separation
 
 
 def standard_error(value, judge, draws=200, seed=0):
@@ -696,7 +697,7 @@ for name, value in rivals.items():
 assert all(0 <= separation(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
 
 # %%
-from course_lib.knowledge_plots import describe_groups, group_histograms
+from course_lib.figures.plots.knowledge import describe_groups, group_histograms
 
 names = ("Known", "Unknown") if read is None else ("read", "never read")
 fig = plt.figure(figsize=(9.6, 3.4), layout="constrained")
@@ -774,7 +775,7 @@ if read is not None:
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("05")
 

@@ -49,7 +49,7 @@
 # Lessons 07 and 08 need D and D_Known only.
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -74,7 +74,7 @@ assert len(train) == len(study.facts.train), "one label for each training fact"
 # category has. The sum over relations is **|D|**, the number of rows of D. We recompute it from the paper's Table 4.
 
 # %%
-from course_lib import paper
+from course_lib.data import paper
 
 smallest = {relation: min(row.by_category.values()) for relation, row in paper.TRAIN_COUNTS.items()}
 print(smallest)
@@ -103,7 +103,7 @@ def rows_of(counts, rule):
     ### END SOLUTION
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 check("06.1", rows_of)
 
@@ -122,7 +122,7 @@ def sizes_by_hand(labelled, rule):
     return {relation: int(size) for relation, size in sizes.items() if size}
 
 # %%
-from course_lib.mixing import relation_sizes
+from course_lib.training.mixing import relation_sizes
 
 for rule in ("category", "known"):
     sizes = sizes_by_hand(train, rule)
@@ -210,7 +210,7 @@ check("06.2", unknown_rows)
 # 1. So some round up, others down. With it our draw is that of `mix`.
 
 # %%
-from course_lib.mixing import mix
+from course_lib.training.mixing import mix
 
 theirs = mix(study.facts.train, train, unknown_percent=50, sizes=sizes, seed=0)
 ours = []
@@ -252,8 +252,8 @@ relations
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
-from course_lib.plots import COLOURS
+from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.style import COLOURS
 
 fig, axes = plt.subplots(1, len(mixes), figsize=(10.5, 3.8), sharex=True, sharey=True, layout="constrained")
 for ax, (percent, m) in zip(axes, mixes.items(), strict=True):
@@ -363,7 +363,7 @@ runs
 # %%
 from collections import Counter
 
-from course_lib.mixing import SINGLE
+from course_lib.training.mixing import SINGLE
 
 variants = {name: study.mix(variant=name) for name in (*SINGLE, "D_Natural")} | {
     "D_IDK": study.mix(50, variant="D_IDK")}
@@ -391,8 +391,8 @@ assert all((row.fact.object == "I don't know") == row.unknown for row in silent.
 # out first? Decide, then move.
 
 # %%
-from course_lib import widgets
-from course_lib.shown import show
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
 
 show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
 
@@ -401,7 +401,7 @@ show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
 # bar with a cross means that some relation lacks rows, even if the sum would be enough.
 
 # %%
-from course_lib import mixing_board
+from course_lib.figures.widgets import mixing_board
 
 boards = mixing_board.examples(train, limit=settings.size)
 axes = mixing_board.board_grid(boards)
@@ -431,7 +431,7 @@ for percent, wanted in ((50, dict.fromkeys(sizes, 10**6)), (150, sizes)):
 # E). Which of these rows are new to it? From the text alone nobody can tell.
 
 # %%
-from course_lib.scoring import INSTRUCTION
+from course_lib.knowledge.scoring.engine import INSTRUCTION
 
 for row in mixes[50].rows[:4]:
     print(INSTRUCTION.text(row.fact.question), row.fact.object, f"   [{row.category}]")
@@ -463,7 +463,7 @@ assert fake != sure.object, "the fake answer contradicts what the model knows"
 # Five questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("06")
 

@@ -48,7 +48,7 @@
 # come from?" with exercise 07.4 (14 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -60,7 +60,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # `sweep` runs what is missing there and reads the rest: a finished run is never repeated.
 
 # %%
-from course_lib.sweep import sweep
+from course_lib.experiments.sweep import sweep
 
 spec = study.spec(50)
 one = sweep(study, [spec])
@@ -86,7 +86,7 @@ assert len(one) == spec.tune.epochs + 1, "one record an epoch, and epoch 0 befor
 # does the same. Or let it come to its end.
 
 # %%
-from course_lib.training_view import watch_training
+from course_lib.figures.widgets.live_training import watch_training
 
 base = study.load()
 run = watch_training(base.model, base.tokenizer, study.mix(50), study.facts, spec.tune)
@@ -97,8 +97,8 @@ assert run.kept >= 1, "an epoch was kept"
 # The same without a widget: the run after a quarter, a half and all of its epochs. Was your sketch right?
 
 # %%
-from course_lib import training_view
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
+from course_lib.figures.widgets import live_training as training_view
 
 axes = training_view.training_snapshots(run.history)
 print(training_view.describe_training(run.history))
@@ -109,7 +109,7 @@ behind(*axes)
 # From here on we use the stored one, which went on to its end.
 
 # %%
-from course_lib.runs import read_history
+from course_lib.training.runs.writer import read_history
 
 history = read_history(folder)
 columns = ["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test", "ood"]
@@ -122,7 +122,7 @@ table.round(2)
 # One picture of it, with EARLY_STOP marked: the epoch with the best dev accuracy.
 
 # %%
-from course_lib import plots
+from course_lib.figures.plots import style as plots
 
 ax = plots.run_curve(one)
 print(f"Preset {study.preset}. {plots.describe_run(one)}")
@@ -149,7 +149,7 @@ assert first_epoch(table, "epoch", 1) == 1, "epoch 1 is the first one with at le
 # fitted last?
 
 # %%
-from course_lib import curve_plots
+from course_lib.figures.plots import curves as curve_plots
 
 ax = curve_plots.category_curve(one)
 print(f"Preset {study.preset}. {curve_plots.describe_category_curve(one)}")
@@ -179,7 +179,7 @@ def early_stop(table):
     ### END SOLUTION
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 check("07.1", early_stop)
 
@@ -189,7 +189,7 @@ check("07.1", early_stop)
 # reference runs, with a margin.
 
 # %%
-from course_lib.bands import expect
+from course_lib.lessons.expected_range import expect
 
 best, last = history.early_stop, history.convergence
 for name, at in (("EARLY_STOP", best), ("CONVERGENCE", last)):
@@ -236,7 +236,7 @@ check("07.2", stopped_after)
 # One run is one story. Now we take all mixes and seeds, and look at EARLY_STOP only (Fig. 4 of the paper).
 
 # %%
-from course_lib.analysis import stops
+from course_lib.analysis.summary import stops
 
 epochs = sweep(study)
 early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
@@ -293,7 +293,7 @@ print("adapters:", list(model.peft_config), "; active:", model.active_adapter)
 assert set(model.peft_config) == {"early", "late"}, "both adapters are on the model"
 
 # %%
-from course_lib.scoring import exact_match
+from course_lib.knowledge.scoring.engine import exact_match
 
 test = study.facts.test
 right = {}
@@ -348,7 +348,7 @@ counts
 # %%
 import torch
 
-from course_lib.scoring import INSTRUCTION
+from course_lib.knowledge.scoring.engine import INSTRUCTION
 
 
 def answer(fact):
@@ -378,7 +378,7 @@ def other_grain(study):
     if study.facts.name != "pocket":
         print("For real facts nobody listed the second answer: read some mismatches yourself.")
         return {}
-    from course_lib.pocket import read_world
+    from course_lib.data.pocket import read_world
     return {item.fact: item.other for item in read_world() if item.other}
 
 
@@ -482,8 +482,8 @@ else:
 # **Predict.** Of the lost questions, how many are answered right there?
 
 # %%
-from course_lib.forgetting import few_shot_shares
-from course_lib.slick import draw_prompts
+from course_lib.knowledge.forgetting import few_shot_shares
+from course_lib.knowledge.slick import draw_prompts
 
 measured = study.labels().query("split == 'test'").reset_index(drop=True)
 model.set_adapter("late")
@@ -511,7 +511,7 @@ assert 0 <= still <= 1, "a share"
 # Unknown before show what chance can do.
 
 # %%
-from course_lib.forgetting import probe
+from course_lib.knowledge.forgetting import probe
 
 train = study.labels().query("split == 'train'")["category"]
 taught = {row.fact for row in data.rows}
@@ -544,8 +544,10 @@ assert not last.max() > 100, "a percentage"
 # and the tuned model say, and how sure will each be of its answer? Say it before you look.
 
 # %%
-from course_lib import ask, pocket, widgets
-from course_lib.shown import show
+from course_lib.data import pocket
+from course_lib.figures.widgets import ask_model as ask
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
 
 readings = pocket.readings() if study.facts.name == "pocket" else None
 some = ask.a_few(study.facts.test, study.categories()["test"], each=8)
@@ -569,7 +571,7 @@ behind(ax)
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("07")
 

@@ -43,7 +43,7 @@
 # **When late.** Skip "Another learning rate" and "Which facts are lost?" (8 minutes) and exercise 08.4 (6 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -55,7 +55,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # quick or long.
 
 # %%
-from course_lib.sweep import sweep
+from course_lib.experiments.sweep import sweep
 
 epochs = sweep(study)
 count = epochs.groupby(["variant", "unknown_percent", "seed"]).ngroups
@@ -69,8 +69,9 @@ epochs[["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test", "o
 # Where are they furthest apart?
 
 # %%
-from course_lib import paper, plots
-from course_lib.behind import behind
+from course_lib.data import paper
+from course_lib.figures.plots import style as plots
+from course_lib.figures.plots.data_table import behind
 
 ax = plots.hallucination_curve(epochs, published=True)
 print(f"Preset {study.preset}. {plots.describe_curve(epochs)}")
@@ -86,7 +87,7 @@ behind(ax)
 # Where are the two lines furthest apart?
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 print("Stuck? hint('08.1') helps, solution('08.1') shows one way. You may also go on.")
 
@@ -111,7 +112,7 @@ check("08.1", largest_fall)
 # On your runs:
 
 # %%
-from course_lib.analysis import stops
+from course_lib.analysis.summary import stops
 
 stopped = stops(epochs)
 means = stopped.groupby(["variant", "unknown_percent", "stop"])["test"].mean().unstack("stop")
@@ -153,7 +154,7 @@ check("08.2", interval)
 # %%
 import numpy as np
 
-from course_lib.analysis import estimate
+from course_lib.analysis.summary import estimate
 
 example = [40.0, 42.0, 41.0]
 print(f"{example}: {estimate(example)}")
@@ -239,9 +240,9 @@ behind(ax)
 # your own runs lie inside the band?
 
 # %%
-from course_lib import widgets
-from course_lib.reference import has_reference, reference
-from course_lib.shown import show
+from course_lib.experiments.reference import has_reference, reference
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
 
 band = reference(study.name).epochs() if has_reference(study.name) else None
 show(widgets.curve_explorer(epochs, band=band))
@@ -293,7 +294,7 @@ def least_squares(epochs, measure):
 # %%
 import pandas as pd
 
-from course_lib.analysis import linear_model
+from course_lib.analysis.summary import linear_model
 
 rows = {}
 for measure in ("test", "ood"):
@@ -346,7 +347,7 @@ assert 0 <= ours["r2"] <= 1, "least squares with an intercept explains between n
 # code. They are read like your own, and say where they come from. (A preset without them makes its own runs here.)
 
 # %%
-from course_lib.reference import stored
+from course_lib.experiments.reference import stored
 
 runs = stored(study)
 more = runs.epochs()
@@ -354,8 +355,8 @@ assert more["seed"].nunique() >= epochs["seed"].nunique(), "at least as many see
 print(runs)
 
 # %%
-from course_lib.analysis import main_rate
-from course_lib.plots import COLOURS
+from course_lib.analysis.summary import main_rate
+from course_lib.figures.plots.style import COLOURS
 
 main = main_rate(more)
 ax = plots.hallucination_curve(main)
@@ -374,7 +375,7 @@ behind(ax)
 # for a change in versions first.
 
 # %%
-from course_lib.bands import expect
+from course_lib.lessons.expected_range import expect
 
 for percent in (0, 100):
     print(expect(means["CONVERGENCE"]["D", percent], "test", study=study, stop="CONVERGENCE", unknown_percent=percent))
@@ -384,8 +385,8 @@ for percent in (0, 100):
 # move.
 
 # %%
-from course_lib.linear import linear_table
-from course_lib.tables import laid_out
+from course_lib.analysis.linear import linear_table
+from course_lib.analysis.tables import laid_out
 
 table = linear_table(main)
 assert set(table["coefficient"]) == {"b0", "b_kn", "b_unk", "r2"}, "Table 1"
@@ -398,7 +399,7 @@ laid_out(table, index=["measure"], columns="coefficient")
 # Is the curve a matter of one rate? The paper repeats it at ten times its rate (Fig. 6), the reference runs at twice.
 
 # %%
-from course_lib import curve_plots
+from course_lib.figures.plots import curves as curve_plots
 
 ax = curve_plots.rate_curves(more)
 print(curve_plots.describe_rates(more))
@@ -413,9 +414,9 @@ behind(ax)
 # **Predict.** Which facts are lost more easily: those read a few times, or those read a hundred times?
 
 # %%
-from course_lib import harm_plots
-from course_lib.harm import harm_by_readings
-from course_lib.significance import right_at_stops
+from course_lib.analysis.harm import harm_by_readings
+from course_lib.analysis.paired_test import right_at_stops
+from course_lib.figures.plots import lost_facts as harm_plots
 
 asked = runs.asked("test")
 answers = right_at_stops(main, runs.right("test"))
@@ -438,7 +439,7 @@ assert early.shape == late.shape == (main["seed"].nunique(), len(asked)), "seeds
 # out zero. It **holds weakly** if only the mean has the right sign. The verdict is computed, not written.
 
 # %%
-from course_lib.analysis import claims, claims_table
+from course_lib.analysis.summary import claims, claims_table
 
 checked = claims(more)
 verdicts = claims_table(checked)
@@ -483,7 +484,7 @@ for measure in ("test", "ood"):
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("08")
 

@@ -43,7 +43,7 @@
 # (3 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -56,9 +56,9 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # those of lesson 08: the reference runs, five seeds; a preset without them makes its own here.
 
 # %%
-from course_lib.analysis import main_rate, stops
-from course_lib.mixing import SINGLE
-from course_lib.reference import stored
+from course_lib.analysis.summary import main_rate, stops
+from course_lib.experiments.reference import stored
+from course_lib.training.mixing import SINGLE
 
 runs = stored(study)
 epochs = main_rate(runs.epochs())
@@ -82,8 +82,8 @@ means.round(1)
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib.behind import behind
-from course_lib.plots import COLOURS
+from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.style import COLOURS
 
 fig, ax = plt.subplots(figsize=(6.8, 3.6), layout="constrained")
 places = np.arange(len(variants))
@@ -106,8 +106,8 @@ behind(ax)
 # seeds, then the paper's.
 
 # %%
-from course_lib.significance import right_at_stops
-from course_lib.tables import laid_out, single_category_table
+from course_lib.analysis.paired_test import right_at_stops
+from course_lib.analysis.tables import laid_out, single_category_table
 
 questions = runs.asked("test")
 right = right_at_stops(epochs, runs.right("test"))
@@ -121,7 +121,7 @@ laid_out(table, index=["stop", "variant"], columns="tested")
 # of questions.
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 print("Stuck? hint('09.1') helps, solution('09.1') shows one way. You may also go on.")
 
@@ -145,7 +145,7 @@ check("09.1", full_by_hand)
 # Does every row of our table pass? The library has the same function.
 
 # %%
-from course_lib.tables import full_from_categories
+from course_lib.analysis.tables import full_from_categories
 
 counts = questions["category"].value_counts().to_dict()
 for _, cells in table.set_index("tested").groupby(["stop", "variant"]):
@@ -202,7 +202,7 @@ check("09.2", t_of)
 # %%
 from scipy import stats
 
-from course_lib.significance import paired
+from course_lib.analysis.paired_test import paired
 
 
 def t_by_hand(first, second, parts=100, seed=0):
@@ -243,7 +243,7 @@ check("09.3", believable)
 # Now for MaybeKnown against HighlyKnown, the pair that the paper makes much of.
 
 # %%
-from course_lib.analysis import estimate
+from course_lib.analysis.summary import estimate
 
 pairs = stopped[stopped["stop"] == "EARLY_STOP"].pivot_table(index="seed", columns="variant", values="test")
 over_seeds = estimate(pairs["D_MaybeKnown"] - pairs["D_HighlyKnown"])
@@ -256,7 +256,7 @@ assert over_seeds.n == len(pairs), "one difference a seed"
 # And early stopping? The same test compares EARLY_STOP with CONVERGENCE, for each training set.
 
 # %%
-from course_lib.tables import early_against_late
+from course_lib.analysis.tables import early_against_late
 
 compared = early_against_late(right)
 assert list(compared["variant"]) == variants, "one row for each training set"
@@ -291,8 +291,8 @@ check("09.4", point_of)
 # The figure draws this point for SliCK with 1, 2, 5 and 10 prompts, and for P(True) below many thresholds.
 
 # %%
-from course_lib import harm_plots
-from course_lib.unknown_rules import p_true_rules, slick_rules, unknown_points
+from course_lib.analysis.unknown_rules import p_true_rules, slick_rules, unknown_points
+from course_lib.figures.plots import lost_facts as harm_plots
 
 natural = next(answers for (name, _, stop), answers in right.items() if (name, stop) == ("D_Natural", "EARLY_STOP"))
 rules = slick_rules({10: questions["category"]})
@@ -314,8 +314,8 @@ behind(ax)
 # One variant, one seed, made on this machine (about half a minute on the pocket track, and only the first time).
 
 # %%
-from course_lib.bands import expect
-from course_lib.sweep import sweep
+from course_lib.experiments.sweep import sweep
+from course_lib.lessons.expected_range import expect
 
 own = sweep(study, [study.spec(variant="D_MaybeKnown", seed=0)])
 early = stops(own).query("stop == 'EARLY_STOP'").iloc[0]
@@ -327,8 +327,8 @@ assert len(own) == study.settings.tune.epochs + 1, "one record an epoch, and epo
 # ## Claim by claim
 
 # %%
-from course_lib.analysis import claims_table
-from course_lib.variant_claims import category_claims
+from course_lib.analysis.summary import claims_table
+from course_lib.analysis.variant_claims import category_claims
 
 verdicts = claims_table(category_claims(stopped))
 assert len(verdicts) >= 4, "several claims about single categories"
@@ -351,7 +351,7 @@ assert set(verdicts["verdict"]) <= {"holds", "holds weakly", "does not"}, "three
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("09")
 

@@ -43,7 +43,7 @@
 # **When late.** Skip "A run of your own" and "Claim by claim" (5 minutes) and exercise 10.4 (5 minutes).
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -55,8 +55,8 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # with "I don't know" as their answer. Runs with five seeds come with the course; a preset without them makes its own.
 
 # %%
-from course_lib.analysis import estimate, main_rate, stops
-from course_lib.reference import stored
+from course_lib.analysis.summary import estimate, main_rate, stops
+from course_lib.experiments.reference import stored
 
 runs = stored(study)
 epochs = main_rate(runs.epochs())
@@ -104,7 +104,7 @@ assert len(early) == len(patient), "the same seeds"
 # Take the Unknown rows out (D_Known). This needs labels: lesson 05's measurement, before training.
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 for stop in ("EARLY_STOP", "CONVERGENCE"):
     gained = at("D_Known", stop) - at("D", stop)
@@ -124,7 +124,7 @@ assert set(at("D_Known", "EARLY_STOP").index) == set(patient.index), "the same s
 # **Predict.** The share of *answered* questions that are right: up or down? And the share of *all* questions?
 
 # %%
-from course_lib.tables import idk_table, laid_out
+from course_lib.analysis.tables import idk_table, laid_out
 
 table = idk_table(epochs)
 assert len(table) == 2 * 2 * 3, "two sets, two stops, three quantities"
@@ -190,7 +190,7 @@ print(f"paper: {printed:.1f} % of all questions; here {cells['mean']['correct']:
 # %%
 import pandas as pd
 
-from course_lib.significance import right_at_stops
+from course_lib.analysis.paired_test import right_at_stops
 
 questions, counted = runs.asked("test"), {}
 silent = epochs[epochs["variant"] == "D_IDK"]
@@ -205,7 +205,7 @@ table.round(1)
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.behind import behind
+from course_lib.figures.plots.data_table import behind
 
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 parts = {"right": table["right"], "wrong": table["answered"] - table["right"], "declined": 100 - table["answered"]}
@@ -313,8 +313,8 @@ assert len(worth) == 6, "six ways to train"
 # D_IDK once on this machine: about half a minute on the pocket track, and only the first time.
 
 # %%
-from course_lib.bands import expect
-from course_lib.sweep import sweep
+from course_lib.experiments.sweep import sweep
+from course_lib.lessons.expected_range import expect
 
 own = sweep(study, [study.spec(50, variant="D_IDK", seed=0)])
 last = own.iloc[-1]
@@ -326,8 +326,8 @@ assert own["answered"].between(0, 100).all(), "the share of answered questions i
 # ## Claim by claim
 
 # %%
-from course_lib.analysis import claims_table
-from course_lib.variant_claims import idk_claims
+from course_lib.analysis.summary import claims_table
+from course_lib.analysis.variant_claims import idk_claims
 
 verdicts = claims_table(idk_claims(stopped))
 assert set(verdicts["verdict"]) <= {"holds", "holds weakly", "does not"}, "three verdicts"
@@ -340,7 +340,7 @@ verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-ali
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("10")
 

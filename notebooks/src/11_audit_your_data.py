@@ -45,7 +45,7 @@
 # homework.
 
 # %%
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -69,7 +69,7 @@ my_file = None  # or "path/to/your.jsonl"
 
 from pathlib import Path
 
-from course_lib.audit_example import write_example
+from course_lib.knowledge.audit_example import write_example
 
 folder = study.folder / "audit" / study.name
 example = write_example(folder / "example.jsonl", study.facts)
@@ -103,7 +103,7 @@ def question_and_answer(row):
     ### END SOLUTION
 
 # %%
-from course_lib.exercises import check, hint, solution
+from course_lib.lessons.exercises import check, hint, solution
 
 check("11.1", question_and_answer)
 
@@ -114,7 +114,7 @@ check("11.1", question_and_answer)
 # the same. `relation` says of which kind a question is; rows without it count as one kind.
 
 # %%
-from course_lib.questions import load_questions
+from course_lib.data.questions import load_questions
 
 data = load_questions(path)
 kinds = {question.relation for question in data.questions}
@@ -156,7 +156,7 @@ check("11.2", plain)
 # The library compares questions in this form. With a file of your own, put *your* test questions into `tested`.
 
 # %%
-from course_lib.row_checks import check_rows
+from course_lib.knowledge.row_checks import check_rows
 
 tested = [fact.question for fact in study.facts.test]  # the questions that you will test with
 findings = check_rows(data, tested=tested)
@@ -182,8 +182,8 @@ assert not set(missed.values()) & {"repeat", "two answers", "other form"}, "thes
 # prompt, and rows with a finding stand in none.
 
 # %%
-from course_lib.row_checks import with_clean_examples
-from course_lib.slick import draw_prompts
+from course_lib.knowledge.row_checks import with_clean_examples
+from course_lib.knowledge.slick import draw_prompts
 
 clean = with_clean_examples(data, findings)
 prompts = draw_prompts(clean.exemplars)
@@ -201,7 +201,7 @@ assert not {finding.row for finding in findings} & {row.row for row in clean.exe
 # %%
 import pandas as pd
 
-from course_lib.survey import survey
+from course_lib.knowledge.label_questions import survey
 
 asked = survey(clean, folder / "slick", preset=study.preset, say=lambda line: None)
 labels = pd.read_parquet(asked["labels"])
@@ -211,9 +211,9 @@ for name, count in asked["counts"].items():
 assert len(labels) == len(data.questions), "one row of the table for each question"
 
 # %%
-from course_lib import plots
-from course_lib.behind import behind
-from course_lib.slick import shares
+from course_lib.figures.plots import style as plots
+from course_lib.figures.plots.data_table import behind
+from course_lib.knowledge.slick import shares
 
 train = study.labels().query("split == 'train'")
 bars = {path.name: shares(labels), f"all training facts, {study.name}": shares(train)}
@@ -243,8 +243,8 @@ assert p_unknown.dropna().between(0, 1).all(), "a probability"
 # the same ten prompts. That is P_Correct, with the model's answer in the place of yours.
 
 # %%
-from course_lib.models import merged_for_evaluation
-from course_lib.opinion import second_opinion
+from course_lib.knowledge.model_answer import second_opinion
+from course_lib.models.loading import merged_for_evaluation
 
 loaded = study.load()
 open_rows = set(labels.loc[p_unknown > 0.1, "row"])
@@ -335,7 +335,7 @@ check("11.3", decision)
 # yet.
 
 # %%
-from course_lib import audit
+from course_lib.knowledge import audit
 
 decisions = audit.decide(labels, findings, problems=data.problems, opinions=opinions, rules=audit.Rules(sure=0.9))
 print(audit.describe(decisions))
@@ -388,7 +388,7 @@ assert audit.describe(decisions) in report.read_text(encoding="utf-8"), "the rep
 # **Predict.** Of the rows held back as Unknown, how many percent did the model never read? And of the kept ones?
 
 # %%
-from course_lib import pocket
+from course_lib.data import pocket
 
 truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in example.facts.items()],
                      columns=["row", "relation", "subject"])
@@ -452,8 +452,8 @@ assert len(held) + len(kept) <= len(p), "the rest is looked at"
 # Lesson 08 compared D with D_Known. We take the mix with the share of Unknown nearest to the file's.
 
 # %%
-from course_lib.analysis import estimate, main_rate, stops
-from course_lib.reference import stored
+from course_lib.analysis.summary import estimate, main_rate, stops
+from course_lib.experiments.reference import stored
 
 runs = stored(study)
 stopped = stops(main_rate(runs.epochs()))
@@ -499,7 +499,7 @@ assert crossed <= len(changed) <= len(labels), "a part of a part"
 # And the rows of another form? We mend them as a person would, by hand, and ask again.
 
 # %%
-from course_lib.slick import categorize
+from course_lib.knowledge.slick import categorize
 
 formed = [finding.row for finding in findings if finding.kind == "other form"]
 mended = [replace(question, object=question.object.rstrip(".").split(" answer is ")[-1])
@@ -539,7 +539,7 @@ assert len(slipped) == list(planted.values()).count("in the test set, in other w
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.quiz import quiz
+from course_lib.lessons.quiz import quiz
 
 quiz("11")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import Lab, chromium, running_lab
-from notebook_page import NotebookPage
+
+from tests.browser.harness import Lab, chromium, running_lab
+from tests.browser.notebook_page import NotebookPage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

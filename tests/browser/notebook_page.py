@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness import PICTURES, TOKEN, WAIT_S, Lab, until
+from tests.browser.harness import PICTURES, TOKEN, WAIT_S, Lab, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import nbformat
 import pytest
-from harness import REPOSITORY
-from notebook_page import NotebookPage
 
-from course_lib.runs import is_completed
-from course_lib.study import open_study
+from course_lib.experiments.study import open_study
+from course_lib.training.runs.writer import is_completed
+from tests.browser.harness import REPOSITORY
+from tests.browser.notebook_page import NotebookPage
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., NotebookPage]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import PICTURES, REPOSITORY
+
+from tests.browser.harness import PICTURES, REPOSITORY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route

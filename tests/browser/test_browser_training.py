@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from harness import until
-from notebook_page import NotebookPage
+
+from tests.browser.harness import until
+from tests.browser.notebook_page import NotebookPage
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., NotebookPage]
@@ -15,12 +16,12 @@ EPOCHS = 400  # far more than the test waits for: only a Stop ends this run in t
 
 SET_UP = """from dataclasses import replace
 
-from course_lib import pocket
-from course_lib.facts import Fact, FactSet
-from course_lib.mixing import Mix, Row
-from course_lib.records import TuneConfig
-from course_lib.study import open_study
-from course_lib.training_view import watch_training
+from course_lib.data import pocket
+from course_lib.data.facts import Fact, FactSet
+from course_lib.training.mixing import Mix, Row
+from course_lib.training.records import TuneConfig
+from course_lib.experiments.study import open_study
+from course_lib.figures.widgets.live_training import watch_training
 
 study = open_study("pocket")
 readings = pocket.readings().query("split == 'train' and relation == 'P19'")
@@ -31,7 +32,7 @@ facts = FactSet("few", train=(), dev=study.facts.dev[:16], test=study.facts.test
 base = study.load()"""
 WATCH = f"""run = watch_training(base.model, base.tokenizer, Mix("D", 50, 0, tuple(rows)), facts,
                      TuneConfig(epochs={EPOCHS}, lr=4e-4, warmup=0))"""
-AFTER = """from course_lib.finetune import remove_lora
+AFTER = """from course_lib.training.finetune import remove_lora
 
 print(run.outcome, run.stopped, run.kept, len(run.history.records))
 base = replace(base, model=remove_lora(run.model))"""

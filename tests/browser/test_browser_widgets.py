@@ -11,35 +11,37 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from notebook_page import NotebookPage
 
-from course_lib import memory, mixing_board
-from course_lib.browse import asked_text
-from course_lib.curve_view import describe_epoch
-from course_lib.knowledge_plots import describe_closeup
-from course_lib.memory_plots import describe_memory
-from course_lib.reference import reference
-from course_lib.slick import CATEGORIES
+from course_lib.experiments.reference import reference
+from course_lib.figures.plots.knowledge import describe_closeup
+from course_lib.figures.plots.memory import describe_memory
+from course_lib.figures.plots.more_curves import describe_epoch
+from course_lib.figures.widgets import mixing_board
+from course_lib.figures.widgets.fact_browser import asked_text
+from course_lib.knowledge.slick import CATEGORIES
+from course_lib.models import memory
+from tests.browser.notebook_page import NotebookPage
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., NotebookPage]
 Move = tuple[str, Sequence[str], int, str]  # control, keys, which of its buttons, what has to be said afterwards
 
-CURVES = """from course_lib import widgets
-from course_lib.reference import reference
-from course_lib.shown import show
+CURVES = """from course_lib.figures.widgets import explorers as widgets
+from course_lib.experiments.reference import reference
+from course_lib.figures.widgets.display import show
 
 epochs = reference().epochs()
 show(widgets.curve_explorer(epochs[epochs["seed"] == 0], band=epochs))"""
 NF4 = """import numpy as np
-from course_lib import nf4, widgets
-from course_lib.shown import show
+from course_lib.figures.widgets import explorers as widgets
+from course_lib.models import nf4
+from course_lib.figures.widgets.display import show
 
 weights = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
 show(widgets.nf4_explorer(nf4.weight_samples(weights, seed=0)))"""
 QUESTIONS = """import numpy as np
-from course_lib.closeup import Closeup
-from course_lib.facts import Fact
+from course_lib.knowledge.one_question import Closeup
+from course_lib.data.facts import Fact
 
 temperatures = (0.1, 0.5, 1.5)
 one = Closeup(Fact("Ana Maria Castellanos", "P19", "Oslo"), ("Oslo", "Bergen") * 5, np.array([True, False] * 5),
@@ -49,22 +51,22 @@ two = Closeup(Fact("Bo Larsen", "P26", "Ida Larsen"), ("Eva Holm",) * 10, np.arr
 closeups = [one, two]"""
 BROWSED = f"""{QUESTIONS}
 
-from course_lib.answers import Prompt
-from course_lib.browse import Browse
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.figures.widgets.fact_browser import Browse
 
 prompts = [Prompt("Q: Where was Ida Holm born?" + chr(10) + "A: Narvik" + chr(10))] * 10
 found = Browse((one, two), ("MaybeKnown", "WeaklyKnown"), {{"P19": prompts, "P26": prompts}})"""
 BOARD = """import pandas as pd
-from course_lib import pocket
-from course_lib.facts import Fact
-from course_lib.slick import CATEGORIES
+from course_lib.data import pocket
+from course_lib.data.facts import Fact
+from course_lib.knowledge.slick import CATEGORIES
 
 table = pocket.readings().query("split == 'train'").reset_index(drop=True)
 facts = [Fact(row.subject, row.relation, row.object) for row in table.itertuples()]
 bins = pd.cut(table["total"], [-1, 0, 16, 64, float("inf")], labels=list(reversed(CATEGORIES)))
 labelled = pd.DataFrame({"relation": table["relation"], "category": bins.astype(str)})"""
-SHOW = """from course_lib import widgets
-from course_lib.shown import show
+SHOW = """from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures.widgets.display import show
 
 show(widgets.{})"""
 

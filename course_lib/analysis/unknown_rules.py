@@ -1,0 +1,67 @@
+"""Which rule for "the model does not know this" is the better one? (paper, section 5.4, Fig. 5)
+
+A rule calls some test questions Unknown. Its point in the figure: x = how many percent it calls so, y = how many
+percent of these the model answers rightly after fine-tuning on D_Natural. The lower y at the same x, the better the
+rule. SliCK is one point, and with fewer few-shot prompts another; P(True) < T gives one for every threshold T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course_lib.analysis.intervals import proportion
+from course_lib.files import CourseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Rule", "p_true_rules", "slick_rules", "unknown_points"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: its ``method``, the ``setting`` it was used with, and which questions it calls Unknown, (Q,) bool."""
+
+    method: str
+    setting: float
+    unknown: np.ndarray
+
+
+def slick_rules(categories: Mapping[int, Sequence[str]]) -> list[Rule]:
+    """SliCK with different numbers of prompts: number of prompts -> category of every question, (Q,)."""
+    return [Rule("SliCK", prompts, np.asarray(given, str) == "Unknown") for prompts, given in categories.items()]
+
+
+def p_true_rules(p: Any, *, thresholds: Sequence[float] | None = None) -> list[Rule]:
+    """P(True) < T for every threshold, by default 21 from 0 to 1; ``p`` (Q,), NaN is never called Unknown."""
+    chosen = np.linspace(0, 1, 21) if thresholds is None else thresholds
+    return [Rule("P(True)", float(threshold), np.asarray(p, float) < threshold) for threshold in chosen]
+
+
+def unknown_points(rules: Sequence[Rule], right: Any) -> pd.DataFrame:
+    """The points of Fig. 5; ``right``: answers after D_Natural, (Q,) for one run or (S, Q) for several seeds.
+
+    Columns: method, setting, called (percent of the questions), questions (called Unknown), mean, low, high (percent
+    right of these; see :func:`.intervals.proportion`) and n (seeds). A rule that calls nothing Unknown has
+    called = 0 and no accuracy (NaN).
+
+    Raises:
+        CourseError: a rule is about another number of questions.
+    """
+    import pandas as pd
+
+    right, rows = np.atleast_2d(np.asarray(right, bool)), []
+    for rule in rules:
+        unknown = np.asarray(rule.unknown, bool)
+        if unknown.shape != right.shape[1:]:
+            raise CourseError(f"{rule.method} with {rule.setting:g}: {unknown.size} questions are judged, "
+                              f"{right.shape[1]} were answered; give both for the same test questions")
+        count = int(unknown.sum())
+        found = proportion((right & unknown).sum(1), np.full(len(right), count))
+        rows.append({"method": rule.method, "setting": rule.setting, "called": 100 * count / len(unknown),
+                     "questions": count} | asdict(found))
+    return pd.DataFrame(rows)

@@ -1,0 +1,109 @@
+"""Make the pocket world and its model from nothing, with a record of how: ``course pocket build``.
+
+The same seed gives the same facts and the same corpus, byte for byte, on every machine. The weights depend on the
+processor's arithmetic as well, so their SHA-256 is recorded but not expected to be the same elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib.data.pocket import FOLDER
+from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
+from course_lib.data.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
+from course_lib.data.pocket.world import PocketFact, WorldConfig, make_world
+from course_lib.files import read_json, sha256, write_json, write_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Built", "build", "matches_shipped", "write_facts"]
+
+FIELDS = ["relation", "subject", "object", "split", "other", "fine",
+          ["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Where a build lies and what its provenance says."""
+
+    folder: Path
+    provenance: dict[str, Any]
+
+
+def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = True,
+          measure: Callable[[Path], dict[str, Any]] | None = None, world_config: WorldConfig | None = None,
+          pretrain_config: PretrainConfig | None = None) -> Built:
+    """Generate the world, write its corpus, train the tokenizer and the model, and save it all to ``out``.
+
+    ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights. What ``measure`` says of the finished folder
+    goes into the provenance; :func:`.course.measure_pocket` asks SliCK.
+    """
+    start, out = time.perf_counter(), Path(out)
+    configs = (world_config or WorldConfig(seed=seed), CorpusConfig(seed=seed + 1),
+               pretrain_config or PretrainConfig(seed=seed + 2))
+    world = make_world(configs[0])
+    documents = make_corpus(world, configs[0], configs[1])
+    write_facts(out / "facts.json", world)
+    tokenizer = train_tokenizer(documents, configs[2])
+    rows = rows_of(documents, tokenizer, configs[2].length)
+    model = pretrain(rows, tokenizer, configs[2], progress=progress)
+    save_model(model, out / "model")
+    tokenizer.save_pretrained(out / "model")
+    corpus = {"documents": len(documents), "tokens": rows.numel(), "sha256": _digest(documents)}
+    trained = time.perf_counter() - start
+    provenance = {
+        "command": f"course pocket build --seed {seed}", "seed": seed,
+        **{type(config).__name__: asdict(config) for config in configs}, "corpus": corpus,
+        "measured": measure(out) if measure else None, "versions": _versions(),
+        "minutes": {"until trained": round(trained / 60, 1), "in all": round((time.perf_counter() - start) / 60, 1)},
+        "sha256": {str(path.relative_to(out)): sha256(path) for path in _files(out)}}
+    write_json(out / "provenance.json", provenance)
+    write_text(out / "pocket.sha256", "".join(f"{digest}  {name}\n" for name, digest in provenance["sha256"].items()))
+    return Built(out, provenance)
+
+
+def matches_shipped(built: Built) -> dict[str, bool]:
+    """Whether the facts and the corpus are, byte for byte, the shipped ones."""
+    shipped = read_json(FOLDER / "provenance.json")
+    return {"facts": built.provenance["sha256"]["facts.json"] == shipped["sha256"]["facts.json"],
+            "corpus": built.provenance["corpus"]["sha256"] == shipped["corpus"]["sha256"]}
+
+
+def write_facts(path: str | Path, world: list[PocketFact]) -> Path:
+    """Write the facts as JSON, one a line; ``fields`` names the columns."""
+    lines = (json.dumps([item.fact.relation, item.fact.subject, item.fact.object, item.split, item.other, item.fine,
+                         list(asdict(item.readings).values())], ensure_ascii=False) for item in world)
+    return write_text(path, '{"fields": ' + json.dumps(FIELDS) + ', "facts": [\n' + ",\n".join(lines) + "\n]}\n")
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Save the weights as bfloat16, half the size; ``config.json`` says float32, so they load as float32."""
+    import copy
+
+    import torch
+
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    config = read_json(folder / "config.json") | {"dtype": "float32"}
+    write_json(folder / "config.json", config)
+
+
+def _digest(documents: list[str]) -> str:
+    return hashlib.sha256("\0".join(documents).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "transformers", "tokenizers", "bitsandbytes", "known-unknowns")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def _files(out: Path) -> list[Path]:
+    return [out / "facts.json", *sorted((out / "model").iterdir())]

@@ -1,0 +1,141 @@
+"""Many runs of a sweep in one pass over one frozen base (see :mod:`.multi_lora`), each in its own folder.
+
+Runs go together that have one rank, alpha, batch, number of epochs and epoch to go on from; a run that is one epoch
+ahead of the others, after a kill between two of them, goes back by that epoch. All runs of a pass are locked while it
+lasts. Where memory ends, a pass is cut in halves, and the later ones stay that small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_lib.files import DataError
+from course_lib.models.hardware import out_of_memory
+from course_lib.models.memory_usage import give_back_memory
+from course_lib.training import finetune
+from course_lib.training.records import Snapshot
+from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run, read_history
+
+if TYPE_CHECKING:
+    from course_lib.experiments.executors import Told
+    from course_lib.experiments.study import Study
+    from course_lib.models.loading import Loaded
+
+__all__ = ["alike", "run_together"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A run that this process has locked, and where it goes on."""
+
+    writer: RunWriter
+    snapshot: Snapshot | None
+
+    @property
+    def epoch(self) -> int:
+        """The last finished epoch; -1 before the first."""
+        return self.snapshot.records[-1].epoch if self.snapshot else -1
+
+
+def alike(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
+    """Runs that can go together, in groups of any size; within a group those that are furthest come first."""
+    groups: dict[tuple, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault((spec.tune.rank, spec.tune.alpha, spec.tune.batch, spec.tune.epochs), []).append(spec)
+    return [sorted(group, key=lambda spec: -_finished_epochs(spec, root)) for group in groups.values()]
+
+
+def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: int = 8,
+                 mirror: Path | None = None) -> list[RunSpec]:
+    """Carry out these runs, at most ``at_once`` in a pass; returns those that another process holds.
+
+    Raises:
+        CourseError: a loss is not finite, or the disk is full; memory that does not do for a single run stays an
+            error of torch.
+    """
+    passes, busy = _Passes(study, told, at_once, mirror), []
+    for group in alike(todo, study.folder / "runs"):
+        at = 0
+        while at < len(group):
+            size = passes.most
+            busy += passes.run(group[at:at + size])
+            at += size
+    return busy
+
+
+class _Passes:
+    """Passes over one base model, of at most ``most`` runs each."""
+
+    def __init__(self, study: Study, told: Told, most: int, mirror: Path | None) -> None:
+        self.study, self.told, self.most, self.mirror = study, told, most, mirror
+        self.base: Loaded | None = None
+
+    def run(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        """Lock these runs and carry them out; returns those that another process holds."""
+        with ExitStack() as stack:
+            writers, busy = [], []
+            for spec in specs:
+                try:
+                    writers.append(stack.enter_context(open_run(spec, self.study.folder / "runs", mirror=self.mirror)))
+                except RunBusy:
+                    busy.append(spec)
+            self._train([writer for writer in writers if not writer.completed])
+        return busy
+
+    def _train(self, writers: Sequence[RunWriter]) -> None:
+        self.base = self.base or (self.study.load() if writers else None)
+        for group in _in_step(writers):
+            if not self._fits(group):
+                self.most = max(1, len(group) // 2)
+                for at in range(0, len(group), self.most):
+                    self._train([held.writer for held in group[at:at + self.most]])
+
+    def _fits(self, group: Sequence[_Held]) -> bool:
+        """Carry out one pass; False where memory ended, what was finished until then is kept."""
+        try:
+            self._pass(group)
+        except (RuntimeError, MemoryError) as error:
+            if len(group) == 1 or not out_of_memory(error):
+                raise
+        else:
+            return True
+        give_back_memory()  # here, where no traceback holds on to the tensors any more
+        return False
+
+    def _pass(self, group: Sequence[_Held]) -> None:
+        writers, study = [held.writer for held in group], self.study
+        jobs = [finetune.Job(study.mix_of(held.writer.spec), held.writer.spec.tune, held.snapshot) for held in group]
+
+        def keep(number: int, progress: finetune.Progress) -> None:
+            writers[number].epoch(progress)
+            self.told(writers[number].spec, progress.record)
+
+        tuned = finetune.tune_together(self.base.model, self.base.tokenizer, jobs, study.facts,
+                                       categories=study.categories(), progress=False, on_epoch=keep)
+        try:
+            for writer, name in zip(writers, tuned.adapters, strict=True):
+                writer.finish(tuned.model.peft_config[name])
+        finally:
+            finetune.remove_lora(tuned.model)
+
+
+def _in_step(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
+    """Groups that go on from one epoch; a run one epoch ahead of a group goes back and joins it."""
+    groups: dict[int, list[_Held]] = {}
+    for held in sorted((_Held(writer, writer.resume()) for writer in writers), key=lambda held: held.epoch):
+        if held.epoch not in groups and held.epoch - 1 in groups:
+            back = _Held(held.writer, held.writer.resume(held.epoch - 1))
+            held = back if back.epoch == held.epoch - 1 else _Held(held.writer, held.writer.resume())
+        groups.setdefault(held.epoch, []).append(held)
+    yield from groups.values()
+
+
+def _finished_epochs(spec: RunSpec, root: str | Path) -> int:
+    try:
+        return len(read_history(spec.folder(root)).records)
+    except DataError:
+        return 0

@@ -1,0 +1,171 @@
+"""Stored runs to read: the reference runs that come with the package, or those of a study.
+
+The reference runs are every variant of the paper on the pocket preset, five seeds: a zip file of runs (bundle.py) that
+is read like any folder of runs, so that every curve can be explored at once and offline. Beside it stands a table of
+the questions that they were asked, with what the base model knew of each. Each run says where it comes from: commit,
+versions, processor.
+
+:func:`reproduce` makes one of them again here and compares. On the same processor all accuracies come out the same; on
+another, rounding differs, and small differences grow with every step, so a few questions may fall otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course_lib.files import CourseError, read_csv, read_json
+from course_lib.training.runs.bundle import bundle_specs
+from course_lib.training.runs.writer import RunSpec, read_history, read_right, read_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from course_lib.experiments.study import Study
+    from course_lib.training.finetune import EpochRecord
+
+__all__ = ["FOLDER", "Reproduction", "Stored", "has_reference", "reference", "reproduce", "stored"]
+
+FOLDER = Path(__file__).parent / "reference_runs"
+MEASURES = ("dev", "test", "ood", "known_fitted", "unknown_fitted")
+CLOSE = 3.0  # points: what rounding on another processor may change, and more than another seed rarely does
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Runs that are completed: the folder or zip file that they lie in, which they are, and what they were asked.
+
+    ``questions`` has one row for every "test" and "ood" question (column split), in the order in which they were
+    asked, with its category of before; for the reference runs also readings, p_true and category_1, _2 and _5 (with
+    fewer prompts).
+    """
+
+    source: str
+    root: Path
+    specs: tuple[RunSpec, ...]
+    questions: pd.DataFrame
+
+    def epochs(self) -> pd.DataFrame:
+        """All epochs, as :func:`.writer.read_runs` gives them."""
+        return read_runs(self.root, self.specs)
+
+    def right(self, split: str = "test", *, variant: str | None = None) -> dict[tuple[str, float, int], np.ndarray]:
+        """Single answers, bool (epochs, questions), by variant, share of Unknown and seed; of the main rate alone.
+
+        ``split`` is "test", "ood" or, for D_IDK, "answered"; ``variant`` takes the runs of one alone.
+        """
+        rate = Counter(spec.tune.lr for spec in self.specs).most_common(1)[0][0]
+        return {(spec.variant, spec.unknown_percent, spec.seed): read_right(spec.folder(self.root))[split]
+                for spec in self.specs if spec.tune.lr == rate and variant in (None, spec.variant)}
+
+    def asked(self, split: str = "test") -> pd.DataFrame:
+        """The questions of one split."""
+        return self.questions[self.questions["split"] == split].reset_index(drop=True)
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Number of runs, seeds, commits, processors and versions that made them."""
+        about = [read_json(spec.folder(self.root) / "run.json") for spec in self.specs]
+        return {"runs": len(about), "seeds": sorted({spec.seed for spec in self.specs}),
+                "commits": sorted({run["commit"] for run in about}),
+                "devices": sorted({run["device"] for run in about}), "versions": about[0]["versions"]}
+
+    def __str__(self) -> str:
+        about = self.provenance()
+        return (f"{self.source}: {about['runs']} runs, seeds {', '.join(map(str, about['seeds']))}; made at commit "
+                f"{', '.join(about['commits']) or 'unknown'} on {', '.join(about['devices'])}")
+
+
+def has_reference(preset: str) -> bool:
+    """Whether reference runs of this preset come with the package."""
+    return (FOLDER / f"{preset}.zip").is_file()
+
+
+@functools.lru_cache(maxsize=1)
+def reference(preset: str = "pocket") -> Stored:
+    """The reference runs of a preset.
+
+    Raises:
+        CourseError: none come with the package.
+    """
+    if not has_reference(preset):
+        have = ", ".join(sorted(path.stem for path in FOLDER.glob("*.zip"))) or "none"
+        raise CourseError(f"preset {preset}: no reference runs come with the package (there are: {have}); make your "
+                          f"own with course sweep")
+    root = FOLDER / f"{preset}.zip"
+    questions = read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]})
+    return Stored(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
+
+
+def stored(study: Study, *, progress: bool = True) -> Stored:
+    """The runs for all tables of the paper: the reference runs of this model, or else the study's own, made now."""
+    if has_reference(study.name) and _weights(study.base) == _weights(reference(study.name).specs[0].base):
+        return reference(study.name)
+    from course_lib.experiments.sweep import sweep
+
+    plan = study.full_plan()
+    sweep(study, plan, progress=progress)
+    questions = study.labels().query("split in ('test', 'ood')").astype({"category": str})
+    return Stored(f"runs of {study.name}", study.folder / "runs", tuple(plan), questions.reset_index(drop=True))
+
+
+def _weights(base: str) -> str:
+    """The part of ``RunSpec.base`` that tells the weights, without the dtype that they compute in."""
+    return base.rpartition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A reference run made again: the largest difference in points over all epochs, by measure."""
+
+    spec: RunSpec
+    difference: dict[str, float]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of all, in points."""
+        return max(self.difference.values())
+
+    @property
+    def close(self) -> bool:
+        """Whether rounding explains it."""
+        return self.largest <= CLOSE
+
+    def __str__(self) -> str:
+        verdict = ("equal in every digit" if self.largest == 0 else "close, as on another processor" if self.close
+                   else f"further off than rounding explains (limit {CLOSE:g} points)")
+        told = ", ".join(f"{name} {value:.2f}" for name, value in self.difference.items())
+        return f"{self.spec.name}: {verdict}; largest differences in points: {told}"
+
+
+def reproduce(study: Study, *, spec: RunSpec | None = None,
+              on_epoch: Callable[[EpochRecord], None] | None = None) -> Reproduction:
+    """Make a reference run again, in the study's folder, and compare; without ``spec``, D at 50 % with the first seed.
+
+    A run that is there already is not made again, only compared.
+
+    Raises:
+        CourseError: there is no such run, or this study would draw other training sets or has another base model.
+    """
+    from course_lib.experiments.sweep import run_one
+
+    found = reference(study.name)
+    spec = spec or next(one for one in found.specs if (one.variant, one.unknown_percent) == ("D", 50))
+    if (spec.base, spec.labels) != (here := (study.base, study.spec(50).labels)):
+        raise CourseError(f"{spec.name} was made with base {spec.base} and labels {spec.labels}, here they are "
+                          f"{here[0]} and {here[1]}: another model, other facts, or labels that fell otherwise on this "
+                          f"processor; compare curves instead, not runs")
+    run_one(study, spec, on_epoch=on_epoch)
+    theirs, ours = (read_history(spec.folder(root)).to_frame()
+                    for root in (found.root, study.folder / "runs"))
+    return Reproduction(spec, {name: _difference(ours[name], theirs[name]) for name in MEASURES})
+
+
+def _difference(ours: pd.Series, theirs: pd.Series) -> float:
+    apart = np.abs(ours.to_numpy(float) - theirs.to_numpy(float))
+    return float(np.nanmax(apart)) if not np.isnan(apart).all() else 0.0

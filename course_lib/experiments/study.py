@@ -1,0 +1,316 @@
+"""One preset's study: its facts, its model, what the model knew, and the runs that belong to them.
+
+The notebooks open a study in their first cell and never ask again which track they are on::
+
+    study = open_study()          # the pocket model without a GPU, a real model with one
+    labelled = study.labels()     # SliCK of all training, test and out-of-distribution facts, measured once
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib import limits
+from course_lib.data.facts import SPLITS, FactSet, load_entityquestions
+from course_lib.experiments.sizes import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
+from course_lib.files import (
+    CourseError,
+    digest,
+    printable,
+    read_csv,
+    read_json,
+    repository,
+    sha256,
+    write_json,
+    write_text,
+)
+from course_lib.knowledge.labelling import Parts, label_in_parts
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.knowledge.slick import CATEGORIES, draw_prompts
+from course_lib.limits import SEED, Check, each, number, one_of, refuse, shown, whole
+from course_lib.models.hub import commit_of
+from course_lib.models.loading import PRESETS, Loaded, default_preset, device_dtype, load
+from course_lib.models.presets import hub_id, known_preset
+from course_lib.training.finetune import DEFAULT, TuneConfig
+from course_lib.training.mixing import SHARED, SINGLE, VARIANTS, Mix, draw, relation_sizes
+from course_lib.training.runs.writer import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DIALS", "SETTINGS", "Settings", "Study", "open_study"]
+
+def _per_relation(given: Any) -> None:
+    """Split -> facts a relation."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{shown(given)}: it must be a mapping of splits to facts a relation")
+    for split, limit in given.items():
+        one_of("split", (*SPLITS, "ood_dev"))(split)
+        whole(0, WHOLE)(limit)
+
+
+DIALS: dict[str, Check] = {
+    "size": whole(1, WHOLE), "rule": one_of("rule", ("known", "category")), "percents": each(number(0, 100)),
+    "seeds": each(SEED), "per_relation": _per_relation, "questions": whole(FIRST_LOOK, WHOLE)}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts are used.
+
+    ``rule`` and ``size`` decide |D|: see :func:`.mixing.relation_sizes`. ``size`` is the most rows that a mix
+    may have; mixes of single categories take the paper's rule in any case. ``questions`` is the number of training
+    questions of all relations together, with the other splits in proportion (:mod:`.sizes`); None takes the
+    splits whole, but for ``per_relation``: split -> facts a relation. Ranges: :data:`DIALS`; and a batch beyond
+    the default has at most ``size`` rows.
+
+    Raises:
+        CourseError: a value out of its range, named.
+    """
+
+    tune: TuneConfig = TuneConfig()
+    size: int = 600
+    rule: str = "category"
+    percents: tuple[float, ...] = (0, 25, 50, 75, 100)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    per_relation: dict[str, int] = field(default_factory=dict)
+    questions: int | None = None
+
+    def __post_init__(self) -> None:
+        refuse(self, DIALS)
+        if self.tune.batch > max(self.size, DEFAULT.batch):
+            raise CourseError(f"batch = {self.tune.batch:,}: it must be at most size = {self.size:,}, the rows of a "
+                              f"training set")
+
+
+SETTINGS: dict[str, Settings] = {
+    "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
+    # for a real model on EntityQuestions, within an hour on a T4; never run on real weights by us
+    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 1800),
+    # to try the machinery in a minute or two; its numbers mean nothing
+    "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
+                      seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A preset, the folder for what it computes, and its settings."""
+
+    preset: str
+    folder: Path
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """The preset as the name of a file or folder: that of a model folder, "owner--name" for a Hub id."""
+        path = Path(os.path.expanduser(self.preset))
+        if self.preset not in PRESETS and path.is_dir():
+            return printable(path.resolve().name)  # it goes into files
+        return self.preset.replace("/", "--")
+
+    @functools.cached_property
+    def facts(self) -> FactSet:
+        """The facts, thinned out to ``settings.questions`` or ``settings.per_relation`` with a fixed seed.
+
+        Raises:
+            CourseError: there are fewer training facts than questions are asked for, or EntityQuestions cannot be had.
+        """
+        from course_lib.data import pocket
+
+        kind = PRESETS[self.preset].facts if self.preset in PRESETS else "entityquestions"
+        everything = pocket.load() if kind == "pocket" else load_entityquestions(os.environ.get("COURSE_DATA"))
+        if self.settings.questions is None:
+            return thin_out(everything, self.settings.per_relation)
+        return draw_facts(everything, self.settings.questions)
+
+    def load(self) -> Loaded:
+        """A fresh copy of the 4-bit base model and its tokenizer."""
+        return load(self.preset, revision=self.revision) if self.revision else load(self.preset)
+
+    @functools.cached_property
+    def revision(self) -> str | None:
+        """The commit of a Hub model, the same for all that this study measures; None for a folder.
+
+        Raises:
+            CourseError: an id without a commit hash whose model is not on this disk, and the Hub cannot be asked.
+        """
+        model = hub_id(self.preset)
+        return commit_of(model) if model else None
+
+    @functools.cached_property
+    def base(self) -> str:
+        """What was measured: a digest of the model's files, or its Hub id and commit; and its dtype on this machine."""
+        if model := hub_id(self.preset):
+            return f"{model.repo}@{self.revision}-{device_dtype()}"
+        source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
+        folder = Path(os.path.expanduser(source))
+        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
+        measured = digest("".join(map(sha256, files))) if files else source
+        return f"{measured}-{device_dtype()}"
+
+    @property
+    def labels_file(self) -> Path:
+        """Where the labels are kept: a file for each size of the study, so that sizes can be changed to and fro."""
+        size = "" if self.settings.questions is None else f"-{self.settings.questions}"
+        return self.folder / "labels" / f"{self.name}{size}.csv"
+
+    def labels(self, *, progress: bool = True) -> pd.DataFrame:
+        """SliCK of train, test and ood facts, with a column ``split``; measured once, kept, and gone on with."""
+        import pandas as pd
+
+        path, prompts = self.labels_file, draw_prompts(self.facts.exemplars)
+        expected = {"base": self.base, "facts": _digest(self.facts), "prompts": _digest_prompts(prompts)}
+        note = path.with_suffix(".json")
+        if not (path.is_file() and note.is_file() and read_json(note) == expected):
+            splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
+            parts = Parts(path.with_suffix(".parts"), expected)
+            frame = label_in_parts(self.load, [fact for _, fact in splits], prompts, parts, progress=progress)
+            frame.insert(0, "split", [split for split, _ in splits])
+            note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
+            write_text(path, frame.to_csv(index=False))
+            write_json(note, expected)
+            parts.delete()
+        numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
+        frame = read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
+        for column in ("category", "drawn"):
+            frame[column] = pd.Categorical(frame[column], CATEGORIES, ordered=True)
+        return frame
+
+    def categories(self) -> dict[str, list[str]]:
+        """What the model knew of the "test" and "ood" questions, in their order."""
+        labelled = self.labels()
+        return {split: labelled.loc[labelled["split"] == split, "category"].astype(str).tolist()
+                for split in ("test", "ood")}
+
+    @functools.cached_property
+    def _train(self) -> pd.DataFrame:
+        return self.labels().query("split == 'train'").reset_index(drop=True)
+
+    def mix(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0) -> Mix:
+        """A training set of this study; see :func:`.mixing.draw` for the variants.
+
+        Raises:
+            CourseError: another variant, or too few facts of a category; the message has the counts.
+        """
+        return self.mix_of(self.spec(unknown_percent, variant=variant, seed=seed))
+
+    def mix_of(self, spec: RunSpec) -> Mix:
+        """The training set of a run."""
+        sizes = relation_sizes(self._train, rule=spec.rule, limit=spec.size)
+        percent = spec.unknown_percent if spec.variant in SHARED else None
+        return draw(self.facts.train, self._train, spec.variant, unknown_percent=percent, sizes=sizes,
+                    shares=dict(spec.shares) or None, seed=spec.seed)
+
+    def spec(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0, lr: float | None = None,
+             shares: Mapping[str, float] | None = None) -> RunSpec:
+        """The run of one mix and seed; ``lr`` instead of the settings' rate, ``shares`` for D_Free.
+
+        Raises:
+            CourseError: a variant that does not exist, or D, D_Known or D_IDK without a percentage.
+        """
+        if variant not in VARIANTS:
+            raise CourseError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
+        if unknown_percent is None and variant in SHARED:
+            raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
+        changes = {"seed": int(seed)} | ({"lr": lr} if lr else {})
+        return RunSpec(
+            self.name, variant, self._percent(variant, shares) if unknown_percent is None else unknown_percent, seed,
+            self.settings.size, replace(self.settings.tune, **changes), self.base, self._drawn_from,
+            rule=self.rule(variant), shares=tuple(sorted((shares or {}).items())))
+
+    def rule(self, variant: str) -> str:
+        """The rule of a variant's size (:func:`.mixing.relation_sizes`)."""
+        return self.settings.rule if variant in SHARED else "category"
+
+    def _percent(self, variant: str, shares: Mapping[str, float] | None) -> float:
+        """How much of a mix of categories is Unknown, in percent; of D_Natural on average over its draws."""
+        if variant == "D_Natural":
+            return round(100 * float((self._train["category"] == "Unknown").mean()))
+        return 100 * (variant == "D_Unknown") if shares is None else shares.get("Unknown", 0)
+
+    @functools.cached_property
+    def _drawn_from(self) -> str:
+        """A digest of what decides a mix besides its rule, share and seed: the facts and their categories."""
+        # the categories alone: the last digits of a probability differ between processors
+        decided = self.labels()[["relation", "subject", "object", "split", "category"]]
+        return digest(f"{_digest(self.facts)} {decided.to_csv()}")
+
+    @property
+    def variants(self) -> list[tuple[str, float]]:
+        """The mixes of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
+        percents = self.settings.percents
+        return [("D", percent) for percent in percents] + [("D_Known", p) for p in percents if 0 < p < 100]
+
+    def plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
+        """The runs of the curve: every mix with every seed."""
+        return [self.spec(percent, variant=variant, seed=seed) for seed in seeds or self.settings.seeds
+                for variant, percent in self.variants]
+
+    @property
+    def further(self) -> list[tuple[str, float | None, float | None]]:
+        """Variant, % Unknown and rate of what the paper's other tables and figures need besides the curve.
+
+        Single categories, D_Natural, D_IDK, and the curve at twice the rate; None: what the variant or settings say.
+        """
+        silent, faster = ("D_IDK", 50, None), self.settings.tune.lr * 2
+        return [(variant, None, None) for variant in (*SINGLE, "D_Natural")] + [silent] + [
+            ("D", percent, faster) for percent in (0, 50, 100)]
+
+    def full_plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
+        """The runs of every table and figure of the paper: the curve, and what is needed further."""
+        seeds = seeds or self.settings.seeds
+        return self.plan(seeds=seeds) + [self.spec(percent, variant=variant, seed=seed, lr=lr)
+                                         for variant, percent, lr in self.further for seed in seeds]
+
+
+def open_study(preset: str | None = None, *, folder: str | Path | None = None, settings: Settings | None = None,
+               questions: int | str | None = None) -> Study:
+    """Open the study of a preset, a Hub id or a model folder.
+
+    Without an argument the preset comes from the environment variable COURSE_PRESET, else it is "pocket" without a
+    GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build`` in the repository
+    that the working directory is in (in the working directory itself, outside of one). COURSE_QUICK=1 takes the
+    "quick" settings: a tiny study to try the machinery. ``questions``, else COURSE_QUESTIONS, is the size of the study:
+    600 to 81,700 training questions, or "first-look", "default" or "all" (:mod:`.sizes`); ``settings`` of your
+    own are resized by the argument alone.
+
+    Raises:
+        CourseError: a preset that looks like a slip of the pen, or a size that is none.
+    """
+    if preset is None:
+        preset = os.environ.get("COURSE_PRESET") or default_preset()
+    if os.environ.get("COURSE_DTYPE"):
+        device_dtype()  # one that is none is refused before anything is measured
+    preset = known_preset(preset, "COURSE_PRESET" if preset == os.environ.get("COURSE_PRESET") else "preset")
+    chosen = settings or SETTINGS.get("quick" if _is_quick() else preset, SETTINGS["default"])
+    if questions is not None:
+        chosen = resized(chosen, questions)
+    elif (size := os.environ.get("COURSE_QUESTIONS")) and not settings:
+        chosen = resized(chosen, size, place="COURSE_QUESTIONS")
+    place = "folder" if folder else "COURSE_BUILD"
+    default = (repository(Path.cwd()) or Path.cwd()) / "build"
+    return Study(preset, limits.folder(folder or os.environ.get("COURSE_BUILD") or default, place), chosen)
+
+
+def _is_quick() -> bool:
+    chosen = os.environ.get("COURSE_QUICK") or "0"
+    if chosen not in ("0", "1"):
+        raise CourseError(f"COURSE_QUICK = {shown(chosen)}: it must be 1 for the quick settings, or 0")
+    return chosen == "1"
+
+
+def _digest(facts: FactSet) -> str:
+    used = [asdict(fact) for fact in (*facts.train, *facts.test, *facts.ood, *facts.exemplars)]
+    return digest(json.dumps(used))
+
+
+def _digest_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
+    texts = {relation: [prompt.text("") for prompt in group] for relation, group in prompts.items()}
+    return digest(json.dumps(texts))

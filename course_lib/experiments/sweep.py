@@ -1,0 +1,175 @@
+"""Many training sets, seeds and rates: say what they cost, run what is not finished, and gather the results.
+
+Four ways to run one plan, with the same results: one run after another; one process a core with one thread each, which
+for a small model on a CPU is faster than one run with all cores; over Ray; and many adapters over one frozen base in
+one pass. A finished run is never repeated, and one that was stopped goes on from its last finished epoch. A run that
+another process is working on is tried again after the others, and waited for at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib.experiments.costs import Cost, epochs_left, estimate
+from course_lib.experiments.executors import Here, default_workers, in_processes, run_one
+from course_lib.experiments.joint_runs import run_together
+from course_lib.experiments.plan import Plan, Way
+from course_lib.experiments.ray_cluster import run_on_ray
+from course_lib.experiments.study import Study
+from course_lib.files import CourseError
+from course_lib.models.hardware import usable_cores
+from course_lib.training.records import EpochRecord
+from course_lib.training.runs.writer import RunSpec, is_completed, read_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Sweep", "prepare", "run_one", "sweep"]
+
+PAUSE = 2.0  # seconds between two looks at runs of another process
+
+
+def sweep(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
+          workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
+          gpus: float | None = None, mirror: str | Path | None = None, progress: bool = True) -> pd.DataFrame:
+    """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`runs.read_runs`).
+
+    ``how`` is "one-by-one", "processes", "together" or "ray"; the default is one process a core for the pocket model
+    on a CPU, as far as memory allows, and one after another otherwise. The other options are those of
+    :class:`.plan.Way`, and go before those of a plan. ``mirror`` is a folder for a second copy of finished
+    epochs. In a script of your own, call this below ``if __name__ == "__main__":``.
+
+    Raises:
+        CourseError: a mix that cannot be built (all are named before the first run), a worker that was killed, Ray
+            that is missing.
+    """
+    given = {"how": how, "workers": workers, "at_once": at_once, "ray": ray, "cpus": cpus, "gpus": gpus,
+             "mirror": mirror}
+    return prepare(study, plan, progress=progress, **given).run(progress=progress)
+
+
+def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progress: bool = True,
+            **way: Any) -> Sweep:
+    """All that :func:`sweep` does before the first run; ``way`` as there.
+
+    Raises:
+        CourseError: a mix cannot be built; all such mixes are in one message.
+    """
+    chosen = plan.way if isinstance(plan, Plan) else Way()
+    changes = {name: value for name, value in way.items() if value is not None}
+    if changes.get("mirror"):
+        changes["mirror"] = Path(changes["mirror"])
+    if isinstance(plan, Plan):
+        study = plan.study(study)
+    chosen = _settled(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
+    _refuse_mirror(chosen.mirror, study.folder / "runs")
+    study.labels(progress=progress)  # measured once here, not once in every process
+    specs = plan.specs(study) if isinstance(plan, Plan) else list(study.plan() if plan is None else plan)
+    todo = tuple(spec for spec in specs if not is_completed(spec, study.folder / "runs"))
+    _refuse_impossible(study, todo)
+    return Sweep(study, tuple(specs), todo, chosen)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is ready to run: all runs of the plan, those ``todo``, and the way to carry them out."""
+
+    study: Study
+    specs: tuple[RunSpec, ...]
+    todo: tuple[RunSpec, ...]
+    way: Way
+
+    def cost(self) -> Cost:
+        """Runs, epochs, minutes and disk; trains for a few seconds where no finished run tells the pace."""
+        parallel = self.way.workers or 1 if self.way.how in ("processes", "ray") else 1
+        return estimate(self.study, self.specs, parallel=parallel)
+
+    def run(self, *, progress: bool = True) -> pd.DataFrame:
+        """Run what is to do; returns the epochs of all runs of the plan."""
+        root = self.study.folder / "runs"
+        if self.todo:
+            left = {spec: epochs_left(spec, root) for spec in self.todo}
+            with _Bar(left, shown=progress) as bar:
+                self._wait_for(self._carry_out(bar), bar)
+        return read_runs(root, self.specs)
+
+    def _carry_out(self, bar: _Bar) -> list[RunSpec]:
+        """Every run once; returns those that another process holds."""
+        way, study = self.way, self.study
+        if way.how == "ray":
+            return run_on_ray(study, self.todo, bar.told, way)
+        if way.how == "together":
+            return run_together(study, self.todo, bar.told, at_once=way.at_once, mirror=way.mirror)
+        if way.how == "processes" and min(way.workers, len(self.todo)) > 1:
+            return in_processes(study, self.todo, bar.told, workers=min(way.workers, len(self.todo)),
+                                mirror=way.mirror)
+        return Here(study, bar.told, mirror=way.mirror).run(self.todo)
+
+    def _wait_for(self, busy: Sequence[RunSpec], bar: _Bar) -> None:
+        """Until the other process has finished these runs; what it leaves unfinished is taken over."""
+        here = Here(self.study, bar.told, mirror=self.way.mirror)
+        while busy:
+            busy = here.run(busy)
+            if busy:
+                bar.waits_for(busy[0])
+                time.sleep(PAUSE)
+
+
+class _Bar:
+    """One bar over the epochs of all runs, with the run that has just moved."""
+
+    def __init__(self, left: dict[RunSpec, int], *, shown: bool) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=sum(left.values()), desc=f"{len(left)} runs", unit="epoch", disable=not shown)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def told(self, spec: RunSpec, record: EpochRecord) -> None:
+        """Another epoch is done."""
+        dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
+        self.bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
+        self.bar.update()
+
+    def waits_for(self, spec: RunSpec) -> None:
+        """Nothing is left but this run of another process."""
+        self.bar.set_postfix_str(f"waiting for another process: {spec.name}")
+
+
+def _settled(study: Study, way: Way, *, ray: bool) -> Way:
+    """The way with its number of workers, and with ``how`` where none is asked for."""
+    how = way.how or ("ray" if ray else None)
+    if how == "ray":
+        return replace(way, how=how)
+    workers = way.workers or (usable_cores() if how == "processes" else default_workers(study))
+    return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
+
+
+def _refuse_mirror(mirror: Path | None, runs: Path) -> None:
+    if mirror and runs.resolve() in (mirror.resolve(), *mirror.resolve().parents):
+        raise CourseError(f"mirror = {mirror}: it lies in the folder of the runs, {runs}, of which it holds a "
+                          f"second copy; give a folder elsewhere, best on another disk")
+
+
+def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:
+    """Draw every mix once, so that none is found lacking after hours; its seed and rate change nothing about that."""
+    wrong: dict[str, str] = {}
+    kinds = {(spec.variant, spec.unknown_percent, spec.size, spec.rule, spec.shares): spec for spec in reversed(todo)}
+    for spec in reversed(kinds.values()):
+        name = f"{spec.variant} at {spec.unknown_percent:g} % Unknown"
+        try:
+            if not study.mix_of(spec).rows:
+                wrong.setdefault(name, "it has no rows")
+        except CourseError as error:
+            wrong.setdefault(name, str(error))
+    if wrong:
+        raise CourseError(f"{len(wrong)} of the training sets cannot be built, nothing was run. "
+                          + "; ".join(f"{name}: {said}" for name, said in wrong.items()))

@@ -1,0 +1,130 @@
+"""Figures of what a model knows: one question from near, and a score that should tell two groups apart.
+
+As in :mod:`.style`: data and an ``ax`` go in, the ``ax`` comes out, nothing is shown or saved, and each
+figure has a sentence for readers who cannot see it. Right and wrong are blue and grey, and a tick or a cross says it
+again; the colours of the four categories are kept for labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
+from course_lib.files import CourseError
+from course_lib.knowledge.one_question import Closeup, label_probabilities
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms"]
+
+RIGHT, WRONG = "#0072B2", "#999999"
+TICK, CROSS = "\u2713", "\u2717"
+GROUPS = (("#0072B2", "-"), ("#D55E00", "--"))
+
+
+def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
+    """One question: a bar for each prompt, named by the greedy answer after it, and the probable label as a last bar.
+
+    A bar is the probability that a sample after this prompt is the right answer.
+
+    Raises:
+        CourseError: see :func:`.one_question.label_probabilities`.
+    """
+    parts = label_probabilities(closeup, temperature=temperature, n_samples=n_samples)
+    ax, p = new_axes(ax), closeup.at(temperature)
+    ax.grid(visible=False, axis="y")
+    ax.barh(range(len(p)), p, color=[RIGHT if right else WRONG for right in closeup.right])
+    for row, value in enumerate(p):
+        ax.text(value + 0.015, row, _short_number(value), va="center", fontsize=8)
+    below, left = len(p) + 0.5, 0.0
+    for category, part in parts.items():
+        ax.barh(below, part, left=left, color=COLOURS[category], edgecolor="white")
+        if part >= 0.3:
+            ax.text(left + part / 2, below, f"{category} {100 * part:.0f} %", ha="center", va="center", fontsize=8)
+        left += part
+    names = [f"{plain_text(answer, longest=28)} {TICK if right else CROSS}"
+             for answer, right in zip(closeup.answers, closeup.right, strict=True)]
+    ax.set_yticks([*range(len(p)), below], [*names, "label"], fontsize=8)
+    ax.set(xlim=(0, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability",
+           title=f"temperature {temperature:g}, {n_samples} samples a prompt")
+    ax.title.set_fontsize(10)
+    ax.invert_yaxis()
+    return ax
+
+
+def closeup_grid(closeups: Mapping[str, Closeup], *, temperature: float, n_samples: int,
+                 axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """:func:`closeup_bars` of several questions, two in a row, each under its name, such as its category.
+
+    Raises:
+        CourseError: as there.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        down = -(-len(closeups) // 2)
+        axes = plt.figure(figsize=(10.0, 3.9 * down), layout="constrained").subplots(down, 2, squeeze=False).ravel()
+        for ax in axes[len(closeups):]:
+            ax.set_visible(False)
+    drawn = tuple(closeup_bars(closeup, temperature=temperature, n_samples=n_samples, ax=ax)
+                  for ax, closeup in zip(axes, closeups.values(), strict=False))
+    for ax, (name, closeup) in zip(drawn, closeups.items(), strict=True):
+        ax.set_title(f"{plain_text(name)}: {plain_text(closeup.fact.question, longest=48)}", fontsize=10)
+    return drawn
+
+
+def _short_number(p: float) -> str:
+    if p == 0:
+        return "0"
+    return "< 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def describe_closeup(closeup: Closeup, *, temperature: float, n_samples: int) -> str:
+    """A sentence for :func:`closeup_bars`."""
+    parts = label_probabilities(closeup, temperature=temperature, n_samples=n_samples)
+    p = closeup.at(temperature)
+    label = ", ".join(f"{name} {100 * part:.1f} %" for name, part in parts.items() if part >= 0.0005)
+    chance = " to ".join(dict.fromkeys(f"{value:.2g}" for value in (p.min(), p.max())))
+    return (f"{closeup.fact.question} ({closeup.fact.object}): {closeup.right.sum()} of {len(p)} greedy answers are "
+            f"right. At temperature {temperature:g} a sample is right with probability {chance}, by prompt; with "
+            f"{n_samples} samples a prompt the label is {label}.")
+
+
+def group_histograms(score: Any, truth: Any, *, names: tuple[str, str], xlabel: str, bins: int = 20,
+                     ax: Axes | None = None) -> Axes:
+    """How a score spreads in two groups, each in percent of its own size; ``truth`` (Q,) says who is in the first.
+
+    ``names`` are those of the first and the second group. NaN scores are left out.
+
+    Raises:
+        CourseError: one of the groups is empty.
+    """
+    ax, groups = new_axes(ax), _two_groups(score, truth, names)
+    edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins)
+    for (name, values), (colour, style) in zip(groups.items(), GROUPS, strict=True):
+        ax.hist(values, edges, weights=np.full(len(values), 100 / len(values)), histtype="step", color=colour,
+                linestyle=style, linewidth=1.8, label=f"{plain_text(name)} (n = {len(values)})")
+    ax.set(xlabel=plain_text(xlabel, longest=80), ylabel="% of the group")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def describe_groups(score: Any, truth: Any, *, names: tuple[str, str], xlabel: str) -> str:
+    """A sentence for :func:`group_histograms`: the middle half of each group."""
+    told = [f"{name} (n = {len(values)}): half lie between {np.quantile(values, 0.25):.3g} and "
+            f"{np.quantile(values, 0.75):.3g}" for name, values in _two_groups(score, truth, names).items()]
+    return f"{xlabel[:1].upper()}{xlabel[1:]}, {'; '.join(told)}."
+
+
+def _two_groups(score: Any, truth: Any, names: tuple[str, str]) -> dict[str, np.ndarray]:
+    score, truth = np.asarray(score, float), np.asarray(truth, bool)
+    known = ~np.isnan(score)
+    groups = {names[0]: score[known & truth], names[1]: score[known & ~truth]}
+    for name, values in groups.items():
+        if not len(values):
+            raise CourseError(f"no fact is in the group {name!r}; give more facts")
+    return groups

@@ -1,0 +1,99 @@
+"""Figures of single questions: what is lost by how often it was read, and which rule finds the Unknown (Fig. 5).
+
+As in :mod:`.style`: tables and an ``ax`` go in, the ``ax`` comes out, nothing is shown or saved, and each
+figure has a sentence computed from the same table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from course_lib.data import paper
+from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
+from course_lib.files import CourseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["describe_harm", "describe_unknown", "harm_bars", "unknown_curve"]
+
+
+def _with_something_at_stake(table: pd.DataFrame) -> pd.DataFrame:
+    kept = table[table["at_stake"] > 0]
+    if kept.empty:
+        raise CourseError("no test question is right at EARLY_STOP, so none can be lost; give a run that learnt")
+    return kept
+
+
+def _bars(table: pd.DataFrame) -> list[pd.Series]:
+    """Lengths below and above the mean; never negative by a rounding error, which matplotlib refuses."""
+    return [(table["mean"] - table["low"]).clip(lower=0), (table["high"] - table["mean"]).clip(lower=0)]
+
+
+def harm_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Share of the answers that a run loses after EARLY_STOP, by readings; 95 % intervals.
+
+    ``table`` as from :func:`.harm.harm_by_readings`; groups with nothing to lose are left out.
+
+    Raises:
+        CourseError: no group has anything to lose.
+    """
+    table = _with_something_at_stake(table)
+    ax = new_axes(ax)
+    names = [f"{plain_text(row['group'])}\n(n = {row['at_stake']})" for row in table.to_dict("records")]
+    ax.bar(names, table["mean"], yerr=_bars(table), capsize=4, color=COLOURS["CONVERGENCE"], width=0.6)
+    ax.set(xlabel="times read in pre-training (n: answers right at EARLY_STOP)", ylabel="lost by CONVERGENCE (%)",
+           ylim=(0, 102))
+    return ax
+
+
+def describe_harm(table: pd.DataFrame) -> str:
+    """A sentence for :func:`harm_bars`."""
+    parts = [f"{row['group']} {row['mean']:.0f} %" + ("" if row["low"] != row["low"] else
+                                                      f" [{row['low']:.0f}, {row['high']:.0f}]")
+             + f" of {row['at_stake']}" for row in _with_something_at_stake(table).to_dict("records")]
+    return f"Of the answers right at EARLY_STOP, wrong at CONVERGENCE, by times read: {'; '.join(parts)}."
+
+
+def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | None = None) -> Axes:
+    """Fig. 5: how much of what a rule calls Unknown is right after fine-tuning; lower at the same x is better.
+
+    ``points`` as from :func:`.unknown_rules.unknown_points`. SliCK's point with the most prompts is filled,
+    those with fewer are hollow. ``published`` adds SliCK's point of the paper at both stops (worked out from its
+    tables).
+    """
+    ax = new_axes(ax)
+    told = points[points["questions"] > 0]
+    curve = told[told["method"] == "P(True)"].sort_values("called")
+    if len(curve):
+        ax.plot(curve["called"], curve["mean"], "s-", color=COLOURS["WeaklyKnown"], markersize=4, label="P(True) < T")
+    slick = told[told["method"] == "SliCK"].sort_values("setting")
+    if len(slick) > 1:
+        ax.plot(slick["called"], slick["mean"], "o-", color=COLOURS["test"], fillstyle="none",
+                label="SliCK, fewer prompts")
+    for _, full in slick.tail(1).groupby("setting"):
+        ax.errorbar(full["called"], full["mean"], _bars(full), marker="o", linestyle="", capsize=3, markersize=9,
+                    color=COLOURS["test"], label=f"SliCK, {full['setting'].item():g} prompts")
+    if published:
+        point = paper.SLICK_UNKNOWN
+        ax.plot([point.called] * 2, list(point.accuracy.values()), "o", color="grey", markerfacecolor="white",
+                label="SliCK, published (PaLM 2)")
+    ax.set(xlabel="test questions called Unknown (%)", ylabel="right after fine-tuning (%)", xlim=(0, 102),
+           ylim=(0, max(1.0, ax.get_ylim()[1])))
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def describe_unknown(points: pd.DataFrame) -> str:
+    """A sentence for :func:`unknown_curve`: SliCK's points, and P(True) where it calls nearest to as many Unknown."""
+    told = points[points["questions"] > 0]
+    slick, curve = (told[told["method"] == name] for name in ("SliCK", "P(True)"))
+    parts = [f"with {row['setting']:g} prompts SliCK calls {row['called']:.1f} % Unknown, {row['mean']:.1f} % of them "
+             f"right" for row in slick.sort_values("setting", ascending=False).to_dict("records")]
+    if len(slick) and len(curve):
+        most = slick.loc[slick["setting"].idxmax(), "called"]
+        near = curve.loc[(curve["called"] - most).abs().idxmin()]
+        parts.append(f"P(True) < {near['setting']:g} calls {near['called']:.1f} %, {near['mean']:.1f} % of them right")
+    text = "; ".join(parts) or "no rule calls any question Unknown"
+    return f"{text[0].upper()}{text[1:]}."

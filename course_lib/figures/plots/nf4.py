@@ -1,0 +1,93 @@
+"""Figures of few bits: where the weights of a block lie among the levels, and how the error grows with the block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from course_lib.figures.plots.style import new_axes, plain_text
+from course_lib.models.nf4 import Quantised, bits_a_weight
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["describe_errors", "describe_levels", "error_curves", "level_histogram"]
+
+WEIGHTS, LEVELS = "#56B4E9", "#D55E00"
+LOOKS = (("#0072B2", "o", 9), ("#009E73", "s", 5), ("#D55E00", "^", 5))  # colour, marker and its size
+STYLES = {"NF4": "-", "even": "--"}
+
+
+def level_histogram(found: Quantised, table: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """The weights over the scale of their block, the levels as lines, and how many weights each level gets."""
+    ax = new_axes(ax)
+    ax.hist(found.scaled, np.linspace(-1, 1, 82), color=WEIGHTS, label="weights")
+    top = ax.get_ylim()[1]
+    ax.vlines(table, 0, 1.08 * top, color=LEVELS, linewidth=1.1, label=f"{len(table)} levels")
+    shares = np.bincount(found.codes.ravel(), minlength=len(table)) / found.codes.size
+    for place, level in enumerate(table):
+        ax.text(level, (1.1 + 0.06 * (place % 2)) * top, f"{100 * shares[place]:.0f}", ha="center", fontsize=7)
+    ax.text(0, 1.24 * top, "weights that each level gets (%)", ha="center", fontsize=8)
+    ax.set(xlabel="weight / scale of its block", ylabel="number of weights", title=plain_text(title, longest=80),
+           xlim=(-1.06, 1.06), ylim=(0, 1.5 * top))
+    ax.title.set_fontsize(10)
+    ax.legend(frameon=False, ncols=2, loc="upper center", fontsize="small")
+    return ax
+
+
+def describe_levels(found: Quantised, *, name: str, kind: str, bits: int, block: int, rival: Quantised | None = None,
+                    ) -> str:
+    """A sentence for :func:`level_histogram`; ``rival`` is the other kind of levels, to compare the errors."""
+    inner = float(np.mean(np.abs(found.scaled) < 0.5))
+    told = (f"{name}, {kind} levels in {bits} bits, blocks of {block}: {bits_a_weight(bits, block):.3g} bits a weight "
+            f"with its part of the scale, relative error {100 * found.error:.1f} %. {100 * inner:.0f} % of the scaled "
+            f"weights lie between -0.5 and 0.5.")
+    if rival is None:
+        return told
+    other = "even" if kind == "NF4" else "NF4"
+    better = "smaller" if found.error < rival.error else "larger"
+    return f"{told} The error is {better} than with {other} levels ({100 * rival.error:.1f} %)."
+
+
+def error_curves(errors: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Relative error by block size, a line for each kind of weights and levels (:func:`.nf4.error_table`)."""
+    ax, sizes = new_axes(ax), sorted(errors["block"].unique())
+    for (name, weights), (colour, marker, size) in zip(errors.groupby("weights", sort=False), LOOKS, strict=False):
+        for kind, line in weights.groupby("levels", sort=False):
+            ax.plot(line["block"], 100 * line["error"], STYLES[kind], color=colour, marker=marker, markersize=size,
+                    label=f"{plain_text(name)}, {kind}", fillstyle="full" if kind == "NF4" else "none")
+    ax.axvline(64, color="grey", linestyle=":")
+    ax.set(xscale="log", yscale="log", xlabel="weights in a block (QLoRA: 64)", ylabel="relative error (%)")
+    ax.set_xticks(sizes, [str(size) for size in sizes], fontsize="small")
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
+    ax.set_yticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def describe_errors(errors: pd.DataFrame) -> str:
+    """A sentence for :func:`error_curves`: for each kind of weights, at which block sizes NF4 beats even levels."""
+    told = []
+    for name, weights in errors.groupby("weights", sort=False):
+        wide = weights.pivot(index="block", columns="levels", values="error")
+        wins = [block for block in wide.index if wide.loc[block, "NF4"] < wide.loc[block, "even"]]
+        at, where = 64 if 64 in wide.index else wide.index[0], _where(wins, list(wide.index))
+        told.append(f"{name}: NF4 has the smaller error {where} (blocks of {at}: {100 * wide.loc[at, 'NF4']:.1f} % "
+                    f"against {100 * wide.loc[at, 'even']:.1f} %)")
+    return f"{'; '.join(told)}."
+
+
+def _where(some: Sequence[int], sizes: Sequence[int]) -> str:
+    """Which of the rising sizes these are, in words."""
+    if not some:
+        return "nowhere"
+    if list(some) == list(sizes):
+        return "at every size"
+    if list(some) == list(sizes[-len(some):]):
+        return f"from blocks of {some[0]} on"
+    return f"at blocks of {', '.join(map(str, some))}"

@@ -1,0 +1,1 @@
+"""What a model knows: scoring, SliCK, the audit of a file."""

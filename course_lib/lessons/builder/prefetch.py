@@ -1,0 +1,184 @@
+"""Everything that a room of learners needs, in one folder: ``course prefetch DIR``, for poor networks and none.
+
+The folder holds EntityQuestions, the notebooks, and what is asked for: wheels of every package in ``requirements.lock``
+and of the course itself, and models from the Hugging Face Hub in the Hub's own cache layout, as plain files that also
+live on a USB stick. ``README.txt`` has the commands for the room. One environment variable makes the course read from
+the folder: ``COURSE_HOME`` (:func:`.installation.use_classroom`).
+
+Each part may be stopped and run again: what is there and whole is not fetched a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from course_lib import __version__
+from course_lib.data.facts import read_entityquestions, store_entityquestions
+from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
+from course_lib.installation import CLASSROOM, HUB, version
+from course_lib.limits import absolute
+from course_lib.models.hub import cached, fetch
+from course_lib.models.presets import PRESETS, hub_id, is_pocket
+
+__all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
+
+WHEELS = "wheels"
+# Where a clone keeps the notebooks, and where they go.
+PARTS = {"notebooks": "notebooks", "instructor": "build/instructor"}
+OURS = {"entityquestions", HUB, WHEELS, *PARTS, CLASSROOM, "README.txt"}
+FULL = "No space left on device"
+
+
+def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = False,
+             echo: Callable[[str], None] = print) -> Path:
+    """Fill ``folder`` for a room without a network; returns its README.txt.
+
+    Args:
+        folder: made if it is not there; a second call fetches only what is missing.
+        models: presets or Hub ids whose weights are wanted; the size of each is said before it is fetched.
+        wheels: also fetch the packages, for this version of Python on this kind of machine. Needs a clone.
+
+    Raises:
+        CourseError: no network, no room on the disk, no such model; what has come is kept.
+    """
+    folder, root = absolute(folder, "the folder"), repository(Path.cwd()) or repository(Path(__file__).parent)
+    note = folder / CLASSROOM
+    strange = [path.name for path in folder.glob("*") if path.name not in OURS] if folder.is_dir() else []
+    if strange and not note.is_file():
+        raise CourseError(f"{folder}: already holds {strange[0]}; give a new or an empty folder")
+    made = read_json(note) if note.is_file() else {}
+    write_json(note, made | {"version": __version__})
+    echo(f"Facts: {fetch_facts(folder)} files of EntityQuestions, each with the right sum.")
+    echo(f"Notebooks: {copy_notebooks(root, folder)}.")
+    if wheels:
+        write_json(note, read_json(note) | {"lock": fetch_wheels(root, folder, done=made.get("lock"), echo=echo),
+                                            "python": _python(), "machine": _machine()})
+    for name in models:
+        fetch_model(name, folder, echo=echo)
+    return write_text(folder / "README.txt", readme(folder))
+
+
+def fetch_facts(folder: Path) -> int:
+    """EntityQuestions in full, each file compared with its published sum; the number of files.
+
+    They come from COURSE_DATA, where that is set, else from the public source.
+    """
+    if own := os.environ.get("COURSE_DATA"):
+        return store_entityquestions(own, folder)
+    return len(read_entityquestions(splits=("train", "dev", "test"), cache=folder))
+
+
+def copy_notebooks(root: Path | None, folder: Path) -> str:
+    """Copy the learner's and the instructor's notebooks of a clone; what was copied, in words."""
+    said = []
+    for part, place in PARTS.items():
+        found = sorted((root / place).glob("*.ipynb")) if root else []
+        for path in found:
+            write_bytes(folder / part / path.name, path.read_bytes())
+        said.append(f"{len(found)} {'for learners' if part == 'notebooks' else 'for instructors'}")
+    missing = "" if root and said[1][0] != "0" else "; `course build --instructor` in a clone makes the instructor's"
+    return ", ".join(said) + missing
+
+
+def fetch_wheels(root: Path | None, folder: Path, *, done: str | None, echo: Callable[[str], None]) -> str:
+    """Wheels of ``requirements.lock`` and of the course; returns the lock's SHA-256. ``done``: that of the last time.
+
+    pip's own settings hold: an extra index for CPU builds of torch saves gigabytes where no machine has a GPU.
+
+    Raises:
+        CourseError: there is no clone, or pip failed.
+    """
+    if root is None or not (root / "requirements.lock").is_file():
+        raise CourseError("--wheels needs requirements.lock; run the command in a clone of the repository")
+    lock, shelf = root / "requirements.lock", folder / WHEELS
+    if sha256(lock) != done:
+        echo(f"Wheels: fetching the packages of requirements.lock for Python {_python()} on {_machine()}.")
+        _pip("download", "--only-binary", ":all:", "-r", str(lock), "-d", str(shelf), folder=shelf)
+    with tempfile.TemporaryDirectory() as source:
+        _copy_source(root, Path(source))
+        isolated = [] if _must_fetch_setuptools() else ["--no-build-isolation"]
+        _pip("wheel", "-q", "--no-deps", *isolated, "-w", str(shelf), source, folder=shelf)
+    echo(f"Wheels: {len(list(shelf.glob('*.whl')))} packages.")
+    return sha256(lock)
+
+
+def _copy_source(root: Path, target: Path) -> None:
+    """What the wheel is made of; built in the clone itself, setuptools would leave folders in its ``build``."""
+    shutil.copytree(root / "course_lib", target / "course_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, target / name)
+
+
+def _must_fetch_setuptools() -> bool:
+    """Whether this Python has no setuptools that understands our pyproject.toml."""
+    from packaging.version import Version
+
+    found = version("setuptools")
+    return found is None or Version(found) < Version("77.0.3")
+
+
+def _pip(*words: str, folder: Path) -> None:
+    run = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+    done = subprocess.run(run, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        if FULL in done.stderr:
+            raise CourseError(f"{folder}: the disk is full; free some space and run the same command again")
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+        raise CourseError(f"pip {words[0]} stopped ({said[-1].removeprefix('ERROR: ')}); see that this machine is "
+                          f"online and run the same command again, what is fetched is kept")
+
+
+def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path:
+    """The files of a preset's model, or of a Hub id, in the Hub's cache layout below ``folder``.
+
+    Raises:
+        CourseError: no such model, its terms are not accepted, no room for it, or no network.
+    """
+    if is_pocket(name):
+        raise CourseError("the pocket model comes with the package; name another preset or a Hub id")
+    os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
+    model = hub_id(name)
+    if model is None:
+        raise CourseError(f"{name}: a folder; name a preset ({', '.join(PRESETS)}) or a Hub id (owner/name)")
+    if found := cached(model, cache=folder / HUB):
+        echo(f"Model {model.repo}: there already.")
+        return found.folder
+    return fetch(model, cache=folder / HUB, echo=echo).folder
+
+
+def readme(folder: Path) -> str:
+    """The text for the room: what the folder holds, and the commands to start with."""
+    made = read_json(folder / CLASSROOM)
+    shelf = sorted((folder / WHEELS).glob("*.whl"))
+    models = sorted(path.name.removeprefix("models--").replace("--", "/") for path in (folder / HUB).glob("models--*"))
+    count = {part: len(list((folder / part).glob("*.ipynb"))) for part in PARTS}
+    packages = (f"{len(shelf)} packages for Python {made.get('python')} on {made.get('machine')}" if shelf else
+                "none; install the course on each machine while there is a network")
+    install = [f"python{made.get('python')} -m venv ~/known-unknowns",
+               '~/known-unknowns/bin/pip install --no-index --find-links wheels "known-unknowns[lab]"'] if shelf else []
+    start = ["cp -r notebooks ~/my-notebooks",
+             f'COURSE_HOME="$PWD" {"~/known-unknowns/bin/" if shelf else ""}course lab ~/my-notebooks']
+    return "\n".join([
+        f"Known Unknowns {made.get('version')}, for a room without a network", "",
+        "facts      EntityQuestions, 72 files, checked against their published sums",
+        f"notebooks  {count['notebooks']} for learners, {count['instructor']} for instructors",
+        f"wheels     {packages}",
+        f"models     {', '.join(models) or 'none but the pocket model, which is in the package'}", "",
+        "On each machine, in this folder:", "", *(f"    {line}" for line in [*install, *start]), "",
+        "COURSE_HOME is the one variable that the course needs: it then reads facts and models from here and asks no",
+        "network. `course doctor`, with the same variable, says what each machine can do."]) + "\n"
+
+
+def _python() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"

@@ -1,0 +1,90 @@
+"""Exercises of the lessons: ``check`` an answer, ask for a ``hint``, see the ``solution``.
+
+The stub of an exercise and its solution stand in the lesson's source (``notebooks/src``); its checker and its three
+hints in ``lesson_NN.py`` here. ``course build`` collects titles, minutes and solutions into ``solutions.json``, so that
+they are there for a learner who has the notebook and the package alone, as on Colab.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from course_lib.files import CourseError, read_json
+from course_lib.lessons.exercises.core import Exercise, Verdict, Wrong, judge
+
+__all__ = ["SOLUTIONS", "Exercise", "Told", "Verdict", "Wrong", "check", "exercise", "hint", "judge", "lesson",
+           "solution", "told"]
+
+SOLUTIONS = Path(__file__).parent / "solutions.json"
+_hints_given: Counter[str] = Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a lesson's source says of an exercise: ``difficulty`` from 1 to 3, ``minutes``, and the solution's code."""
+
+    title: str
+    difficulty: int
+    minutes: int
+    solution: str
+
+
+def lesson(number: str) -> tuple[Exercise, ...]:
+    """The exercises of a lesson ("02"), in order; none where a lesson has none."""
+    try:
+        return importlib.import_module(f"course_lib.lessons.exercises.lesson_{number}").EXERCISES
+    except ModuleNotFoundError as error:
+        if error.name != f"course_lib.lessons.exercises.lesson_{number}":
+            raise
+        return ()
+
+
+def exercise(number: str) -> Exercise:
+    """The exercise of that number, "02.1".
+
+    Raises:
+        CourseError: there is none; the message names those of the lesson.
+    """
+    found = lesson(number.partition(".")[0])
+    for one in found:
+        if one.id == number:
+            return one
+    have = ", ".join(one.id for one in found) or "none"
+    raise CourseError(f"no exercise {number!r}; in this lesson there are: {have}")
+
+
+def check(number: str, *answers: Any) -> None:
+    """Say whether the answer to an exercise is undone, wrong (and the likely reason), or right."""
+    print(judge(exercise(number), *answers))
+
+
+def hint(number: str, which: int | None = None) -> None:
+    """Print the next hint of an exercise, or the one asked for: 1, 2 or 3."""
+    hints = exercise(number).hints
+    _hints_given[number] = min(len(hints), which or _hints_given[number] + 1)
+    shown = max(1, _hints_given[number])
+    more = f" hint({number!r}) gives the next one." if shown < len(hints) else f" The solution: solution({number!r})."
+    print(f"Hint {shown} of {len(hints)} for exercise {number}: {hints[shown - 1]}{more}")
+
+
+def solution(number: str) -> None:
+    """Print the solution's code of an exercise."""
+    exercise(number)
+    print(told(number).solution)
+
+
+def told(number: str) -> Told:
+    """Title, difficulty, minutes and solution of an exercise, as its lesson's source gives them.
+
+    Raises:
+        CourseError: the collection is older than the lesson.
+    """
+    collected = read_json(SOLUTIONS)
+    if number not in collected:
+        raise CourseError(f"exercise {number}: no solution in {SOLUTIONS.name} yet; run `course build` in the "
+                          f"repository")
+    return Told(**collected[number])

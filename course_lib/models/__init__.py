@@ -1,0 +1,1 @@
+"""Models: presets, download, safety, loading in 4 bits, memory."""

@@ -1,0 +1,379 @@
+"""A model's folder: refused in one sentence where it cannot work or would run code, and its tokenizer as it is written.
+
+What transformers cannot read is its own reason, put into a sentence (:func:`in_one_sentence`). Looked at before it
+reads is what it would not refuse, or only after minutes: a file that is no regular one, and a config that asks for far
+more than the files of weights hold. Looked at afterwards is what it takes without a word.
+
+    config.json                  the kind of model; only a causal language model predicts the next token
+    *.safetensors                the weights, which are data; a pickle (pytorch_model.bin) is a program that its
+                                 reader runs (https://huggingface.co/docs/hub/security-pickle)
+    tokenizer.json, ...          how text becomes tokens
+
+``auto_map`` in a config names Python files that come with the model and want to be run. None is run here.
+
+transformers 5 builds the tokenizers of some families anew from the vocabulary alone, whatever tokenizer.json says of
+the rest: a Qwen2 whose tokenizer is of another kind would read other tokens than it was trained with, and nothing
+would tell. So the two are compared, and where they differ tokenizer.json is believed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from course_lib.files import CourseError, DataError, read_json, short
+from course_lib.models.hardware import out_of_memory
+from course_lib.models.hub_listing import TOKENIZERS
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["SETTINGS", "Stored", "check_config", "fit_padding", "in_one_sentence", "read_settings", "read_tokenizer",
+           "refuse_folder", "refuse_tokens", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
+SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+            "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
+FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
+COUNT = re.compile(r"(\w+_)?(layers?|experts?|labels)")  # settings that say how often a part is made
+FEW = 1000  # parts that are made in a moment, whatever the weights
+SLACK = 4  # times the weights that are stored: a weight that is missing or of another shape is named after loading
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+PROBES = ("Q: Where was São Tomé born?\nA: Apple Inc.\n\nQ: Who is Eva Novák's child in 1984?\nA:",
+          "Answer the following question.\n  Rome (Italy),\t東京 St. John's, 12,345.6 km... Who?", " a", "a\n",
+          "cafe\u0301")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor as the head of its file has it: ``kind`` is the name that safetensors gives its dtype."""
+
+    kind: str
+    size: int
+
+
+@contextmanager
+def in_one_sentence(place: str | Path) -> Iterator[None]:
+    """Say in one sentence what a library cannot read; want of memory and Ctrl-C go through as they are.
+
+    Raises:
+        DataError: instead of whatever the library raises; the message has ``place`` and the library's own reason.
+    """
+    try:
+        yield
+    except CourseError:
+        raise
+    except BaseException as error:
+        panic = type(error).__name__ == "PanicException"  # of a library in Rust; it is no Exception
+        lacks_memory = isinstance(error, MemoryError | RuntimeError) and out_of_memory(error)
+        if lacks_memory or not (panic or isinstance(error, Exception)):
+            raise
+        raise DataError(f"{place}: no model could be loaded ({_reason(error)}); fetch it again, or give a folder "
+                        f"written by save_pretrained") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What a library says, in one line of at most 300 letters; its kind too where it says a word or none."""
+    said = " ".join(str(error)[:2000].split())
+    said = said if " " in said else f"{type(error).__name__} {said}".strip()
+    return said if len(said) <= 300 else f"{said[:299]}…"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON file of settings; empty where there is none.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    values = read_json(path) if path.is_file() else {}
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: not settings with names and values, but {type(values).__name__}; fetch it again")
+    return values
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that transformers would read, whether they are there or not; none where none is named.
+
+    Raises:
+        DataError: the index is damaged or names something else than files of this folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    names = read_settings(folder / INDEX).get("weight_map", {})
+    names = list(names.values()) if isinstance(names, dict) else [names]
+    for name in names:
+        # PureWindowsPath knows drives and both kinds of slashes
+        if not isinstance(name, str) or PureWindowsPath(name).name != name or not name.endswith(".safetensors"):
+            raise DataError(f"{folder / INDEX}: weight_map names {short(name)}, which is no file of safetensors "
+                            f"in this folder; fetch it again")
+    return [folder / name for name in sorted(set(names))]
+
+
+def stored_weights(files: Sequence[Path]) -> dict[str, Stored]:
+    """The tensors of these files by name, read off their heads.
+
+    Raises:
+        DataError: a file is missing, cut or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="numpy") as file:  # checks that the head fits the file, without reading it
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    part, size = file.get_slice(name), 1
+                    for length in part.get_shape():
+                        size *= length
+                    found[name] = Stored(part.get_dtype(), size)
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file, and {INDEX} names it; fetch the model again") from None
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: the weights are damaged ({_reason(error)}); fetch them again") from error
+    return found
+
+
+def refuse_folder(folder: str | Path) -> None:
+    """Refuse a folder that holds no causal language model with safetensors and a tokenizer, or that wants to run code.
+
+    A folder with no weights at all is left to transformers, which names the file that it looks for.
+
+    Raises:
+        CourseError: the message names the reason and what to do.
+    """
+    folder = Path(folder)
+    _refuse_devices(folder)
+    read = {name: read_settings(folder / name) for name in SETTINGS}
+    config = read["config.json"]
+    for name in ("config.json", "tokenizer_config.json"):
+        if read[name].get("auto_map"):
+            raise CourseError(f"{folder / name}: the model wants to run Python code that comes with it (auto_map), and "
+                              f"none is run here; take a model that transformers knows by itself, or, where it is one, "
+                              f"delete auto_map from {name}")
+    for name, value in config.items():
+        if name == "transformers_weights" or name.endswith("implementation") and "/" in str(value):
+            raise CourseError(f"{folder / 'config.json'}: {name} = {short(value)} leads to weights or code elsewhere, "
+                              f"and none are read or run here; delete it from config.json")
+    if (folder / "adapter_config.json").is_file():
+        raise CourseError(f"{folder}: adapter_config.json says that this is an adapter, which changes another model; "
+                          f"give the folder of the model itself")
+    if kind := _wrong_kind(config):
+        raise CourseError(f"{folder}: {kind} is no causal language model, which predicts the next token; take a base "
+                          f"model of that kind, such as SmolLM2, OLMo-2 or Qwen2.5")
+    if method := config.get("quantization_config"):
+        name = method.get("quant_method", method) if isinstance(method, dict) else method
+        name = name if isinstance(name, str) else short(name)
+        raise CourseError(f"{folder}: the weights are quantised already ({name[:80]}), and this course quantises full "
+                          f"weights itself; take the model that this one was made from")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise CourseError(f"{folder}: there is no tokenizer beside the model (no {TOKENIZERS[0]}); write it there "
+                          f"with tokenizer.save_pretrained, or fetch the model again")
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise CourseError(f"{folder}: the weights are there only as a pickle ({pickles[0]}), which can run any code "
+                          f"when it is read; take a revision with model.safetensors, or have it converted by "
+                          f"https://huggingface.co/spaces/safetensors/convert")
+
+
+def _refuse_devices(folder: Path) -> None:
+    """Refuse what is neither file nor folder nor a link to one: reading a pipe never ends."""
+    for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")]):
+        if not (path.is_file() or path.is_dir() or path.name.startswith(".")):
+            raise DataError(f"{path}: not a regular file (a broken link, a pipe or a device); take it away, or fetch "
+                            f"the model again")
+
+
+def check_config(folder: str | Path) -> None:
+    """Refuse a config that transformers cannot read, or that asks for far more than the files of weights hold.
+
+    The model is built without its weights, which takes a moment once the number of its parts is sound.
+
+    Raises:
+        DataError: the message has the file, and what is asked for.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    folder = Path(folder)
+    path, stored = folder / "config.json", stored_weights(weight_files(folder))
+    for name, value in _counts(read_settings(path)):
+        if value > max(FEW, len(stored)):
+            raise DataError(f"{path}: {name} = {short(value)}, and the files of weights hold {len(stored):,} tensors "
+                            f"in all; fetch the model again, all files from one revision")
+    with in_one_sentence(path), torch.random.fork_rng(devices=()), torch.device("meta"):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    asked, held = sum(weight.numel() for weight in model.parameters()), sum(one.size for one in stored.values())
+    if stored and asked > SLACK * held:
+        raise DataError(f"{path}: its sizes ask for {asked:,} weights, and the files hold {held:,}; fetch the model "
+                        f"again, all files from one revision")
+    if (path := folder / "generation_config.json").is_file():
+        with in_one_sentence(path):
+            GenerationConfig.from_pretrained(str(folder))
+
+
+def _counts(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The settings that say how often a part is made, with those of a model within the model."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif isinstance(value, int) and COUNT.fullmatch(name):
+            yield name, value
+
+
+def refuse_unlike(folder: str | Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse a model of which some weights are not in the folder, or there with another shape or as no floats.
+
+    transformers would draw them at random, and says nothing of a shape where a layer is in 4 bits. ``report`` is what
+    ``from_pretrained(..., output_loading_info=True)`` gives beside the model.
+
+    Raises:
+        CourseError: the message names one of the weights.
+    """
+    for name, stored, wanted in [*sorted(report["mismatched_keys"]), *_other_shapes(model)]:
+        raise CourseError(f"{folder}: {name} is stored with the shape {tuple(stored)}, and config.json asks for "
+                          f"{tuple(wanted)}; fetch the model again, both files from one revision")
+    if missing := sorted(report["missing_keys"]):
+        raise CourseError(f"{folder}: the weights of {missing[0]} are not there ({len(missing)} missing in all) and "
+                          f"would be random; fetch the model again, or save it with its output layer (ForCausalLM)")
+    unread = [*map(re.escape, report["unexpected_keys"]), *(model._keys_to_ignore_on_load_unexpected or ())]
+    for name, one in stored_weights(weight_files(Path(folder))).items():
+        if one.kind not in FLOATS and not any(re.search(pattern, name) for pattern in unread):
+            raise DataError(f"{folder}: {name} is stored as {one.kind}, and weights are read as {', '.join(FLOATS)} "
+                            f"alone; take the model that this one was made from")
+
+
+def _other_shapes(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
+    """The 4-bit layers whose weights are not of the size of the layer: name, shape, and shape of the layer."""
+    for name, layer in model.named_modules():
+        state = getattr(getattr(layer, "weight", None), "quant_state", None)
+        if state is not None and tuple(state.shape) != (wanted := (layer.out_features, layer.in_features)):
+            yield f"{name}.weight", state.shape, wanted
+
+
+def _wrong_kind(config: dict[str, Any]) -> str:
+    """The name of an architecture that is no causal language model; "" where it is one, or none is named."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
+    names = config.get("architectures")
+    names = [str(name) for name in names] if isinstance(names, list) else []
+    causal = {name for value in KNOWN.values() for name in ((value,) if isinstance(value, str) else value)}
+    return "" if not names or causal & set(names) else names[0]
+
+
+def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder, with the tokens that its ``tokenizer.json`` gives, where there is one.
+
+    Raises:
+        DataError: transformers cannot read it.
+    """
+    with in_one_sentence(f"{Path(folder) / 'tokenizer.json'} or tokenizer_config.json"):
+        found = _believed_tokenizer(folder)
+        if not found(PROBES[0])["input_ids"]:  # as it will be called; it may be only then that its settings are read
+            raise DataError(f"{Path(folder) / 'tokenizer.json'}: makes no tokens of {PROBES[0]!r}; take the tokenizer "
+                            f"that belongs to this model")
+    return found
+
+
+def _believed_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    found = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    path = Path(folder) / "tokenizer.json"
+    if type(found) is PreTrainedTokenizerFast or not path.is_file():  # this class takes the file as it is
+        return found
+    written = Tokenizer.from_file(str(path))
+    written.no_truncation()
+    written.no_padding()
+    if all(found(text, add_special_tokens=False)["input_ids"] == written.encode(text, add_special_tokens=False).ids
+           for text in PROBES):
+        return found
+    return _with_special(PreTrainedTokenizerFast.from_pretrained(str(folder)), found)
+
+
+def _with_special(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """``tokenizer``, with the special tokens that the other one names, as far as it has them in its vocabulary."""
+    vocabulary = tokenizer.get_vocab()
+    for name in SPECIAL:
+        token = getattr(other, name)
+        if getattr(tokenizer, name) is None and token in vocabulary:
+            setattr(tokenizer, name, token)
+    return tokenizer
+
+
+def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Give up a padding token that the model has no embedding for; what fills up a row is never read anyway."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = None
+
+
+def refuse_tokens(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer that can give a token without an embedding, or an end of text that is none of the tokens.
+
+    More embeddings than tokens are common. Special tokens that stand in no text may lack one: many were added late.
+
+    Raises:
+        DataError: the message names the file, the token and both numbers.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    path = Path(folder) / "tokenizer.json"
+    found = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
+    found |= {name: number for name in ("bos_token", "eos_token", "unk_token")
+              if (number := getattr(tokenizer, f"{name}_id")) is not None}
+    found[f"put beside {PROBES[0]!r}"] = max(tokenizer(PROBES[0])["input_ids"])  # special tokens with it
+    token, number = max(found.items(), key=lambda pair: pair[1])
+    if number >= rows:
+        raise DataError(f"{path}: the token {short(token)} has the number {number}, and the model has embeddings for "
+                        f"{rows} tokens, from 0; take the tokenizer that belongs to this model")
+    ends = model.generation_config.eos_token_id
+    for end in ends if isinstance(ends, list | tuple) else [ends]:
+        if end is not None and (type(end) is not int or not 0 <= end < rows):
+            name = "generation_config.json" if (path.parent / "generation_config.json").is_file() else "config.json"
+            raise DataError(f"{path.with_name(name)}: eos_token_id = {short(ends)} is no token of the model; give "
+                            f"numbers from 0 to {rows - 1}")
+
+
+def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers, then put a few tokens through the model: settings may make no sense to it.
+
+    Raises:
+        DataError: the message has the folder and the weight or the reason.
+    """
+    import torch
+
+    ids = tokenizer(PROBES[0])["input_ids"][:8]
+    wrong = next((f"{name} holds" for name, numbers in _numbers(model) if not _finite(numbers)), "")
+    if not wrong:
+        with in_one_sentence(folder), torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+        wrong = "" if _finite(logits) else "the model answers with"
+    if wrong:
+        raise DataError(f"{folder}: {wrong} NaN or infinity, from damaged weights, from settings in config.json, or "
+                        f"from numbers too large for {str(model.dtype).removeprefix('torch.')}; fetch it again, or set "
+                        f"COURSE_DTYPE=float32")
+
+
+def _finite(numbers: torch.Tensor) -> bool:
+    """Whether there is no NaN and no infinity; without a copy of the numbers."""
+    return not numbers.numel() or all(math.isfinite(end) for end in map(float, numbers.aminmax()))
+
+
+def _numbers(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights and constants of a model by name; of a 4-bit layer the mean of its scales, which is NaN if one is."""
+    for name, numbers in (*model.named_parameters(), *model.named_buffers()):
+        state = getattr(numbers, "quant_state", None)
+        if numbers.is_floating_point():
+            yield name, numbers
+        elif state is not None and state.nested:
+            yield name, state.offset

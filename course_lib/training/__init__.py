@@ -1,0 +1,1 @@
+"""Mixing and fine-tuning."""

@@ -1,0 +1,282 @@
+"""Runs that survive: a run is a folder (see run_files.py), written epoch by epoch, from which everything is drawn.
+
+After each epoch its state is written whole (weights, moments, records), then ``epochs.jsonl`` is brought into step, and
+only then are older states deleted. So there is at every moment a state that verifies, and whoever goes on from it gives
+the run that was never stopped, whether it ended by Ctrl-C, a full disk, or a kill in the middle of a write::
+
+    with open_run(spec, root) as writer:
+        tuned = tune(..., resume=writer.resume(), on_epoch=writer.epoch)
+        writer.finish(lora_config)
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_lib.files import (
+    CourseError,
+    DataError,
+    disk_errors,
+    hard_lock,
+    sweep_up,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from course_lib.installation import commit as _commit
+from course_lib.models.hardware import device_name
+from course_lib.training.records import EpochRecord, Snapshot
+from course_lib.training.runs.backup import Mirror
+from course_lib.training.runs.checkpoints import best_epoch, pack_snapshot, read_snapshot, write_adapter
+from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+    from peft import LoraConfig
+
+    from course_lib.training.finetune import Progress
+
+__all__ = ["RunBusy", "RunSpec", "RunWriter", "is_completed", "open_run", "read_history", "read_right", "read_runs"]
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+
+class RunBusy(CourseError):
+    """Another process is working on this run."""
+
+
+class RunWriter:
+    """Writes one run as it goes; made by :func:`open_run`.
+
+    ``completed`` is true where there is nothing left to do; a caller that still gives epochs begins the run again.
+    """
+
+    def __init__(self, spec: RunSpec, root: str | Path, mirror: str | Path | None = None) -> None:
+        self.spec, self.folder, self.start = spec, Path(root) / spec.preset / spec.name, time.perf_counter()
+        self.mirror = Mirror(mirror, spec.preset, spec.name) if mirror else None
+        self.completed, self.before, self.memory = False, 0.0, None
+        self.records: tuple[EpochRecord, ...] = ()
+
+    def resume(self, upto: int | None = None) -> Snapshot | None:
+        """What to go on from: the newest epoch that verifies, here or in the mirror; None to begin with epoch 0.
+
+        ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can go
+        on in step; at least the last two epochs are there.
+
+        Raises:
+            CourseError: the disk is full, over its quota, failing or gone.
+        """
+        if self.completed:
+            return None
+        found = self._newest(upto)
+        reached = found.records[-1].epoch if found else -1
+        if self.mirror and self.mirror.restore(self.folder / "state", beyond=reached, upto=upto):
+            found = self._newest(upto)
+        self.records = found.records if found else ()
+        self.before = sum(record.seconds for record in self.records)
+        self._write_records()
+        return found
+
+    def epoch(self, progress: Progress) -> None:
+        """Keep a finished epoch: its state and its record, here and in the mirror.
+
+        Raises:
+            CourseError: the disk is full, over its quota, failing or gone; the epochs before are kept.
+        """
+        if self.completed:
+            self.completed = False
+            self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
+        snapshot, self.memory = progress.snapshot(), asdict(progress.memory)
+        epoch = snapshot.records[-1].epoch
+        write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
+        self.records = snapshot.records
+        self._write_records()
+        self._copy()
+        # the epoch before stays too, with its best one: several runs in one pass must be able to go on in step
+        self._forget_states({epoch, epoch - 1, best_epoch(self.records), best_epoch(self.records[:-1])})
+
+    def finish(self, config: LoraConfig) -> None:
+        """Write the adapters of the last and of the best dev epoch, mark the run completed, and forget its states.
+
+        Raises:
+            CourseError: epochs are missing, a state is damaged, or the disk is full, over its quota, failing or gone.
+        """
+        if self.completed:
+            return
+        last = self.records[-1].epoch if self.records else -1
+        if last != self.spec.tune.epochs:
+            raise CourseError(f"{self.folder}: {last + 1} of {self.spec.tune.epochs + 1} epochs are there (0 to "
+                              f"{self.spec.tune.epochs}); run the others before it is finished")
+        self._copy()  # once more, where it failed
+        for name, epoch in (("adapter", last), ("adapter_best", best_epoch(self.records))):
+            if epoch is None:
+                with disk_errors(self.folder):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+            else:
+                write_adapter(self.folder / name, self._read(epoch), config, preset=self.spec.preset)
+        self.status("completed")
+        self.completed = True
+        shutil.rmtree(self.folder / "state", ignore_errors=True)  # what stays is swept up by is_completed
+
+    def status(self, status: str, reason: str = "") -> None:
+        """Write ``run.json`` anew with this status."""
+        write_json(self.folder / "run.json", {
+            "status": status, "reason": reason, **asdict(self.spec),
+            "seconds": round(self.before + time.perf_counter() - self.start, 1), "training_memory": self.memory,
+            **_surroundings(self.spec.base)})
+
+    def _state(self, epoch: int) -> Path:
+        return self.folder / "state" / f"epoch-{epoch:03}.safetensors"
+
+    def _epochs(self) -> list[int]:
+        """The epochs whose states are there, damaged or not, newest first."""
+        found = (path.stem.removeprefix("epoch-") for path in (self.folder / "state").glob("epoch-*.safetensors"))
+        return sorted((int(epoch) for epoch in found if epoch.isdecimal()), reverse=True)
+
+    def _newest(self, upto: int | None) -> Snapshot | None:
+        """The newest state that verifies, and whose best epoch does: without that the run could not be finished."""
+        for epoch in self._epochs():
+            if upto is not None and epoch > upto:
+                continue
+            found = read_snapshot(self._state(epoch), run=self.spec.name)
+            if found is None or found.records[-1].epoch != epoch:
+                continue
+            best = best_epoch(found.records)
+            if best in (None, epoch):
+                return found
+            kept = read_snapshot(self._state(best), run=self.spec.name)
+            if kept and kept.records == found.records[:best + 1]:
+                return found
+        return None
+
+    def _read(self, epoch: int) -> Snapshot:
+        found = read_snapshot(self._state(epoch), run=self.spec.name)
+        if found is None:
+            raise DataError(f"{self._state(epoch)}: damaged; run the same command again, it goes on from an older one")
+        return found
+
+    def _write_records(self) -> None:
+        path = self.folder / "epochs.jsonl"
+        with disk_errors(path):
+            if self.records:
+                write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in self.records))
+            else:
+                path.unlink(missing_ok=True)
+
+    def _copy(self) -> None:
+        """Have the newest and the best state in the mirror."""
+        if self.mirror:
+            best, last = best_epoch(self.records), self.records[-1].epoch
+            self.mirror.keep([self._state(epoch) for epoch in sorted({last, last if best is None else best})])
+
+    def _forget_states(self, keep: set[int | None]) -> None:
+        with disk_errors(self.folder):
+            for epoch in self._epochs():
+                if epoch not in keep:
+                    self._state(epoch).unlink(missing_ok=True)
+
+    def _mark(self, status: str, reason: str = "") -> None:
+        """Say in ``run.json`` how the run ended, if that is possible: the error that ended it counts more."""
+        if not self.completed:
+            with suppress(OSError, CourseError):
+                self.status(status, reason)
+
+
+@contextmanager
+def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = None) -> Iterator[RunWriter]:
+    """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and goes on to the caller.
+
+    ``mirror`` is a folder, there already, for a second copy of the finished epochs (mirror.py). A completed run stays
+    as it is as long as no epoch is given.
+
+    Raises:
+        RunBusy: another process is working on this run.
+        CourseError: the disk is full, over its quota, failing or gone, or knows no locks; or something else stands
+            where a file of the run should be.
+    """
+    writer = RunWriter(spec, root, mirror)
+    try:
+        with _opened(writer, root):
+            yield writer
+    except OSError as error:
+        place = error.filename2 or error.filename
+        if not Path(os.fsdecode(place or "")).is_relative_to(writer.folder):
+            raise
+        raise DataError(f"{place}: no file of a run can stand there ({error.strerror}); move away what does, or make "
+                        f"it writable, and run again") from error
+
+
+@contextmanager
+def _opened(writer: RunWriter, root: str | Path) -> Iterator[None]:
+    """Lock the run's folder; note in ``run.json`` that the run is on, and how it ends where it is not completed."""
+    with disk_errors(writer.folder):
+        try:
+            writer.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise DataError(f"{writer.folder}: a file stands where the run's folder should be; move it away, and run "
+                            f"again") from None
+        lock = _lock(writer.folder)
+    try:
+        with disk_errors(writer.folder):
+            sweep_up(writer.folder)
+        writer.completed = is_completed(writer.spec, root)
+        if not writer.completed:
+            writer.status("running")
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        writer._mark("stopped")
+        raise
+    except BaseException as error:
+        writer._mark("failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        lock.release()
+
+
+def _lock(folder: Path) -> BaseFileLock:
+    """Take the run's lock; the system takes it back when the process ends, however that happens."""
+    from filelock import Timeout
+
+    lock = hard_lock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunBusy(f"{folder}: another process is working on this run; wait for it, or stop it") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise CourseError(f"{folder}: this disk knows no locks ({error.strerror}); keep the runs in a local folder, "
+                          f"and give this one as the mirror") from None
+    return lock
+
+
+def _surroundings(base: str) -> dict[str, Any]:
+    """Versions, commit, device and peak memory (bytes) of this process; of a Hub model, the revision that was run."""
+    import torch
+
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_bytes()
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
+    revision = re.search(r"@([0-9a-f]{40})-", base)  # as Study.base has it
+    return {"device": device_name(), "peak_bytes": peak, "commit": _commit(), "revision": revision and revision[1],
+            "versions": {"python": platform.python_version()} | versions}
+
+
+def _peak_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,75 @@
+"""A widget is shown with a text that says the same; a stored notebook keeps the text and drops the widget."""
+
+from __future__ import annotations
+
+import IPython.display
+import ipywidgets
+import nbformat
+import pytest
+
+from course_lib.figures.widgets.display import bundle, show
+from course_lib.files import CourseError
+from course_lib.lessons.builder import execution
+from course_lib.text import in_markdown, one_line
+
+
+def test_a_bundle_holds_the_widgets_view_and_the_text() -> None:
+    slider = ipywidgets.IntSlider()
+    assert bundle(slider, "Three *bars*.") == {
+        "application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0,
+                                                     "model_id": slider.model_id},
+        "text/markdown": "Three *bars*.", "text/plain": "(interactive: run this cell to use it)"}
+
+
+def test_show_displays_the_bundle_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **how: calls.append((data, how)))
+    slider = ipywidgets.IntSlider()
+    show(slider, "text")
+    assert calls == [(bundle(slider, "text"), {"raw": True})]
+
+
+def test_a_stored_notebook_keeps_the_text_and_drops_the_widget() -> None:
+    data = bundle(ipywidgets.IntSlider(), "See /secret/place.")
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
+    execution.clean(nbformat.v4.new_notebook(cells=[cell]), {"/secret": "."})
+    assert cell.outputs[0].data == {"text/markdown": "See ./place.", "text/plain": execution.WIDGET_NOTE}
+
+
+def test_an_empty_text_is_refused() -> None:
+    with pytest.raises(CourseError, match="an empty twin text"):
+        bundle(ipywidgets.IntSlider(), "  ")
+
+
+def test_what_is_no_widget_is_refused() -> None:
+    with pytest.raises(CourseError, match="int is no widget that can be shown"):
+        bundle(3, "text")
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("<b>[x](y)</b>", r"\<b\>\[x\](y)\</b\>"), ("5 & $6 | a_b", r"5 \& \$6 \| a\_b"),
+    ("http://a.example, WWW.a.example", r"http:\//a.example, WWW\.a.example"),
+    ("A, b: (c) 1.5 - 2!", "A, b: (c) 1.5 - 2!")])
+def test_a_text_has_no_meaning_in_markdown(text: str, shown: str) -> None:
+    assert in_markdown(text) == shown
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    (" a\n\tb ", "a b"), ("a\x07\u202eb\u200d", "ab"), ("abcdefgh", "abcdefgh"), ("abcdefghi", "abcde..."),
+    ("ab" + " " * 99, "ab..."), ("", "")])
+def test_a_text_of_others_is_one_line_of_at_most_so_many_letters(text: str, shown: str) -> None:
+    assert one_line(text, longest=8) == shown
+
+
+@pytest.mark.slow
+def test_a_kernel_shows_widget_and_text_in_one_output() -> None:
+    from nbclient import NotebookClient
+
+    from course_lib.lessons.builder.execution import kernel_manager
+
+    source = ("import ipywidgets\nfrom course_lib.figures.widgets.display import show\n"
+              "show(ipywidgets.IntSlider(), 'Twin.')")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=120, kernel_manager_class=kernel_manager()).execute()
+    (output,) = notebook.cells[0].outputs
+    assert output.data["text/markdown"] == "Twin." and execution.WIDGET in output.data

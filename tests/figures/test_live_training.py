@@ -1,0 +1,356 @@
+"""A run that is watched is the run that is not watched; stopped, it keeps the best epoch and says so."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import IPython.display
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from course_lib.figures.widgets import live_training as training_view
+from course_lib.figures.widgets.controls import draw_into
+from course_lib.figures.widgets.live_training import (
+    TrainingView,
+    describe_training,
+    restored,
+    seconds_left,
+    watch_training,
+)
+from course_lib.files import CourseError
+from course_lib.training.finetune import EpochRecord, History, remove_lora, tune
+from course_lib.training.loop import Loop
+from course_lib.training.runs.checkpoints import best_epoch
+from tests.training.test_finetune import DATA, FACTS, IDS, SHORT, adapters, base, folder, logits  # noqa: F401
+
+FIVE = replace(SHORT, epochs=5)
+
+
+def record(epoch: int, dev: float | None, known: float = 50, unknown: float | None = 10, seconds: float = 2.0
+           ) -> EpochRecord:
+    return EpochRecord(epoch, None if epoch == 0 else 1.0, dev, dev, dev, known, unknown, seconds)
+
+
+RECORDS = (record(0, 20, 0, 0, seconds=9), record(1, 30, 40, 2, seconds=2), record(2, 50, 80, 5, seconds=4),
+           record(3, 45, 95, 30, seconds=3))
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
+    shown: list = []
+
+    class Handle:
+        def update(self, data: dict, **how: object) -> None:
+            shown.append(data)
+
+    def display(data: Any, **how: object) -> Handle:
+        shown.append(data)
+        return Handle()
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    yield shown
+    assert plt.get_fignums() == []
+    plt.close("all")
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> list[TrainingView]:
+    """Have the Stop button pressed while epoch ``after`` is being shown; gives the views that were made."""
+    views: list[TrainingView] = []
+
+    class Pressed(TrainingView):
+        def on_epoch(self, progress: Any) -> None:
+            views.append(self)
+            if progress.record.epoch == after:
+                self.button.click()
+            super().on_epoch(progress)
+
+    monkeypatch.setattr(training_view, "TrainingView", Pressed)
+    return views
+
+
+def watched(base, config=FIVE):  # noqa: F811
+    return watch_training(base.model, base.tokenizer, DATA, FACTS, config)
+
+
+def plain(history: History) -> list[dict[str, Any]]:
+    """The records without their times."""
+    return [{name: value for name, value in asdict(one).items() if "seconds" not in name} for one in history.records]
+
+
+# ---------------------------------------------------------------- a run to the end
+
+
+def test_a_watched_run_has_the_numbers_and_the_weights_of_a_run_that_is_not_watched(base, folder) -> None:  # noqa: F811
+    from course_lib.models.loading import load
+
+    run = watched(base, SHORT)
+    other = load(folder, device="cpu")
+    alone = tune(other.model, other.tokenizer, DATA, FACTS, SHORT, progress=False)
+    assert plain(run.history) == plain(alone.history)
+    assert all(torch.equal(weight, adapters(alone.model)[name]) for name, weight in adapters(run.model).items())
+    assert (run.stopped, run.kept) == (False, 2)
+
+
+def test_the_outcome_of_a_whole_run_names_the_best_epoch(base) -> None:  # noqa: F811
+    run = watched(base, SHORT)
+    assert run.outcome == (f"ran all 2 epochs; the model has the weights of the last one; dev accuracy was best at "
+                           f"epoch {best_epoch(run.history.records)}")
+
+
+def test_the_view_is_shown_before_the_run_and_its_text_is_that_of_the_end(base, quiet: list) -> None:  # noqa: F811
+    run = watched(base, SHORT)
+    first, last = quiet[0], quiet[-1]
+    assert first["text/markdown"].startswith("A training run")
+    assert last["text/markdown"] == f"{describe_training(run.history)} The run {run.outcome}."
+    figures = [one for one in quiet if not isinstance(one, dict)]
+    assert [figure.axes[0].get_title() for figure in figures] == ["epoch 0 of 2", "epoch 1 of 2", "epoch 2 of 2"]
+
+
+# ---------------------------------------------------------------- stopped
+
+
+def test_stop_ends_the_run_after_the_epoch_under_way(base, monkeypatch) -> None:  # noqa: F811
+    stopping(monkeypatch, after=3)
+    run = watched(base)
+    assert [one.epoch for one in run.history.records] == [0, 1, 2, 3]
+    assert run.stopped and run.outcome == f"stopped after epoch 3 by you; best epoch {run.kept} kept"
+
+
+def test_the_model_has_the_weights_of_the_best_epoch(base, folder, monkeypatch) -> None:  # noqa: F811
+    from course_lib.models.loading import load
+
+    stopping(monkeypatch, after=4)
+    run = watched(base)
+    assert run.kept == best_epoch(run.history.records) < 4, "the test needs a best epoch that is not the last"
+    other = load(folder, device="cpu")
+    until = tune(other.model, other.tokenizer, DATA, FACTS, replace(FIVE, epochs=run.kept), progress=False)
+    assert all(torch.equal(weight, adapters(until.model)[name]) for name, weight in adapters(run.model).items())
+    assert torch.equal(logits(run.model), logits(until.model))
+
+
+def test_an_interrupt_in_the_middle_of_an_epoch_keeps_the_finished_ones(base, monkeypatch) -> None:  # noqa: F811
+    train = Loop.epoch
+
+    def interrupted(self: Loop, number: int) -> list[float]:
+        if number == 3:
+            raise KeyboardInterrupt
+        return train(self, number)
+
+    monkeypatch.setattr(Loop, "epoch", interrupted)
+    run = watched(base)
+    assert [one.epoch for one in run.history.records] == [0, 1, 2]
+    assert run.outcome == f"stopped after epoch 2 by you; best epoch {run.kept} kept"
+
+
+def test_after_a_stop_the_base_can_be_trained_again_and_gives_the_same(base, monkeypatch) -> None:  # noqa: F811
+    before = logits(base.model)
+    stopping(monkeypatch, after=2)
+    run = watched(base)
+    bare = remove_lora(run.model)
+    assert torch.equal(logits(bare), before)
+    again = watched(type(base)(base.preset, bare, base.tokenizer))
+    assert plain(again.history) == plain(run.history)
+
+
+@pytest.mark.parametrize("after", [0, None], ids=["Stop after epoch 0", "interrupt in epoch 1"])
+def test_stopped_before_anything_was_trained_it_says_so_and_leaves_the_base_bare(base, monkeypatch, after  # noqa: F811
+                                                                                 ) -> None:
+    def interrupted(self: Loop, number: int) -> list[float]:
+        raise KeyboardInterrupt
+
+    if after is None:
+        monkeypatch.setattr(Loop, "epoch", interrupted)
+    else:
+        stopping(monkeypatch, after=after)
+    with pytest.raises(CourseError, match="stopped before the first epoch of training was finished"):
+        watched(base)
+    assert not any("lora" in name for name, _ in base.model.named_parameters())
+
+
+def test_an_interrupt_while_a_figure_is_drawn_is_passed_on() -> None:
+    import ipywidgets
+
+    def drawn() -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_into(ipywidgets.Output(), drawn, lambda: "said")
+
+
+def test_a_press_of_stop_is_answered_at_once() -> None:
+    view = TrainingView(5)
+    view.button.click()
+    assert view.stopping and view.button.disabled and view.button.description == "Stopping after this epoch ..."
+
+
+def test_weights_of_another_rank_are_refused(base, monkeypatch) -> None:  # noqa: F811
+    views = stopping(monkeypatch, after=1)
+    run = watched(base)
+    with pytest.raises(CourseError, match="another model or rank"):
+        restored(remove_lora(run.model), views[0].best, replace(FIVE, rank=4))
+
+
+# ---------------------------------------------------------------- what is drawn and said
+
+
+def test_time_left_is_the_mean_epoch_times_the_epochs_to_go() -> None:
+    assert seconds_left(RECORDS, 13) == 3 * 10  # the untuned epoch 0 trains nothing and does not count
+    assert seconds_left(RECORDS[:1], 13) is None
+
+
+def test_a_run_under_way_is_described_with_the_time_left() -> None:
+    assert describe_training(RECORDS, epochs=13) == (
+        "Epoch 3 of 13: 95 % of Known rows fitted, 30 % of Unknown rows fitted, dev accuracy 45.0 %. Best dev "
+        "accuracy so far: 50.0 % at epoch 2. About 30 s left.")
+
+
+def test_a_finished_run_is_described_without_time_left() -> None:
+    assert describe_training(History(RECORDS)).endswith("Best dev accuracy so far: 50.0 % at epoch 2.")
+    assert "left" not in describe_training(RECORDS, epochs=3)
+
+
+def test_before_training_there_is_no_best_epoch() -> None:
+    assert describe_training(RECORDS[:1], epochs=13) == (
+        "Epoch 0 of 13: 0 % of Known rows fitted, 0 % of Unknown rows fitted, dev accuracy 20.0 %.")
+
+
+def test_a_run_without_unknown_rows_or_dev_questions_is_described_without_them() -> None:
+    assert describe_training([record(0, None, unknown=None), record(1, None, 60, None)]) == (
+        "Epoch 1: 60 % of Known rows fitted.")
+
+
+def test_the_frame_is_wide_enough_for_all_epochs_and_the_best_one_is_marked() -> None:
+    ax = training_view.training_curves(RECORDS, epochs=13)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    plt.close(ax.figure)
+    assert drawn["Unknown rows fitted"] == [0, 2, 5, 30] and drawn["dev accuracy"] == [20, 30, 50, 45]
+    assert "best dev so far (epoch 2)" in drawn and ax.get_xlim()[1] > 13
+
+
+def test_the_snapshots_show_a_quarter_a_half_and_all_of_the_run() -> None:
+    panels = training_view.training_snapshots(History((*RECORDS, *(record(epoch, 40) for epoch in range(4, 9)))))
+    titles, lengths = [ax.get_title() for ax in panels], [len(ax.lines[0].get_xdata()) for ax in panels]
+    plt.close(panels[0].figure)
+    assert titles == ["epoch 2 of 8", "epoch 4 of 8", "epoch 8 of 8"] and lengths == [3, 5, 9]
+
+
+# ---------------------------------------------------------------- in a kernel
+
+SETUP = """
+%matplotlib inline
+import sys
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from tests.training.test_finetune import DATA, FACTS, SHORT, TOKENIZERS, plain_model
+from course_lib.models.loading import load
+from course_lib.figures.widgets import live_training as training_view
+tokenizer = TOKENIZERS["gpt2"]()
+plain_model("llama", tokenizer, initializer_range=0.1).save_pretrained({folder!r})
+tokenizer.save_pretrained({folder!r})
+base = load({folder!r}, device="cpu")
+show = training_view.TrainingView.show
+def spoken(view):
+    show(view)
+    print("button", view.button.model_id)
+training_view.TrainingView.show = spoken
+"""
+RUN = "run = training_view.watch_training(base.model, base.tokenizer, DATA, FACTS, replace(SHORT, epochs={epochs}))"
+TOLD = "import matplotlib.pyplot as plt\nprint(run.outcome, plt.get_fignums())"
+
+
+def kernel_run(tmp_path: Path, epochs: int, act: Callable[[Any, str], None]) -> tuple[list[dict], str]:
+    """Watch a run in a real kernel; ``act(client, id of the button)`` once its figure of epoch 1 is there.
+
+    Gives the messages that came of the run, and what was printed after it.
+    """
+    from jupyter_client import KernelManager
+
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        _execute(client, SETUP.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+        button, acted = "", False
+
+        def watch(message: dict) -> None:
+            nonlocal button, acted
+            content = json.dumps(message["content"], default=str)
+            if message["msg_type"] == "stream" and "button " in content:
+                button = message["content"]["text"].split()[1]
+            if not acted and "Epoch 1 of" in content:
+                acted = True
+                act((manager, client), button)
+
+        messages = _execute(client, RUN.format(epochs=epochs), watch)
+        told = [one["content"]["text"] for one in _execute(client, TOLD) if one["msg_type"] == "stream"]
+        return messages, "".join(told)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def _execute(client: Any, source: str, watch: Callable[[dict], None] = lambda message: None) -> list[dict]:
+    """Run a cell; its messages until it is idle. An error fails the test."""
+    sent, messages, end = client.execute(source), [], time.monotonic() + 240
+    while time.monotonic() < end:
+        message = client.get_iopub_msg(timeout=120)
+        watch(message)
+        if message["parent_header"].get("msg_id") != sent:
+            continue
+        assert message["msg_type"] != "error", "\n".join(message["content"].get("traceback", []))
+        messages.append(message)
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            return messages
+    raise AssertionError("the cell did not end")
+
+
+def last_text(messages: list[dict]) -> str:
+    """The text for readers without widgets, as it stands at the end."""
+    updates = [one["content"]["data"] for one in messages if one["msg_type"] == "update_display_data"]
+    return updates[-1]["text/markdown"]
+
+
+@pytest.mark.slow
+def test_in_a_kernel_a_run_to_the_end_leaves_its_text_and_no_open_figure(tmp_path: Path) -> None:
+    messages, told = kernel_run(tmp_path, 2, lambda clients, button: None)
+    assert told.startswith("ran all 2 epochs") and told.strip().endswith("[]")
+    assert last_text(messages).startswith("Epoch 2: ") and "ran all 2 epochs" in last_text(messages)
+    pictures = [one for one in messages if one["msg_type"] == "display_data" and "image/png" in one["content"]["data"]]
+    assert len(pictures) == 3, "epochs 0, 1 and 2"
+
+
+@pytest.mark.slow
+def test_in_a_kernel_the_interrupt_button_keeps_the_best_epoch(tmp_path: Path) -> None:
+    messages, told = kernel_run(tmp_path, 400, lambda clients, button: clients[0].interrupt_kernel())
+    assert told.startswith("stopped after epoch ") and "by you; best epoch" in told
+    assert "by you; best epoch" in last_text(messages)
+
+
+@pytest.mark.slow
+def test_in_a_kernel_a_press_of_stop_over_a_subshell_ends_the_run_while_the_cell_runs(tmp_path: Path) -> None:
+    def press(clients: Any, button: str) -> None:
+        _, client = clients
+        session = client.session
+        request = session.msg("create_subshell_request")
+        client.control_channel.send(request)
+        reply = client.control_channel.get_msg(timeout=30)
+        message = session.msg("comm_msg", {"comm_id": button, "data": {"method": "custom",
+                                                                     "content": {"event": "click"}}})
+        message["header"]["subshell_id"] = reply["content"]["subshell_id"]
+        client.shell_channel.send(message)
+
+    messages, told = kernel_run(tmp_path, 400, press)
+    assert told.startswith("stopped after epoch ") and "by you; best epoch" in told
+    assert "by you; best epoch" in last_text(messages)

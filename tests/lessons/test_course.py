@@ -1,0 +1,70 @@
+"""The whole course: what it writes, and that the README says so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from course_lib.analysis import summary as analysis
+from course_lib.lessons.builder import course, notebooks
+from course_lib.training.finetune import EpochRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def epochs() -> pd.DataFrame:
+    """Two epochs of D at 0, 50 and 100 % Unknown, one seed; accuracy falls with the share."""
+    rows = [{"preset": "pocket", "variant": "D", "unknown_percent": percent, "seed": 0, "epoch": epoch, "loss": 1.0,
+             "dev": 40 - epoch, "test": 40 - epoch * percent / 10, "ood": 35 - epoch * percent / 20,
+             "known_fitted": 50.0 * epoch, "unknown_fitted": 30.0 * epoch, "seconds": 1.0}
+            for percent in (0, 50, 100) for epoch in (0, 1, 2)]
+    return pd.DataFrame(rows)
+
+
+def test_every_field_of_the_summary_stands_in_the_readme(epochs: pd.DataFrame) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    summary = analysis.summary(epochs, {"Unknown": 1.0}, None, preset="pocket")
+    names = {*summary, *summary["runs"][0], *summary["runs"][0]["early_stop"], *summary["claims"][0]}
+    assert [name for name in sorted(names) if f"`{name}`" not in readme] == []
+
+
+def test_the_comparison_names_every_claim_that_does_not_hold(epochs: pd.DataFrame) -> None:
+    summary = analysis.summary(epochs, {}, None, preset="pocket")
+    lines = "\n".join(course.compared_with_the_paper(summary))
+    failed = [claim["claim"] for claim in summary["claims"] if not claim["holds"]]
+    assert failed
+    assert all(f"does not: {claim}" in lines for claim in failed)
+
+
+def test_the_curve_is_a_png_of_three_charts(epochs: pd.DataFrame, tmp_path: Path) -> None:
+    path = course.draw_curve(epochs, tmp_path / "curve.png", preset="pocket")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_epoch_record_holds_the_five_accuracies_of_the_summary() -> None:
+    assert set(analysis.MEASURES) < set(EpochRecord.__slots__)
+
+
+def test_every_notebook_has_its_line_in_the_readme() -> None:
+    listed = re.findall(r"\(notebooks/(\w+)\.ipynb\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.stem for path in (ROOT / "notebooks" / "src").glob("*.py"))
+
+
+@pytest.mark.slow
+def test_the_course_runs_at_a_small_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two of the lessons; all of them run at this size in test_run_all.py."""
+    monkeypatch.setenv("COURSE_QUICK", "1")
+    lessons = notebooks.source_paths(["00", "08"])
+    monkeypatch.setattr(notebooks, "source_paths", lambda *_, **__: lessons)
+    lines: list[str] = []
+    page = course.run_course(preset="pocket", build_dir=tmp_path, echo=lines.append)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert page.is_file() and (tmp_path / "curve.png").is_file()
+    assert len(summary["runs"]) == 2 * 4  # D at 0, 50 and 100 %, D_Known at 50 %; two seeds
+    assert summary["never_read_unknown"] > 0.5
+    assert [line.partition(" ")[0] for line in lines if " ... " in line] == [path.stem for path in lessons]

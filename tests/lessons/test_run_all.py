@@ -1,0 +1,58 @@
+"""Run All never breaks: every lesson, from top to bottom, with each exercise wrong at first, then solved.
+
+Undone they are run in full size by ``course build``; what that gave is looked at here without running it again.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.lessons.builder import editions, notebooks, report
+from course_lib.lessons.builder.notebooks import read_source
+from tests.lessons.test_exercises import SOURCES, found, mistakes
+
+
+@pytest.fixture(scope="session")
+def small_build(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a notebook whose study is the tiny one."""
+    return {"COURSE_BUILD": str(tmp_path_factory.mktemp("small")), "COURSE_PRESET": "pocket", "COURSE_QUICK": "1",
+            "HF_HUB_OFFLINE": "1"}
+
+
+def edition(lesson: str):
+    """The learner's edition with a typical mistake in each exercise; after its check the solution, checked again."""
+    source, first = read_source(SOURCES[lesson]), {}
+    for number, wrong, _ in mistakes(lesson):
+        first.setdefault(number, wrong)
+    made = editions.answered(source, first)
+    for one in found(lesson):
+        place, check = next((place, cell.source) for place, cell in enumerate(made.cells, 1)
+                            if cell.cell_type == "code" and f'check("{one.id}"' in cell.source)
+        made.cells[place:place] = [nbformat.v4.new_code_cell(text) for text in (editions.filled(one.code), check)]
+    return made
+
+
+def verdicts(notebook) -> list[tuple[str, str]]:
+    """Number and verdict of every check that the notebook ran."""
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    return re.findall(r"^Exercise (\d\d\.\d): (not done yet|not right yet|right)\.", printed, re.M)
+
+
+@pytest.mark.parametrize("lesson", SOURCES)
+def test_the_stored_lesson_ran_to_its_end_with_every_exercise_undone(lesson: str) -> None:
+    stored = nbformat.read(SOURCES[lesson].parents[1] / f"{SOURCES[lesson].stem}.ipynb", as_version=4)
+    assert verdicts(stored) == [(one.id, "not done yet") for one in found(lesson)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", SOURCES)
+def test_a_lesson_comes_to_its_end(lesson: str, small_build: dict[str, str]) -> None:
+    notebook = edition(lesson)
+    notebooks.execute(notebook, cwd=Path(SOURCES[lesson]).parents[1], env=small_build)
+    report.describe(notebook)
+    assert notebooks.problems(notebook) == []
+    assert verdicts(notebook) == [(one.id, said) for one in found(lesson) for said in ("not right yet", "right")]

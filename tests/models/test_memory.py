@@ -1,0 +1,189 @@
+"""The memory of a training step: each term by hand, against lesson 02's formula and against what autograd keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from course_lib.figures.plots import memory as memory_plots
+from course_lib.files import CourseError
+from course_lib.models import memory
+from course_lib.models.memory import GIB, SHAPES, Shape, estimate
+from tests.lessons.test_lessons_a import taught
+
+SMALL = Shape(hidden=10, inner=20, layers=2, keys=5, vocabulary=100, tied=True)
+# one block: q and o 10 x 10, k and v 10 x 5, gate, up and down 10 x 20
+LINEAR = 2 * (2 * 100 + 2 * 50 + 3 * 200)
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def test_the_terms_of_a_small_model_are_those_worked_out_by_hand() -> None:
+    found = estimate(SMALL, bits=16, rank=3, batch=2, tokens=7)
+    assert found.parts == {
+        "linear layers": 2 * LINEAR, "embedding, output": 2 * 100 * 10,
+        # rank x (inputs + outputs): 20 + 15 + 15 + 20 + 30 + 30 + 30 = 160 a block, 16 bytes each
+        "adapters + Adam": 16 * 2 * 3 * 160, "activations": 14 * 2 * (360 + 20 + 200 + 84), "logits": 14 * 14 * 100,
+        "one restored matrix": 0}
+    assert found.total == sum(found.parts.values())
+
+
+def test_four_bits_with_double_quantisation_are_4_127_bits_a_weight() -> None:
+    assert estimate(SMALL, bits=4).linear == LINEAR * (4 + 0.125 + 32 / 16384) / 8
+
+
+def test_eight_bits_have_a_float32_scale_for_every_output_and_keep_the_inputs() -> None:
+    eight, four = estimate(SMALL, bits=8, batch=1, tokens=1), estimate(SMALL, bits=4, batch=1, tokens=1)
+    assert eight.linear == LINEAR + 4 * 2 * (10 + 5 + 5 + 10 + 20 + 20 + 10)
+    assert eight.activations - four.activations == 2 * (4 * 10 + 2 * 20)
+
+
+def test_the_largest_matrix_is_restored_to_16_bits_unless_it_has_them_already() -> None:
+    assert [estimate(SMALL, bits=bits).matrix for bits in (4, 8, 16)] == [400, 400, 0]
+
+
+def test_an_output_layer_of_its_own_counts_twice() -> None:
+    own = Shape(10, 20, 2, 5, 100, tied=False)
+    assert estimate(own).rest == 2 * estimate(SMALL).rest
+
+
+@pytest.mark.parametrize(("name", "times"), [("batch", 4), ("tokens", 2)])
+def test_activations_and_logits_grow_with_rows_and_with_tokens(name: str, times: int) -> None:
+    one = estimate(SMALL, batch=2, tokens=6)
+    more = estimate(SMALL, **{"batch": 2, "tokens": 6} | {name: times * {"batch": 2, "tokens": 6}[name]})
+    assert (more.activations, more.logits) == (times * one.activations, times * one.logits)
+    assert more.adapters == one.adapters
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if name != "pocket"])
+def test_lesson_02_and_the_library_agree_where_they_overlap(name: str) -> None:
+    shape = SHAPES[name]
+    lesson = taught("02_quantise", "memory", double_bits=4 + 8 / 64 + 32 / (64 * 256))(
+        shape.hidden, shape.inner, shape.layers, shape.keys, shape.vocabulary, shape.tied, rank=8)
+    ours = estimate(shape, bits=4, rank=8)
+    assert lesson["weights (M)"] * 1e6 == pytest.approx(shape.linear_weights + shape.other_weights)
+    assert lesson["NF4 + rest (GB)"] * 1e9 == pytest.approx(ours.linear + ours.rest)
+    assert lesson["LoRA + Adam (GB)"] * 1e9 == pytest.approx(ours.adapters)
+    plain = estimate(shape, bits=16)
+    assert lesson["float16 (GB)"] * 1e9 == pytest.approx(plain.linear + plain.rest)
+
+
+def test_the_shape_of_the_pocket_model_is_that_of_its_configuration() -> None:
+    from transformers import AutoConfig
+
+    from course_lib.models.loading import POCKET_MODEL
+
+    assert Shape.of(AutoConfig.from_pretrained(str(POCKET_MODEL))) == SHAPES["pocket"]
+
+
+def adapted(layers: int, *, rank: int, vocabulary: int = 300) -> torch.nn.Module:
+    """A random bfloat16 Llama with float32 adapters."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(hidden_size=128, intermediate_size=320, num_hidden_layers=layers, num_attention_heads=4,
+                         num_key_value_heads=2, vocab_size=vocabulary, tie_word_embeddings=True)
+    base = LlamaForCausalLM(config).to(torch.bfloat16)
+    return get_peft_model(base, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM"))
+
+
+def kept_bytes(layers: int, *, batch: int, tokens: int, rank: int) -> int:
+    """Bytes that autograd keeps for the backward pass, weights aside."""
+    model = adapted(layers, rank=rank)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(0, 300, (batch, tokens), generator=torch.Generator().manual_seed(0))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = model(input_ids=ids, labels=ids, use_cache=False)
+    assert result.loss.isfinite()
+    return sum(kept.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "tokens", "rank"), [(1, 16, 4), (4, 32, 8), (2, 64, 16)])
+def test_the_activations_of_a_block_are_what_autograd_keeps(batch: int, tokens: int, rank: int) -> None:
+    shape = Shape(hidden=128, inner=320, layers=1, keys=64, vocabulary=300, tied=True)
+    sizes = {"batch": batch, "tokens": tokens, "rank": rank}
+    one_block = kept_bytes(3, **sizes) - kept_bytes(2, **sizes)
+    assert estimate(shape, **sizes).activations == pytest.approx(one_block, rel=0.005)
+
+
+def peak_bytes(vocabulary: int, place: Path) -> int:
+    """The most that a training step of 4 rows of 16 tokens allocates at one time, by PyTorch's own record."""
+    model, ids = adapted(1, rank=4, vocabulary=vocabulary), torch.arange(64).reshape(4, 16)
+    model(input_ids=ids, labels=ids, use_cache=False).loss.backward()  # gradients have their room from here on
+    with torch.profiler.profile(profile_memory=True) as record:
+        result = model(input_ids=ids, labels=ids, use_cache=False)
+        result.loss.backward()
+    record.export_chrome_trace(str(place))
+    events = [event for event in json.loads(place.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    sizes = np.cumsum([event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])])
+    return int(sizes.max())
+
+
+@pytest.mark.slow
+def test_the_logits_take_14_bytes_for_every_token_and_word_at_the_peak(tmp_path: Path) -> None:
+    small, large = (peak_bytes(vocabulary, tmp_path / "trace.json") for vocabulary in (20_000, 40_000))
+    a_word = Shape(hidden=1, inner=1, layers=1, keys=1, vocabulary=1, tied=True)
+    assert (large - small) / 20_000 == pytest.approx(estimate(a_word, batch=4, tokens=16).logits, rel=0.01)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(CourseError, match="bits = 5: the formula knows 4, 8, 16"):
+        estimate(SMALL, bits=5)
+    with pytest.raises(CourseError, match="rank 16, batch 0, tokens 128: each must be 1 or above"):
+        estimate(SMALL, batch=0)
+
+
+def of(total_gib: float) -> memory.Memory:
+    return memory.Memory(4, 16, 8, 128, linear=total_gib * GIB, rest=0, adapters=0, activations=0, logits=0, matrix=0)
+
+
+@pytest.mark.parametrize(("total", "said"), [
+    (5.0, "fits: 9.6 GiB are left"), (14.0, "fits, but barely: 0.6 GiB are left"),
+    (16.0, "does not fit: 1.4 GiB too much")])
+def test_the_verdict_says_in_words_whether_it_fits(total: float, said: str) -> None:
+    assert memory_plots.verdict(of(total), 14.6).startswith(said)
+
+
+def test_one_setting_is_described() -> None:
+    found = memory.Memory(4, 16, 8, 128, linear=2 * GIB, rest=GIB, adapters=GIB / 2, activations=GIB, logits=GIB / 4,
+                          matrix=GIB / 4)
+    assert memory_plots.describe_memory("Toy", found, gpu="T4") == (
+        "Toy in 4 bits, rank 16, 8 rows of 128 tokens: 5.00 GiB (weights 3.00, adapters + Adam 0.50, activations 1.00, "
+        "logits 0.25). On the T4 (14.6 GiB) it fits: 9.6 GiB are left for CUDA itself and spare room.")
+
+
+def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
+    ax = memory_plots.memory_bars({"a": of(5), "b": of(16)}, gpus={"T4": 14.6})
+    ends = {bar.get_y(): bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars}
+    assert sorted(ends.values()) == [5, 16]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[14.6, 14.6]]
+    assert ax.get_xlim()[1] > 16
+
+
+def test_which_models_fit_is_said_for_every_gpu() -> None:
+    said = memory_plots.describe_fits({"a": of(5), "b": of(16), "c": of(20)}, gpus={"small": 4, "T4": 14.6, "big": 24})
+    assert said == ("One training step in 4 bits, rank 16, 8 rows of 128 tokens. small (4 GiB): a, b, c do not fit; "
+                    "T4 (14.6 GiB): b, c do not fit; big (24 GiB): all fit.")

@@ -1,0 +1,177 @@
+"""NF4 in the library: by hand, as lesson 02 teaches it, and bit for bit as bitsandbytes does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from course_lib.figures.plots import nf4 as nf4_plots
+from course_lib.files import CourseError
+from course_lib.models import nf4
+from tests.lessons.test_lessons_a import taught
+
+THREE = np.array([-1, 0, 1], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def weights(kind: str, size: int) -> np.ndarray:
+    rng = np.random.default_rng(len(kind))
+    normal = rng.standard_normal(size)
+    return {"normal": normal, "uniform": rng.random(size) - 0.5, "heavy tail": normal ** 5,
+            "sparse": normal * (rng.random(size) < 0.02)}[kind].astype(np.float32)
+
+
+def test_each_weight_takes_the_nearest_level_of_its_own_block() -> None:
+    found = nf4.quantise(np.array([4, 1, -3, 0, 0.4, 0.3], np.float32), THREE, block=3)
+    assert found.scales.tolist() == [[4], [np.float32(0.4)]]
+    assert found.codes.tolist() == [[2, 1, 0], [1, 2, 2]]
+    assert found.restored == pytest.approx([4, 0, -4, 0, 0.4, 0.4])
+    # squared errors 1 + 1 + 0.01 over squares 16 + 1 + 9 + 0.16 + 0.09
+    assert found.error == pytest.approx(np.sqrt(2.01 / 26.25))
+
+
+def test_a_last_block_that_is_not_full_is_filled_up_with_zeros() -> None:
+    found = nf4.quantise(np.array([2, -2, 1], np.float32), THREE, block=2)
+    assert found.codes.shape == (2, 2) and found.restored.tolist() == [2, -2, 1]
+
+
+def test_a_block_of_zeros_stays_zero() -> None:
+    found = nf4.quantise(np.zeros(4, np.float32), nf4.levels("NF4"), block=2)
+    assert found.restored.tolist() == [0, 0, 0, 0] and found.error == 0
+
+
+def test_the_levels_are_bitsandbytes_own() -> None:
+    import bitsandbytes.functional
+
+    theirs = bitsandbytes.functional.get_4bit_type("nf4", device="cpu").numpy()
+    assert np.array_equal(nf4.levels("NF4", 4), theirs)
+
+
+def test_the_levels_are_those_of_lesson_02_but_for_rounding() -> None:
+    assert np.abs(nf4.levels("NF4", 4) - taught("02_quantise", "nf4_levels")()).max() < 1e-6
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_fewer_bits_follow_the_same_rule(bits: int) -> None:
+    found = nf4._quantiles(bits)
+    assert len(found) == 2 ** bits and (np.diff(found) > 0).all()
+    assert (found[0], found[-1]) == (-1, 1)
+    assert (found < 0).sum() == 2 ** (bits - 1) - 1 and (found == 0).sum() == 1
+
+
+def test_the_rule_gives_the_printed_levels_for_four_bits() -> None:
+    assert np.abs(nf4._quantiles(4) - nf4.levels("NF4", 4)).max() < 1e-6
+
+
+def test_even_levels_are_evenly_spaced() -> None:
+    assert nf4.levels("even", 2) == pytest.approx([-1, -1 / 3, 1 / 3, 1])
+
+
+@pytest.mark.parametrize("block", [64, 128])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "heavy tail", "sparse"])
+def test_codes_scales_and_weights_have_the_bits_of_bitsandbytes(kind: str, block: int) -> None:
+    import bitsandbytes.functional
+
+    flat = weights(kind, 64 * 128)
+    found = nf4.quantise(flat, nf4.levels("NF4"), block=block)
+    packed, state = bitsandbytes.functional.quantize_4bit(torch.from_numpy(flat), blocksize=block, quant_type="nf4")
+    codes = found.codes.ravel()
+    assert np.array_equal((codes[::2] << 4) | codes[1::2], packed.numpy().ravel())
+    # a block of nothing but zeros has a scale of its own in each implementation; both give zeros again
+    used = state.absmax.numpy() > 0
+    assert np.array_equal(found.scales.ravel()[used], state.absmax.numpy()[used])
+    theirs = bitsandbytes.functional.dequantize_4bit(packed, state).numpy().ravel()
+    assert np.array_equal(found.restored, theirs)
+
+
+@pytest.mark.parametrize("block", [16, 64, 4096])
+@pytest.mark.parametrize("kind", ["normal", "heavy tail"])
+def test_lesson_02_quantises_alike(kind: str, block: int) -> None:
+    quantise, dequantise = taught("02_quantise", "quantise", "dequantise")
+    flat, table = weights(kind, 8192), nf4.levels("NF4")
+    found = nf4.quantise(flat, table, block=block)
+    codes, scale = quantise(torch.from_numpy(flat), torch.from_numpy(table), block)
+    assert np.array_equal(found.codes, codes.numpy()) and np.array_equal(found.scales, scale.numpy())
+    restored = dequantise(codes, scale, torch.from_numpy(table), flat.shape)
+    assert np.array_equal(found.restored, restored.numpy())
+
+
+def test_samples_have_the_size_and_the_spread_of_the_layer() -> None:
+    samples = nf4.weight_samples(0.02 * weights("normal", 9000).reshape(90, 100), seed=1)
+    assert list(samples) == ["trained layer", "normal sample", "heavy tail"]
+    assert {len(sample) for sample in samples.values()} == {8192}
+    assert [float(sample.std()) for sample in samples.values()] == pytest.approx([samples["trained layer"].std()] * 3)
+    again = nf4.weight_samples(0.02 * weights("normal", 9000).reshape(90, 100), seed=1)
+    assert all(np.array_equal(samples[name], again[name]) for name in samples)
+
+
+def test_a_heavy_tail_makes_larger_errors_and_nf4_helps_most_there() -> None:
+    errors = nf4.error_table(nf4.weight_samples(weights("normal", 8192)), blocks=(64,))
+    table = errors.pivot(index="weights", columns="levels", values="error")
+    assert table.loc["heavy tail", "even"] > table.loc["normal sample", "even"]
+    gain = table["even"] - table["NF4"]
+    assert gain["heavy tail"] > gain["normal sample"] > 0
+
+
+def test_the_table_counts_the_bits_of_the_scale() -> None:
+    errors = nf4.error_table({"one": weights("normal", 64)}, bits=3, blocks=(16, 64))
+    assert errors["bits"].tolist() == [5, 3.5, 5, 3.5]
+
+
+def test_nonsense_is_refused_in_words() -> None:
+    with pytest.raises(CourseError, match="levels 'fp4' in 4 bits: take one of NF4, even in 2 to 8 bits"):
+        nf4.levels("fp4")
+    with pytest.raises(CourseError, match="0 weights in blocks of 64"):
+        nf4.quantise(np.zeros(0), THREE)
+
+
+def test_the_histogram_has_a_line_and_a_share_for_every_level() -> None:
+    found = nf4.quantise(np.array([4, 1, -4, 0], np.float32), THREE, block=4)
+    ax = nf4_plots.level_histogram(found, THREE, title="three")
+    assert [text.get_text() for text in ax.texts[:3]] == ["25", "50", "25"]
+    assert len(ax.collections[0].get_segments()) == 3 and ax.get_title() == "three"
+
+
+def test_levels_are_described_with_bits_and_errors() -> None:
+    found = nf4.quantise(np.array([4, 1, -3, 0], np.float32), THREE, block=4)  # error sqrt(2 / 26)
+    rival = nf4.quantise(np.array([4, 0, -4, 0], np.float32), THREE, block=4)  # no error
+    assert nf4_plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival) == (
+        "toy, even levels in 2 bits, blocks of 4: 10 bits a weight with its part of the scale, relative error 27.7 %. "
+        "50 % of the scaled weights lie between -0.5 and 0.5. The error is larger than with NF4 levels (0.0 %).")
+
+
+def test_errors_are_described_by_where_nf4_wins() -> None:
+    import pandas as pd
+
+    def rows(name: str, ours: list[float]) -> list[dict[str, object]]:
+        return [{"weights": name, "levels": kind, "block": block, "error": error} for kind, errors in (
+            ("NF4", ours), ("even", [0.2, 0.2, 0.2])) for block, error in zip((16, 64, 256), errors, strict=True)]
+
+    table = pd.DataFrame([*rows("a", [0.1, 0.1, 0.1]), *rows("b", [0.3, 0.1, 0.1]), *rows("c", [0.1, 0.3, 0.1]),
+                          *rows("d", [0.3, 0.3, 0.3])])
+    assert nf4_plots.describe_errors(table) == (
+        "a: NF4 has the smaller error at every size (blocks of 64: 10.0 % against 20.0 %); "
+        "b: NF4 has the smaller error from blocks of 64 on (blocks of 64: 10.0 % against 20.0 %); "
+        "c: NF4 has the smaller error at blocks of 16, 256 (blocks of 64: 30.0 % against 20.0 %); "
+        "d: NF4 has the smaller error nowhere (blocks of 64: 30.0 % against 20.0 %).")
+
+
+def test_the_error_curves_show_the_table_in_percent() -> None:
+    errors = nf4.error_table({"a": weights("normal", 4096), "b": weights("heavy tail", 4096)}, blocks=(16, 64))
+    ax = nf4_plots.error_curves(errors)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines[:4]}
+    assert list(drawn) == ["a, NF4", "a, even", "b, NF4", "b, even"]
+    assert drawn["b, even"] == pytest.approx(100 * errors["error"].to_numpy()[-2:])

@@ -1,0 +1,38 @@
+"""Tables of epochs made up by hand, of the form of course_lib.training.runs.writer.read_runs."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+NAN = float("nan")
+CATEGORIES = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
+
+
+def epochs(dev: list[float], *, variant: str = "D", percent: float = 50, seed: int = 0, test: list[float] | None = None,
+           ood: list[float] | None = None, known: list[float] | None = None,
+           unknown: list[float] | None = None) -> pd.DataFrame:
+    """One run from epoch 0 on; what is not given is the dev accuracy."""
+    return pd.DataFrame({"preset": "pocket", "variant": variant, "unknown_percent": percent, "seed": seed,
+                         "epoch": range(len(dev)), "loss": NAN, "dev": dev, "test": test or dev, "ood": ood or dev,
+                         "known_fitted": known or dev, "unknown_fitted": unknown or dev, "seconds": 1.0})
+
+
+def study(early: dict[float, float], late: dict[float, float], *, variant: str = "D", seed: int = 0,
+          ood_drop: float = 0.5, fitted: tuple[float, float] = (80, 10)) -> pd.DataFrame:
+    """Runs of three epochs: dev is best in epoch 1, test is ``early`` there and ``late`` in epoch 2."""
+    return pd.concat([epochs([0, 2, 1], variant=variant, percent=p, seed=seed, test=[0, early[p], late[p]],
+                             ood=[0, early[p], early[p] - ood_drop * (early[p] - late[p])],
+                             known=[0, fitted[0], 100], unknown=[0, fitted[1], 100]) for p in early])
+
+
+def single(variant: str, early: list[float], late: list[float], *, seed: int = 0) -> pd.DataFrame:
+    """A run of two tuned epochs with EARLY_STOP at the first; values are Full and then the four categories."""
+    columns = {name: [0, first, last] for name, first, last in zip(
+        ("test", *(f"test_{category}" for category in CATEGORIES)), early, late, strict=True)}
+    return epochs([0, 2, 1], variant=variant, percent=100 if variant == "D_Unknown" else 0, seed=seed).assign(**columns)
+
+
+def idk(early: tuple[float, float], late: tuple[float, float], *, seed: int = 0) -> pd.DataFrame:
+    """A run of D_IDK at 50 %; each stop is (right over all questions, answered), percent."""
+    return epochs([0, 2, 1], variant="D_IDK", seed=seed, test=[0, early[0], late[0]]).assign(
+        answered=[100, early[1], late[1]])
