@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "course_lib"
-GROUND = {"cli", "doctor", "files", "installation", "limits", "text", "threads"}
+GROUND = {"cli", "doctor", "files", "installation", "lazy", "limits", "text", "threads"}
 # what each room may stand on, besides the ground and itself
 MAY_IMPORT = {
     "data": set(),
