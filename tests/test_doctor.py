@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,31 +57,29 @@ def test_the_report_sets_the_scene(monkeypatch):
     monkeypatch.setattr(hardware, "ranges", lambda: {"torch": ">=2.10"})
     monkeypatch.setattr(doctor, "version", {"jupyterlab": "4.6.6", "ipywidgets": "8.1.9"}.get)
     lines = report(GOOD, environ={"OMP_NUM_THREADS": "1", "PATH": "/bin"}).splitlines()
-    assert lines[:5] == [f"Course: {__version__} (clone at abc1234)", "Host: neither Colab nor Kaggle",
-                         "Preset: pocket (the default without a GPU)", "Jupyter: jupyterlab 4.6.6, ipywidgets 8.1.9",
-                         "Variables: OMP_NUM_THREADS=1"]
-    assert lines[5].startswith("Folders: results ") and lines[-1] == "All is well."
+    assert all(re.match(pattern, line) for pattern, line in zip(
+        (rf"Course: {__version__} \(.*abc1234\)", "Host: .*Colab", r"Preset: pocket \(.*GPU",
+         r"Jupyter: jupyterlab 4\.6\.6, ipywidgets 8\.1\.9$", "Variables: OMP_NUM_THREADS=1$", "Folders: results "),
+        lines, strict=False)), lines
+    assert "[NO]" not in "".join(lines)
 
 
-@pytest.mark.parametrize(("gpu", "environ", "preset"), [
-    ("Tesla T4", {}, "smollm2-1.7b (the default with a GPU)"),
-    (None, {"COURSE_QUICK": "1"}, "pocket (the default without a GPU, quick settings)"),
-    (None, {"COURSE_PRESET": "olmo2-1b"}, "olmo2-1b (from COURSE_PRESET)"),
-])
-def test_the_preset_is_named_with_where_it_comes_from(gpu, environ, preset):
-    assert scene(replace(GOOD, gpu=gpu), environ=environ).preset == preset
+@pytest.mark.parametrize(("gpu", "environ", "preset", "source"), [
+    ("Tesla T4", {}, "smollm2-1.7b", "GPU"), (None, {"COURSE_QUICK": "1"}, "pocket", "GPU"),
+    (None, {"COURSE_PRESET": "olmo2-1b"}, "olmo2-1b", "COURSE_PRESET")])
+def test_the_preset_is_named_with_where_it_comes_from(gpu, environ, preset, source):
+    assert re.match(rf"{preset} \(.*{source}", scene(replace(GOOD, gpu=gpu), environ=environ).preset)
 
 
-def test_a_package_without_a_clone_says_so(monkeypatch):
+def test_a_package_without_a_clone_has_its_version_alone(monkeypatch):
     monkeypatch.setattr(doctor, "commit", lambda: "")
-    assert scene(GOOD, environ={}).course.endswith("(installed, not a clone)")
+    assert re.fullmatch(rf"{__version__} \([^0-9]*\)", scene(GOOD, environ={}).course)
 
 
 def test_the_folders_say_what_is_there_and_how_much_is_free(nobody):
     nobody.mkdir(parents=True)
     folders = scene(GOOD, environ={"COURSE_BUILD": str(nobody), "HF_HUB_CACHE": f"{nobody}/hub"}).folders
-    assert folders["results"].startswith("~ (") and folders["results"].endswith("GiB free)")
-    assert folders["models"].startswith("~/hub (not there yet, ")
+    assert re.match(r"~ \([\d.,]+ GiB", folders["results"]) and re.match(r"~/hub \([^0-9]+,.* GiB", folders["models"])
 
 
 @pytest.mark.parametrize(("variable", "host"), [("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"), ("COLAB_RELEASE_TAG", "Colab")])
@@ -98,7 +97,7 @@ def test_a_host_is_not_told_to_change_the_builders_packages(monkeypatch):
 
 def test_the_json_has_the_scene_beside_the_machine_and_the_checks():
     found = json.loads(json.dumps(doctor.as_data(GOOD)))
-    assert set(found) == {"scene", "machine", "checks"} and found["scene"]["host"] == "neither Colab nor Kaggle"
+    assert set(found) == {"scene", "machine", "checks"} and found["scene"]["host"] not in ("Colab", "Kaggle")
 
 
 def test_the_bug_form_asks_where_which_cell_and_for_course_doctor():

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class FakeOs:
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(broken, tmp_path, monkeypatch) -> None:
     write_text(tmp_path / "a.txt", "old")
     monkeypatch.setattr(files, "os", FakeOs(**broken))
-    with pytest.raises(CourseError, match=r"a\.txt: the disk is full; free some space and run the same command again"):
+    with pytest.raises(CourseError, match=r"a\.txt: "):
         write_text(tmp_path / "a.txt", "newer")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
@@ -81,13 +82,10 @@ def test_an_interrupted_first_write_leaves_no_file(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("number", "words"), [
-    (errno.ENOSPC, "the disk is full; free some space and"), (errno.EDQUOT, "the quota of this disk is used up"),
-    (errno.EIO, "could not read or write"), (errno.ENOTCONN, "not connected any more; mount it again and")])
-def test_what_a_disk_lacks_is_said_with_the_cure(number: int, words: str) -> None:
-    with pytest.raises(CourseError, match=f"^here/a: .*{words}.* run the same command again, what is finished is"):
-        with disk_errors("here/a"):
-            raise OSError(number, "words of the system")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTCONN])
+def test_what_a_disk_lacks_is_said_with_the_cure(number: int) -> None:
+    with pytest.raises(CourseError, match=f"^here/a: {re.escape(files.DISK[number])}"), disk_errors("here/a"):
+        raise OSError(number, "words of the system")
 
 
 def test_an_error_of_another_kind_is_left_as_it_is() -> None:
@@ -113,7 +111,7 @@ def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path) -> None:
 
 def test_a_new_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path) -> None:
     write_text(tmp_path / "a" / "old", "x")
-    with pytest.raises(CourseError, match="the disk is full"), new_folder(tmp_path / "a") as temporary:
+    with pytest.raises(CourseError, match="/a: "), new_folder(tmp_path / "a") as temporary:
         write_text(temporary / "new", "y")
         disk_full()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["a", "a/old"]
@@ -152,19 +150,19 @@ def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.json: no such file; check the path"):
+    with pytest.raises(DataError, match=r"gone\.json: "):
         read_json(tmp_path / "gone.json")
 
 
 def test_a_cut_file_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{\n "a": 1,\n "b": ')
-    with pytest.raises(DataError, match=r"cut\.json line 3: not JSON"):
+    with pytest.raises(DataError, match=r"cut\.json line 3: "):
         read_json(tmp_path / "cut.json")
 
 
 def test_a_file_in_another_encoding_is_named_with_its_byte(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.json: byte 1 is not UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.json: byte 1 "):
         read_json(tmp_path / "latin.json")
 
 
@@ -179,8 +177,8 @@ def make(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "why"), [
-    ("pipe", "it is a pipe"), ("folder", "it is a folder"), ("device", "a device"), ("broken link", "no such file"),
-    ("loop", "symbolic links"), ("link to a folder", "it is a folder"), ("large", "at most 67,108,864 are read")])
+    ("pipe", "pipe"), ("folder", "folder"), ("device", "device"), ("broken link", ""), ("loop", "symbolic links"),
+    ("link to a folder", "folder"), ("large", "67,108,864")])
 def test_what_is_no_file_of_data_is_refused_before_it_is_read(kind, why, tmp_path: Path) -> None:
     make(kind, tmp_path / "a.json")
     with pytest.raises(DataError, match=rf"a\.json: .*{why}"):
@@ -190,28 +188,26 @@ def test_what_is_no_file_of_data_is_refused_before_it_is_read(kind, why, tmp_pat
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "a.txt/b"])
 def test_a_name_that_no_file_has_is_one_message(name, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match="check the path"):
+    with pytest.raises(DataError, match=re.escape(files.printable(f"/{name}: "))):
         read_json(tmp_path / name)
 
 
 def test_a_file_that_grows_while_it_is_read_ends_at_the_limit(tmp_path: Path, monkeypatch) -> None:
     path = write_bytes(tmp_path / "a", b"12345")
     assert read_bytes(path, most=5) == b"12345"
-    with pytest.raises(DataError, match="5 bytes, and at most 4"):
+    with pytest.raises(DataError, match=r"\b5 .*\b4 "):
         read_bytes(path, most=4)
     monkeypatch.setattr(files, "_regular", lambda *_: None)
-    with pytest.raises(DataError, match="more than the 4 bytes"):
+    with pytest.raises(DataError, match=r"/a: .*\b4 "):
         read_bytes(path, most=4)
 
 
 @pytest.mark.parametrize(("text", "why", "line"), [
-    (b'{"a": 1, "a": 2}', "the key 'a' stands twice", 0), (b'[{"b": {"a": 1, "a": 1}}]', "the key 'a' stands twice", 0),
-    (b"[NaN]", "NaN is no value", 0), (b"-Infinity", "-Infinity is no value", 0), (b"1e999", "'1e999' is too large", 0),
-    (b"9" * 9000, "9,000 digits", 0), (b'"\\ud800"', r"'\\ud800' is half", 0),
-    (b'{"\\uDFFF": 1}', r"'\\udfff' is half", 0),
-    (b"[" * 100_000, "nested too deep", 0), (b'{"a":' * 100_000, "nested too deep", 0), (b"[1,\n2", "not JSON", 2),
-    (b"", "not JSON", 1), ("[1]".encode("utf-16"), "byte 0 is not UTF-8", 0), ("[1]".encode("utf-16-le"), "a NUL", 1),
-    (b"\xed\xa0\x80", "byte 0 is not UTF-8", 0)])
+    (b'{"a": 1, "a": 2}', "'a'", 0), (b'[{"b": {"a": 1, "a": 1}}]', "'a'", 0), (b"[NaN]", "NaN", 0),
+    (b"-Infinity", "-Infinity", 0), (b"1e999", "'1e999'", 0), (b"9" * 9000, "9,000", 0),
+    (b'"\\ud800"', r"'\\ud800'", 0), (b'{"\\uDFFF": 1}', r"'\\udfff'", 0), (b"[" * 100_000, None, 0),
+    (b'{"a":' * 100_000, None, 0), (b"[1,\n2", "column 2", 2), (b"", "column 1", 1),
+    ("[1]".encode("utf-16"), "byte 0 ", 0), ("[1]".encode("utf-16-le"), "NUL", 1), (b"\xed\xa0\x80", "byte 0 ", 0)])
 def test_json_that_could_be_read_in_two_ways_or_not_at_all_is_refused(text, why, line) -> None:
     with pytest.raises(NotJson, match=why) as caught:
         loads(text)

@@ -90,7 +90,7 @@ def test_a_fact_asks_its_template_with_its_subject():
 
 
 def test_a_fact_of_a_relation_without_a_template_says_which():
-    with pytest.raises(DataError, match="relation 'P9999' has no question"):
+    with pytest.raises(DataError, match=r"'P9999'.*\bQUESTIONS"):
         _ = Fact("Paris", "P9999", "France").question
 
 
@@ -202,7 +202,7 @@ def test_one_split_is_read_alone_and_a_zip_does_as_well(whole: Path):
 
 
 def test_a_missing_dev_file_of_the_five_other_relations_is_named_when_it_is_needed(folder: Path):
-    with pytest.raises(DataError, match=r"P106\.dev\.json: no such file"):
+    with pytest.raises(DataError, match=r"P106\.dev\.json: "):
         facts.read_entityquestions(folder, verify=False)
 
 
@@ -253,126 +253,119 @@ def fails(source: Path, *parts: str, verify: bool = False) -> None:
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path):
-    fails(tmp_path / "nowhere", "nowhere: no such file or folder")
+    fails(tmp_path / "nowhere", f"{tmp_path / 'nowhere'}: ", "dataset.zip")
 
 
 def test_a_folder_without_the_data_says_what_it_should_hold(tmp_path: Path):
-    fails(tmp_path, str(tmp_path), "dataset.zip", "give the folder that does")
+    fails(tmp_path, f"{tmp_path}: ", "dataset.zip")
 
 
 @pytest.mark.parametrize(("split", "relation"), [("train", "P19"), ("dev", "P800"), ("test", "P413")])
 def test_a_missing_file_is_named(folder: Path, split: str, relation: str):
     path = path_of(folder, split, relation)
     path.unlink()
-    fails(folder, f"{path}: no such file", "unpack or fetch it again")
+    fails(folder, f"{path}: ")
 
 
 def test_a_renamed_file_is_missing_under_its_own_name(folder: Path):
     path = path_of(folder, "train", "P19")
     path.rename(path.with_name("P19.json"))
-    fails(folder, "P19.train.json: no such file")
+    fails(folder, "P19.train.json: ")
 
 
 def test_a_missing_split_folder_is_named(folder: Path):
     shutil.rmtree(folder / "dataset" / "dev")
-    fails(folder, "P131.dev.json: no such file")
+    fails(folder, "P131.dev.json: ")
 
 
 def test_a_folder_in_place_of_a_file_cannot_be_read(folder: Path):
     path = path_of(folder, "train", "P19")
     path.unlink()
     path.mkdir()
-    fails(folder, "P19.train.json: cannot be read")
+    fails(folder, "P19.train.json: ", "folder")
 
 
 def test_a_wrong_sum_names_file_and_cure(folder: Path, published: None):
     put(folder, "train", "P19", [record("P19", "Zico", "Rio")])
-    fails(folder, "P19.train.json: not the published file", "verify=False", verify=True)
+    fails(folder, "P19.train.json: ", "SHA-256", "verify=False", verify=True)
 
 
 def test_a_wrong_sum_in_a_zip_names_file_and_cure(folder: Path, published: None):
     put(folder, "dev", "P26", [record("P26", "Zico", "Sandra")])
     archive = Path(shutil.make_archive(str(folder.parent / "edited"), "zip", folder))
-    fails(archive, "edited.zip/dataset/dev/P26.dev.json: not the published file", verify=True)
+    fails(archive, "edited.zip/dataset/dev/P26.dev.json: ", "SHA-256", verify=True)
 
 
 def test_the_wrong_sum_is_reported_before_what_is_wrong_inside(folder: Path, published: None):
     put(folder, "train", "P19", "{not json")
-    fails(folder, "P19.train.json: not the published file", verify=True)
+    fails(folder, "P19.train.json: ", "SHA-256", verify=True)
 
 
 def test_a_fake_copy_does_not_pass_for_the_published_one(folder: Path):
-    fails(folder, "P131.train.json: not the published file", verify=True)
+    fails(folder, "P131.train.json: ", "SHA-256", verify=True)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "parts"),
     [
-        ('[{"question": "Where was', "P19.train.json line 1: not JSON"),
-        ("", "P19.train.json line 1: not JSON"),
-        ("[\n{]", "P19.train.json line 2: not JSON"),
-        ("[" * 100_000, "P19.train.json: lists nested too deep"),
-        ("[" + "1" * 9000 + "]", "P19.train.json: not JSON (a number of 9,000 digits)"),
-        ("[NaN]", "P19.train.json: not JSON (NaN is no value in it)"),
-        ('["\\ud800"]', r"P19.train.json: '\ud800' is half of a character"),
-        ('[{"question": 1, "question": 2}]', "P19.train.json: not JSON (the key 'question' stands twice"),
-        ({"question": "Where was Zico born?", "answers": ["Rio"]}, "P19.train.json: not a list"),
+        ('[{"question": "Where was', [" line 1: "]),
+        ("", [" line 1: "]),
+        ("[\n{]", [" line 2: "]),
+        ("[" * 100_000, [": "]),
+        ("[" + "1" * 9000 + "]", [": ", "9,000"]),
+        ("[NaN]", [": ", "NaN"]),
+        ('["\\ud800"]', [": ", r"'\ud800'"]),
+        ('[{"question": 1, "question": 2}]', [": ", "'question'"]),
+        ({"question": "Where was Zico born?", "answers": ["Rio"]}, [": ", "[{question, answers}, ...]"]),
     ],
     ids=["cut", "empty", "broken line 2", "nested", "digits", "nan", "half", "twice", "object"],
 )
-def test_a_file_that_is_not_a_json_list_is_named(folder: Path, content: Any, message: str):
+def test_a_file_that_is_not_a_json_list_is_named(folder: Path, content: Any, parts: list[str]):
     put(folder, "train", "P19", content)
-    fails(folder, message)
+    fails(folder, f"P19.train.json{parts[0]}", *parts[1:])
 
 
 def test_a_file_that_is_not_utf_8_is_named(folder: Path):
     path_of(folder, "train", "P19").write_bytes(b'[{"question": "Where was Pel\xe9 born?"}]')
-    fails(folder, "P19.train.json: byte 28 is not UTF-8")
+    fails(folder, "P19.train.json: byte 28 ")
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("Zico", "not an object"),
-        ({"answers": ["Rio"]}, "no question; every fact needs one"),
-        ({"question": 7, "answers": ["Rio"]}, "no question; every fact needs one"),
-        ({"question": "Where was Zico born?"}, "no answers; every fact needs a list"),
-        ({"question": "Where was Zico born?", "answers": []}, "no answers; every fact needs a list"),
-        ({"question": "Where was Zico born?", "answers": "Rio"}, "no answers; every fact needs a list"),
-        ({"question": "Where was Zico born?", "answers": [""]}, "empty answer; every fact needs one"),
-        ({"question": "Where was Zico born?", "answers": ["Rio", "  "]}, "empty answer; every fact needs one"),
-        ({"question": "Where was Zico born?", "answers": ["Rio", "x" * 32_001]}, "a text of 32,001 letters"),
-        ({"question": f"Where was {'x' * 40_000} born?", "answers": ["Rio"]}, "a text of 40,016 letters"),
-        ({"question": "Where was Zico born?", "answers": [["Rio"]]}, "the answer ['Rio'] is not text"),
-        ({"question": "Where was Zico born?", "answers": [True]}, "the answer True is not text"),
-        ({"question": "Where was Zico born?", "answers": [None]}, "the answer None is not text"),
-        ({"question": "Who owns Zico?", "answers": ["Rio"]}, "'Who owns Zico?' does not match 'Where was [E] born?'"),
-        ({"question": "Where was  born?", "answers": ["Rio"]}, "does not match"),
-        ({"question": "Where was born?", "answers": ["Rio"]}, "does not match"),
-        ({"question": "", "answers": ["Rio"]}, "does not match"),
+        ("Zico", '{"question": ..., "answers": [...]}'),
+        ({"answers": ["Rio"]}, "question"),
+        ({"question": 7, "answers": ["Rio"]}, "question"),
+        ({"question": "Where was Zico born?"}, "answers"),
+        *(({"question": "Where was Zico born?", "answers": answers}, said) for answers, said in (
+            ([], "answers"), ("Rio", "answers"), ([""], "answer"), (["Rio", "  "], "answer"),
+            (["Rio", "x" * 32_001], "32,001"), ([["Rio"]], "['Rio']"), ([True], "True"), ([None], "None"))),
+        ({"question": f"Where was {'x' * 40_000} born?", "answers": ["Rio"]}, "40,016"),
+        *(({"question": question, "answers": ["Rio"]}, f"{question!r} does not match 'Where was [E] born?'")
+          for question in ("Who owns Zico?", "Where was  born?", "Where was born?", "")),
     ],
 )
 def test_a_malformed_record_is_named_by_file_and_number(folder: Path, entry: Any, message: str):
     put(folder, "train", "P19", [record("P19", "Ronaldo", "Rio"), entry])
-    fails(folder, "P19.train.json record 2: ", message)
+    fails(folder, "P19.train.json record 2: ", *message.split(" does not match "))
 
 
 def test_a_malformed_record_of_a_zip_is_named_too(folder: Path):
     put(folder, "train", "P19", [record("P19", "Zico", "")])
     archive = Path(shutil.make_archive(str(folder.parent / "edited"), "zip", folder))
-    fails(archive, "edited.zip/dataset/train/P19.train.json record 1: empty answer")
+    fails(archive, "edited.zip/dataset/train/P19.train.json record 1: ")
 
 
 def test_a_test_file_outside_the_nineteen_relations_is_checked_too(folder: Path):
     put(folder, "test", "P413", [record("P413", "Pelé", "")])
-    fails(folder, "P413.test.json record 1: empty answer")
+    fails(folder, "P413.test.json record 1: ")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_cut_zip_is_named(zipped: Path, share: float):
     data = zipped.read_bytes()
     zipped.write_bytes(data[: int(len(data) * share)])
-    fails(zipped, "dataset.zip: not a whole .zip", "fetch it again")
+    fails(zipped, "dataset.zip: ")
 
 
 def test_a_zip_with_damaged_bytes_names_the_member(folder: Path):
@@ -381,20 +374,20 @@ def test_a_zip_with_damaged_bytes_names_the_member(folder: Path):
         for file in sorted(folder.glob("dataset/*/*.json")):
             archive.write(file, file.relative_to(folder))
     path.write_bytes(path.read_bytes().replace(b"train P19", b"trane P19"))
-    fails(path, "damaged.zip/dataset/train/P19.train.json: not a whole .zip", "fetch it again")
+    fails(path, "damaged.zip/dataset/train/P19.train.json: ", "CRC")
 
 
 def test_a_zip_without_a_file_names_it(folder: Path):
     path_of(folder, "train", "P19").unlink()
     archive = Path(shutil.make_archive(str(folder.parent / "short"), "zip", folder))
-    fails(archive, "short.zip: holds no dataset/train/P19.train.json")
+    fails(archive, "short.zip: ", "dataset/train/P19.train.json")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_zip_with_a_file_twice_names_it(zipped: Path):
     with zipfile.ZipFile(zipped, "a") as archive:
         archive.writestr("dataset/train/P19.train.json", "[]")
-    fails(zipped, "dataset.zip: holds more than one dataset/train/P19.train.json")
+    fails(zipped, "dataset.zip: ", "dataset/train/P19.train.json")
 
 
 def packed(folder: Path, *, method: int = zipfile.ZIP_DEFLATED, **more: bytes) -> Path:
@@ -427,15 +420,14 @@ def test_the_published_sum_decides_and_not_that_of_the_zip(folder: Path, publish
     path = packed(folder)
     edit(path, "dataset/train/P19.train.json", 16, 1)
     assert load_entityquestions(path) == load(folder)
-    fails(path, "P19.train.json: not a whole .zip")  # without published sums its own decides
+    fails(path, "P19.train.json: ", "CRC")  # without published sums its own decides
 
 
-@pytest.mark.parametrize(("size", "message"), [(2, "P19.train.json: not the published file"),
-                                               (1 << 31, "unpacks to 2,147,483,648 bytes, and at most 67,108,864")])
-def test_a_member_that_lies_about_its_size_is_refused(folder: Path, published: None, size: int, message: str):
+@pytest.mark.parametrize(("size", "parts"), [(2, ["SHA-256"]), (1 << 31, ["2,147,483,648", "67,108,864"])])
+def test_a_member_that_lies_about_its_size_is_refused(folder: Path, published: None, size: int, parts: list[str]):
     path = packed(folder)
     edit(path, "dataset/train/P19.train.json", 24, size)
-    fails(path, message, verify=True)
+    fails(path, "P19.train.json: ", *parts, verify=True)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -467,8 +459,8 @@ def obstacle(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-@pytest.mark.parametrize(("kind", "why"), [("pipe", "it is a pipe"), ("device", "a device"), ("loop", "symbolic links"),
-                                           ("large", "at most 67,108,864 are read")])
+@pytest.mark.parametrize(("kind", "why"), [("pipe", "pipe"), ("device", "device"), ("loop", "symbolic links"),
+                                           ("large", "67,108,864")])
 def test_what_is_no_file_of_data_is_refused_before_it_is_read(folder: Path, published: None, kind, why, verify: bool):
     obstacle(kind, path_of(folder, "train", "P19"))
     fails(folder, "P19.train.json: ", why, verify=verify)
@@ -484,12 +476,12 @@ def test_a_source_that_is_no_file_of_data_is_refused(folder: Path, kind: str):
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800"])
 def test_a_source_that_has_no_name_of_a_file_is_one_message(tmp_path: Path, name: str):
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match=r"dataset\.zip$"):
         load_entityquestions(tmp_path / name)
 
 
 def test_a_file_that_is_no_zip_is_named(folder: Path):
-    fails(path_of(folder, "train", "P19"), "P19.train.json: not a whole .zip")
+    fails(path_of(folder, "train", "P19"), "P19.train.json: ", "zip")
 
 
 # The download, from a server on this machine
@@ -560,7 +552,7 @@ def test_a_broken_download_says_how_to_go_on_and_keeps_what_came(folder: Path, r
     lost = path_of(folder, "train", "P740")
     content = lost.read_text(encoding="utf-8")
     lost.unlink()
-    with pytest.raises(DataError, match=r"P740\.train\.json: could not be fetched .* run again .* folder or a \.zip"):
+    with pytest.raises(DataError, match=r"P740\.train\.json: .*HTTPError.*COURSE_DATA"):
         download(tmp_path / "cache")
     lost.write_text(content, encoding="utf-8")
     requested.clear()
@@ -573,14 +565,14 @@ def test_no_network_is_one_sentence_with_the_offline_way(published: None, tmp_pa
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(facts, "SOURCE_URL", "http://127.0.0.1:9/")  # the discard port, where nobody listens
     monkeypatch.setattr(facts, "DOWNLOAD_RETRIES", 0)
-    with pytest.raises(DataError, match=r"could not be fetched .* run again to continue, or give a folder") as caught:
+    with pytest.raises(DataError, match=r"\.json: .*ConnectionError.*COURSE_DATA") as caught:
         download(tmp_path / "cache")
     assert "\n" not in str(caught.value)
 
 
 def test_a_login_page_in_place_of_a_file_is_refused(folder: Path, requested: list[str], tmp_path: Path):
     put(folder, "train", "P19", "<html>Please log in</html>")
-    with pytest.raises(DataError, match=r"P19\.train\.json: what came is not the published file"):
+    with pytest.raises(DataError, match=r"P19\.train\.json: .*COURSE_DATA"):
         download(tmp_path / "cache")
     assert not path_of(tmp_path / "cache" / "entityquestions", "train", "P19").exists()
 

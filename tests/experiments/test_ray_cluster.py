@@ -53,7 +53,7 @@ def test_without_ray_the_message_says_what_to_install(small: Study, monkeypatch)
 
 
 def test_a_run_larger_than_the_cluster_is_refused() -> None:
-    with pytest.raises(CourseError, match="a run asks for 1 GPU, the Ray cluster 'local' has 0; lower gpus"):
+    with pytest.raises(CourseError, match=r"1 GPU, .*'local' .*0; .*\bgpus\b"):
         cluster._refuse_too_large({"CPU": 2.0}, {"CPU": 1, "GPU": 1.0}, Way("ray"))
 
 

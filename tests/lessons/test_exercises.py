@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 
@@ -118,28 +119,27 @@ def dots(x):
 
 
 @pytest.mark.parametrize(("answer", "state", "said"), [
-    (..., "undone", "hint('99.1') helps"), (dots, "undone", "nothing later depends on it"),
-    (lambda x: 2 * x, "right", "Twice."), (lambda x: x * x, "wrong", "you squared it"),
-    (lambda x: 5, "wrong", "twice 2: expected 4, got 5."), (lambda x: None, "wrong", "did you forget `return`?"),
-    (lambda x: "four", "wrong", "expected 4, a number, got 'four'."),
-    (lambda x: [4, 4], "wrong", "expected the shape (), got (2,)."),
-    (lambda x: 1 / 0, "wrong", "Your code stopped with ZeroDivisionError: division by zero"),
-    (lambda x: np.zeros(2).reshape(3), "wrong", "at the line `(lambda x: np.zeros(2).reshape(3)")])
+    (..., "undone", r"hint\('99\.1'\)"), (dots, "undone", r"hint\('99\.1'\)"),
+    (lambda x: 2 * x, "right", r"^Twice\."), (lambda x: x * x, "wrong", "you squared it"),
+    (lambda x: 5, "wrong", "twice 2: .*4.*5"), (lambda x: None, "wrong", "`return`"),
+    (lambda x: "four", "wrong", "4, .*'four'"), (lambda x: [4, 4], "wrong", r" \(\), .*\(2,\)"),
+    (lambda x: 1 / 0, "wrong", "ZeroDivisionError: division by zero"),
+    (lambda x: np.zeros(2).reshape(3), "wrong", r"`\(lambda x: np\.zeros\(2\)\.reshape\(3\)")])
 def test_an_answer_is_judged_with_its_reason(answer: object, state: str, said: str) -> None:
     told = judge(ONE, answer)
-    assert told.state == state and said in told.message
+    assert told.state == state and re.search(said, told.message)
 
 
 def test_the_line_that_stopped_is_shown() -> None:
     def broken(x):
         return x.no_such_thing
 
-    assert "at the line `return x.no_such_thing`." in judge(ONE, broken).message
+    assert "`return x.no_such_thing`" in judge(ONE, broken).message
 
 
 def test_an_answer_of_another_kind_is_said_to_have_the_wrong_form() -> None:
     told = judge(exercises.exercise("09.1"), 7)
-    assert (told.state, told.message.split(":")[0]) == ("wrong", "Your answer cannot be checked (TypeError")
+    assert told.state == "wrong" and "(TypeError: " in told.message
 
 
 def test_ctrl_c_is_not_taken_for_a_mistake() -> None:
@@ -151,7 +151,7 @@ def test_ctrl_c_is_not_taken_for_a_mistake() -> None:
 
 
 def test_the_verdict_is_one_line_that_names_the_exercise() -> None:
-    assert str(judge(ONE, lambda x: 2 * x)) == "Exercise 99.1: right. Twice."
+    assert str(judge(ONE, lambda x: 2 * x)).endswith("99.1: right. Twice.")
 
 
 @pytest.mark.parametrize("value", [[1.0, 2.0], np.array([1.0, 2.0]), torch.tensor([1.0, 2.0], requires_grad=True)])
@@ -160,17 +160,17 @@ def test_lists_arrays_and_tensors_are_compared_as_numbers(value: object) -> None
 
 
 def test_a_small_difference_counts() -> None:
-    with pytest.raises(Wrong, match="one: expected 1, got 1.001."):
+    with pytest.raises(Wrong, match=r"^one: .*\b1, .*\b1\.001\b"):
         close(1.001, 1.0, "one")
 
 
 def test_what_is_not_equal_is_shown_in_short() -> None:
-    with pytest.raises(Wrong, match=r"a list: expected \[1\], got \[0, .*\.\.\."):
+    with pytest.raises(Wrong, match=r"^a list: .*\[1\], .*\[0, .*\.\.\."):
         same(list(range(1000)), [1], "a list")
 
 
 def test_an_unknown_number_names_those_that_exist() -> None:
-    with pytest.raises(CourseError, match="no exercise '99.1'; in this lesson there are: none"):
+    with pytest.raises(CourseError, match="'99.1'"):
         exercises.exercise("99.1")
 
 

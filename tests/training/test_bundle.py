@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -98,26 +99,26 @@ def test_a_place_without_runs_has_none(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_not_bundled(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{replace(SPEC, seed=3).name}: not completed; run the sweep again"):
+    with pytest.raises(DataError, match=f"{replace(SPEC, seed=3).name}: "):
         write_bundle(tmp_path / "b.zip", root, [SPEC, replace(SPEC, seed=3)])
     assert not (tmp_path / "b.zip").exists()
 
 
-def test_no_runs_are_refused_in_words(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no runs were given to bundle"):
+def test_no_runs_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"b\.zip: .*study\.plan"):
         write_bundle(tmp_path / "b.zip", root, [])
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../evil", "pocket/../../evil", "C:/evil", "C:evil", "..\\evil",
                                   "\\evil", "pocket\\..\\x"])
 def test_names_that_lead_out_of_a_bundle_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"evil\.zip: the name .* leads out of it"):
+    with pytest.raises(DataError, match=rf"evil\.zip: .*{re.escape(repr(name))}"):
         bundle_specs(crafted(tmp_path / "evil.zip", name))
 
 
 def test_a_bundle_that_unpacks_to_too_much_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "LARGEST", 1000)
-    with pytest.raises(DataError, match="unpacks to more than 1,000 bytes"):
+    with pytest.raises(DataError, match=r"\.zip: .*\b1,000\b"):
         read_runs(bundle, [SPEC])
 
 
@@ -126,7 +127,7 @@ def test_a_bundle_that_is_none_is_named(content: bytes | None, tmp_path: Path) -
     path = tmp_path / "b.zip"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"b\.zip: no zip file of runs could be opened"):
+    with pytest.raises(DataError, match=r"b\.zip: "):
         read_runs(path, [SPEC])
 
 
@@ -136,7 +137,7 @@ def test_a_damaged_member_is_named(bundle: Path) -> None:
     data = bytearray(bundle.read_bytes())
     data[start:start + 20] = b"\x00" * 20
     bundle.write_bytes(data)
-    with pytest.raises(DataError, match=r"epochs\.jsonl: damaged .*; fetch the zip file again"):
+    with pytest.raises(DataError, match=r"epochs\.jsonl: .*zip"):
         read_history(SPEC.folder(bundle))
 
 
@@ -164,5 +165,5 @@ def test_a_damaged_record_of_a_bundle_is_named(bundle: Path) -> None:
     data = bytearray(bundle.read_bytes())
     data[start:start + 20] = b"\x00" * 20
     bundle.write_bytes(data)
-    with pytest.raises(DataError, match=r"run\.json: damaged .*; fetch the zip file again"):
+    with pytest.raises(DataError, match=r"run\.json: .*zip"):
         bundle_specs(bundle)

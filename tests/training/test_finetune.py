@@ -228,7 +228,7 @@ def test_convergence_is_the_last_epoch():
 
 
 def test_without_dev_questions_there_is_no_early_stop():
-    with pytest.raises(CourseError, match="no dev questions"):
+    with pytest.raises(CourseError, match=r"\bdev\b"):
         _ = history(None, None, None).early_stop
 
 
@@ -301,7 +301,7 @@ def test_a_snapshot_is_not_changed_by_the_epochs_after_it(base):
 def test_a_snapshot_of_another_rank_is_refused(folder):
     kept = []
     run(load(folder, device="cpu"), on_epoch=lambda done: kept.append(done.snapshot()))
-    with pytest.raises(CourseError, match="of another model or rank; delete the run's folder"):
+    with pytest.raises(CourseError, match=r"\brank\b"):
         run(load(folder, device="cpu"), replace(SHORT, rank=4), resume=kept[0])
 
 
@@ -310,7 +310,7 @@ def test_a_snapshot_of_another_rank_is_refused(folder):
 
 def test_runs_that_differ_in_rank_do_not_go_together(base):
     jobs = [Job(DATA, SHORT), Job(DATA, replace(SHORT, rank=4))]
-    with pytest.raises(CourseError, match="need one rank; run those of another rank"):
+    with pytest.raises(CourseError, match=r"\brank\b"):
         tune_together(base.model, base.tokenizer, jobs, FACTS, progress=False)
 
 
@@ -373,7 +373,7 @@ def test_a_base_can_be_tuned_again_with_the_same_result(base):
 
 
 def test_d_known_without_rows_is_refused(base):
-    with pytest.raises(CourseError, match="D_Known at 100 % Unknown has no rows"):
+    with pytest.raises(CourseError, match="D_Known .*100 %"):
         run(base, data=Mix("D_Known", 100, 0, ()))
 
 
@@ -381,7 +381,7 @@ def test_d_known_without_rows_is_refused(base):
                                              ("rank", 0), ("alpha", 0), ("batch", 0), ("batch", 1.5), ("epochs", 2.5),
                                              ("clip", 0), ("warmup", -1)])
 def test_settings_that_cannot_work_are_refused_by_name(name, value):
-    with pytest.raises(CourseError, match=f"TuneConfig.{name} = .*: it must be"):
+    with pytest.raises(CourseError, match=rf"TuneConfig\.{name} = {value}: "):
         TuneConfig(**{name: value})
 
 
@@ -393,11 +393,11 @@ def test_a_loss_that_is_not_finite_names_the_step(base, monkeypatch):
         return found * (math.nan if self.trainees[0].steps == 2 else 1), counts
 
     monkeypatch.setattr(Loop, "losses", broken)
-    with pytest.raises(CourseError, match=r"step 3: the loss is nan; lower lr \(now 0.005\)"):
+    with pytest.raises(CourseError, match=r"step 3: .*\bnan; .*\blr .*0\.005"):
         run(base)
 
 
 def test_a_tokenizer_without_an_end_of_text_is_refused(base):
     base.tokenizer.eos_token = None
-    with pytest.raises(CourseError, match="no end of text to learn; set tokenizer.eos_token"):
+    with pytest.raises(CourseError, match=r"tokenizer\.eos_token"):
         run(base)
