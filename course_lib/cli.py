@@ -126,7 +126,6 @@ def sweep(
     ray: Annotated[str | None, typer.Option(help="Run over Ray: auto, local or an address.")] = None,
     cpus: Annotated[float | None, typer.Option(help="CPUs of each run on Ray; 1 unless told.")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs of each run on Ray, also a part of one.")] = None,
-    mirror: Annotated[Path | None, typer.Option(help="A folder for a second copy of finished epochs.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Make one reference run again and compare.")] = False,
 ) -> None:
@@ -144,8 +143,7 @@ def sweep(
         wanted = replace(wanted, preset=None)  # what stands on the command line goes before the plan
     name = preset or (wanted and wanted.preset) or os.environ.get("COURSE_PRESET") or "pocket"
     study = open_study(name, folder=build_folder(folder=build), questions=questions)
-    ready = prepare(study, wanted, how=how, workers=workers, at_once=at_once, ray=ray, cpus=cpus, gpus=gpus,
-                    mirror=mirror)
+    ready = prepare(study, wanted, how=how, workers=workers, at_once=at_once, ray=ray, cpus=cpus, gpus=gpus)
     typer.echo(ready.cost())
     if not dry_run:
         ready.run()

@@ -185,7 +185,7 @@ def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, s
 
 @pytest.mark.parametrize(("words", "named"), [
     (["run", ""], ""), (["run", "05", " "], ""), (["build", ""], ""), (["run", "--build="], "--build"),
-    (["slick", "--preset", ""], "--preset"), (["sweep", "--ray", ""], "--ray"), (["sweep", "--mirror="], "--mirror"),
+    (["slick", "--preset", ""], "--preset"), (["sweep", "--ray", ""], "--ray"),
     (["doctor", "--gpu", ""], "--gpu")])
 def test_an_empty_name_or_option_is_refused(course, words, named):
     result = course(*words)

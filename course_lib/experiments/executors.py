@@ -19,7 +19,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker, util
 from multiprocessing.managers import SyncManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.files import CourseError
@@ -50,7 +49,7 @@ if sys.stderr: sys.stderr = Stderr(sys.stderr)
 Told = Callable[[RunSpec, EpochRecord], None]
 
 
-def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None, mirror: Path | None = None,
+def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
             on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
     """One run, written to the study's folder as it goes; ``loaded`` is a base model to use instead of a fresh one.
 
@@ -61,7 +60,7 @@ def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None, mirror
         CourseError: the mix cannot be built, the loss is not finite, or the disk is full.
     """
     told = (lambda _, record: on_epoch(record)) if on_epoch else None
-    with open_run(spec, study.folder / "runs", mirror=mirror) as writer:
+    with open_run(spec, study.folder / "runs") as writer:
         if not writer.completed:
             _train(writer, study, loaded or study.load(), told)
 
@@ -88,8 +87,8 @@ def _train(writer: RunWriter, study: Study, base: Loaded, told: Told | None) -> 
 class Here:
     """Runs in this process, one after another, over one base model."""
 
-    def __init__(self, study: Study, told: Told, *, mirror: Path | None = None) -> None:
-        self.study, self.told, self.mirror = study, told, mirror
+    def __init__(self, study: Study, told: Told) -> None:
+        self.study, self.told = study, told
 
     @functools.cached_property
     def base(self) -> Loaded:
@@ -102,7 +101,7 @@ class Here:
 
     def _done(self, spec: RunSpec) -> bool:
         try:
-            with open_run(spec, self.study.folder / "runs", mirror=self.mirror) as writer:
+            with open_run(spec, self.study.folder / "runs") as writer:
                 if not writer.completed:
                     _train(writer, self.study, self.base, self.told)
         except RunBusy:
@@ -120,8 +119,7 @@ def default_workers(study: Study) -> int:
     return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
-def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: int,
-                 mirror: Path | None = None) -> list[RunSpec]:
+def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: int) -> list[RunSpec]:
     """Share the runs out to ``workers`` processes, one thread each; returns those that another process holds.
 
     Raises:
@@ -137,7 +135,7 @@ def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: 
         # fetched by each worker: as an argument it would hold up the start of all by the imports of each
         packed, done = manager.Value("study", pickle.dumps(study)), manager.Queue()
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
-                                 initargs=(packed, done, mirror)) as pool:
+                                 initargs=(packed, done)) as pool:
             return _watch(pool, ordered, done, told)
 
 
@@ -227,14 +225,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start_worker(packed: ValueProxy[bytes], done: queue.Queue, mirror: Path | None) -> None:
+def _start_worker(packed: ValueProxy[bytes], done: queue.Queue) -> None:
     import torch
     from transformers.utils import logging
 
     _end_with_parent()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    _worker["here"] = Here(pickle.loads(packed.value), lambda spec, record: done.put((spec, record)), mirror=mirror)
+    _worker["here"] = Here(pickle.loads(packed.value), lambda spec, record: done.put((spec, record)))
 
 
 def _work(spec: RunSpec) -> bool:

@@ -49,15 +49,14 @@ def alike(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
     return [sorted(group, key=lambda spec: -_finished_epochs(spec, root)) for group in groups.values()]
 
 
-def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: int = 8,
-                 mirror: Path | None = None) -> list[RunSpec]:
+def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: int = 8) -> list[RunSpec]:
     """Carry out these runs, at most ``at_once`` in a pass; returns those that another process holds.
 
     Raises:
         CourseError: a loss is not finite, or the disk is full; memory that does not do for a single run stays an
             error of torch.
     """
-    passes, busy = _Passes(study, told, at_once, mirror), []
+    passes, busy = _Passes(study, told, at_once), []
     for group in alike(todo, study.folder / "runs"):
         at = 0
         while at < len(group):
@@ -70,8 +69,8 @@ def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: 
 class _Passes:
     """Passes over one base model, of at most ``most`` runs each."""
 
-    def __init__(self, study: Study, told: Told, most: int, mirror: Path | None) -> None:
-        self.study, self.told, self.most, self.mirror = study, told, most, mirror
+    def __init__(self, study: Study, told: Told, most: int) -> None:
+        self.study, self.told, self.most = study, told, most
         self.base: Loaded | None = None
 
     def run(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -80,7 +79,7 @@ class _Passes:
             writers, busy = [], []
             for spec in specs:
                 try:
-                    writers.append(stack.enter_context(open_run(spec, self.study.folder / "runs", mirror=self.mirror)))
+                    writers.append(stack.enter_context(open_run(spec, self.study.folder / "runs")))
                 except RunBusy:
                     busy.append(spec)
             self._train([writer for writer in writers if not writer.completed])

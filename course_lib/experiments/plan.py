@@ -18,7 +18,6 @@ and are told together, each with its key. The ranges are those of :data:`.record
 from __future__ import annotations
 
 import math
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,14 +68,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the runs of a sweep are carried out, and where finished epochs are copied to.
+    """How the runs of a sweep are carried out.
 
     ``how``: one of :data:`HOW`, else one process a core for the pocket model on a CPU and one after another
     elsewhere. ``workers``: processes, or the CPUs of a local Ray cluster. ``at_once``: runs in one pass, of "together".
     ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges: :data:`WAY`.
 
     Raises:
-        CourseError: a value out of its range, or a mirror that is no folder to write to; each is named.
+        CourseError: a value out of its range; each is named.
     """
 
     how: str | None = None
@@ -85,7 +84,6 @@ class Way:
     ray: str = "local"
     cpus: float = 1
     gpus: float | None = None
-    mirror: Path | None = None
 
     def __post_init__(self) -> None:
         refuse(self, WAY)
@@ -146,8 +144,6 @@ def read_plan(path: str | Path) -> Plan:
         CourseError: keys or values that cannot be, all in one message.
     """
     given = _toml(path)
-    if isinstance(mirror := given.get("mirror"), str) and mirror.strip():  # beside the plan
-        given["mirror"] = Path(path).parent / os.path.expanduser(mirror)
     wrong = [said for key, value in given.items() if (said := _mistake(key, value))]
     if wrong:
         raise CourseError(f"{path}: {'; '.join(wrong)}")
@@ -203,15 +199,6 @@ def _address(value: Any) -> None:
                          f"ray://head.example.org:10001")
 
 
-def _mirror(value: Any) -> None:
-    if not isinstance(value, Path):
-        raise ValueError(f"{shown(value)}: it must be the path of a folder")
-    if not os.path.isdir(value):
-        raise ValueError(f"{shown(value)}: no such folder; make it, or mount its drive")
-    if not os.access(value, os.W_OK | os.X_OK):
-        raise ValueError(f"{shown(value)}: you may not write there; give another folder")
-
-
 def _variant(entry: Any) -> None:
     if isinstance(entry, str):
         entry = {"variant": entry}
@@ -246,7 +233,7 @@ def _shares(shares: Any) -> None:
 
 WAY: dict[str, Check] = {
     "how": one_of("way to run", HOW), "workers": _workers, "at_once": whole(1, 256), "ray": _address,
-    "cpus": number(0.001, 1024), "gpus": _gpus, "mirror": _mirror}
+    "cpus": number(0.001, 1024), "gpus": _gpus}
 CHECKS: dict[str, Check] = {
     "preset": known_preset, "variants": each(_variant, same=_wanted), "percents": DIALS["percents"],
     "seeds": DIALS["seeds"], "rates": each(TUNE["lr"]), "size": DIALS["size"], "rule": DIALS["rule"],

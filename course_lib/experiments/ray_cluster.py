@@ -45,7 +45,7 @@ def run_on_ray(study: Study, todo: Sequence[RunSpec], told: Told, way: Way) -> l
         gpus = _gpus(ray, way)
         _refuse_too_large(ray.cluster_resources(), {"CPU": way.cpus, "GPU": gpus}, way)
         task = ray.remote(_task).options(num_cpus=way.cpus, num_gpus=gpus, max_retries=RETRIES)
-        pending = {task.remote(study, spec, way.mirror and way.mirror.resolve(), way.cpus): spec for spec in todo}
+        pending = {task.remote(study, spec, way.cpus): spec for spec in todo}
         return _follow(ray, study, pending, told)
 
 
@@ -160,15 +160,15 @@ def _tell(root: Path, spec: RunSpec, seen: int, told: Told) -> int:
 _here: dict[str, Here] = {}  # of a worker: the base model is loaded once
 
 
-def _task(study: Study, spec: RunSpec, mirror: Path | None, cpus: float) -> bool:
+def _task(study: Study, spec: RunSpec, cpus: float) -> bool:
     """A run, in a worker; False where another process holds it."""
     import torch
     from transformers.utils import logging
 
     torch.set_num_threads(max(1, int(cpus)))
     logging.disable_progress_bar()
-    key = repr((study.preset, study.folder, study.settings, mirror))
+    key = repr((study.preset, study.folder, study.settings))
     if key not in _here:
         _here.clear()
-        _here[key] = Here(study, lambda *_: None, mirror=mirror)
+        _here[key] = Here(study, lambda *_: None)
     return not _here[key].run([spec])

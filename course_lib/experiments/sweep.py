@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.experiments.costs import Cost, epochs_left, estimate
@@ -35,20 +34,19 @@ PAUSE = 2.0  # seconds between two looks at runs of another process
 
 def sweep(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
           workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
-          gpus: float | None = None, mirror: str | Path | None = None, progress: bool = True) -> pd.DataFrame:
+          gpus: float | None = None, progress: bool = True) -> pd.DataFrame:
     """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`runs.read_runs`).
 
     ``how`` is "one-by-one", "processes", "together" or "ray"; the default is one process a core for the pocket model
     on a CPU, as far as memory allows, and one after another otherwise. The other options are those of
-    :class:`.plan.Way`, and go before those of a plan. ``mirror`` is a folder for a second copy of finished
-    epochs. In a script of your own, call this below ``if __name__ == "__main__":``.
+    :class:`.plan.Way`, and go before those of a plan. In a script of your own, call this below
+    ``if __name__ == "__main__":``.
 
     Raises:
         CourseError: a mix that cannot be built (all are named before the first run), a worker that was killed, Ray
             that is missing.
     """
-    given = {"how": how, "workers": workers, "at_once": at_once, "ray": ray, "cpus": cpus, "gpus": gpus,
-             "mirror": mirror}
+    given = {"how": how, "workers": workers, "at_once": at_once, "ray": ray, "cpus": cpus, "gpus": gpus}
     return prepare(study, plan, progress=progress, **given).run(progress=progress)
 
 
@@ -61,12 +59,9 @@ def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progr
     """
     chosen = plan.way if isinstance(plan, Plan) else Way()
     changes = {name: value for name, value in way.items() if value is not None}
-    if changes.get("mirror"):
-        changes["mirror"] = Path(changes["mirror"])
     if isinstance(plan, Plan):
         study = plan.study(study)
     chosen = _settled(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
-    _refuse_mirror(chosen.mirror, study.folder / "runs")
     study.labels(progress=progress)  # measured once here, not once in every process
     specs = plan.specs(study) if isinstance(plan, Plan) else list(study.plan() if plan is None else plan)
     todo = tuple(spec for spec in specs if not is_completed(spec, study.folder / "runs"))
@@ -103,15 +98,14 @@ class Sweep:
         if way.how == "ray":
             return run_on_ray(study, self.todo, bar.told, way)
         if way.how == "together":
-            return run_together(study, self.todo, bar.told, at_once=way.at_once, mirror=way.mirror)
+            return run_together(study, self.todo, bar.told, at_once=way.at_once)
         if way.how == "processes" and min(way.workers, len(self.todo)) > 1:
-            return in_processes(study, self.todo, bar.told, workers=min(way.workers, len(self.todo)),
-                                mirror=way.mirror)
-        return Here(study, bar.told, mirror=way.mirror).run(self.todo)
+            return in_processes(study, self.todo, bar.told, workers=min(way.workers, len(self.todo)))
+        return Here(study, bar.told).run(self.todo)
 
     def _wait_for(self, busy: Sequence[RunSpec], bar: _Bar) -> None:
         """Until the other process has finished these runs; what it leaves unfinished is taken over."""
-        here = Here(self.study, bar.told, mirror=self.way.mirror)
+        here = Here(self.study, bar.told)
         while busy:
             busy = here.run(busy)
             if busy:
@@ -151,12 +145,6 @@ def _settled(study: Study, way: Way, *, ray: bool) -> Way:
         return replace(way, how=how)
     workers = way.workers or (usable_cores() if how == "processes" else default_workers(study))
     return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
-
-
-def _refuse_mirror(mirror: Path | None, runs: Path) -> None:
-    if mirror and runs.resolve() in (mirror.resolve(), *mirror.resolve().parents):
-        raise CourseError(f"mirror = {mirror}: it lies in the folder of the runs, {runs}, of which it holds a "
-                          f"second copy; give a folder elsewhere, best on another disk")
 
 
 def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:

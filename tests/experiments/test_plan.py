@@ -61,10 +61,8 @@ def test_settings_of_a_run_go_before_those_of_the_study(plan) -> None:
     assert (study.settings.tune.batch, study.settings.tune.alpha) == (16, 32)
 
 
-def test_the_mirror_is_beside_the_plan(plan, tmp_path) -> None:
-    (tmp_path / "copy").mkdir()
-    found = plan('how = "together"\nat_once = 4\nmirror = "copy"')
-    assert found.way == Way("together", at_once=4, mirror=tmp_path / "copy")
+def test_the_way_to_run_stands_in_the_plan(plan) -> None:
+    assert plan('how = "together"\nat_once = 4').way == Way("together", at_once=4)
 
 
 def test_a_plan_of_another_preset_is_refused(plan) -> None:
@@ -110,9 +108,6 @@ def test_a_plan_of_another_preset_is_refused(plan) -> None:
     ("gpus = 1.5", "key 'gpus': 1.5: it must be a part of one GPU, or a whole number"),
     ('ray = "over there"', "key 'ray': 'over there': it must be local, auto or the address"),
     ('ray = "head:65536"', "key 'ray': 'head:65536': it must be"),
-    ('mirror = "plan.toml"', "key 'mirror': '"),
-    ('mirror = "nowhere"', "nowhere': no such folder; make it"),
-    ('mirror = "\\u0000"', "key 'mirror': "),
     ("preset = 3", "key 'preset': preset 3: give one of pocket"),
     ('preset = " "', "key 'preset': preset ' ': give one of"),
     ('preset = "pokcet"', "key 'preset': preset 'pokcet': give one of"),
@@ -188,8 +183,8 @@ def test_known_and_idk_are_left_out_where_they_are_d_or_empty() -> None:
 
 @pytest.mark.parametrize("wrong", [
     {"how": "nohow"}, {"how": ["ray"]}, {"workers": 0}, {"workers": 10**6}, {"workers": 1.5}, {"at_once": None},
-    {"at_once": 0}, {"ray": ""}, {"ray": None}, {"cpus": 0}, {"cpus": math.nan}, {"gpus": -1}, {"gpus": 10**400},
-    {"mirror": "text"}, {"mirror": Path("nowhere")}, {"mirror": Path(__file__)}], ids=str)
+    {"at_once": 0}, {"ray": ""}, {"ray": None}, {"cpus": 0}, {"cpus": math.nan}, {"gpus": -1}, {"gpus": 10**400}],
+    ids=str)
 def test_a_way_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(CourseError, match=f"^{next(iter(wrong))} = "):
         Way(**wrong)

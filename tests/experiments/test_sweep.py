@@ -192,15 +192,6 @@ def test_each_training_set_is_drawn_once_before_the_first_run_whatever_the_seeds
     assert len(ready.todo) == 3 * 40 * 2 and drawn == [spec.name for spec in ready.todo[:3]]
 
 
-@pytest.mark.parametrize("mirror", ["runs", "runs/pocket", "link", "missing", "file", ""])
-def test_a_mirror_that_is_none_or_lies_among_the_runs_is_refused(small: Study, tuned: list[str], mirror: str) -> None:
-    (small.folder / "runs" / "pocket").mkdir(parents=True)
-    (small.folder / "link").symlink_to("runs")
-    (small.folder / "file").write_text("")
-    with pytest.raises(CourseError, match="^mirror = "):
-        sweep.prepare(small, mirror=mirror and small.folder / mirror, progress=False)
-
-
 @pytest.mark.parametrize("wrong", [{"how": ""}, {"workers": 10**6}, {"workers": -1}, {"at_once": 10**6}, {"ray": ""},
                                    {"ray": "nonsense"}, {"cpus": 0.0}, {"gpus": float("nan")}], ids=str)
 def test_a_way_out_of_range_is_refused_before_anything_is_measured(tmp_path: Path, wrong: dict[str, Any]) -> None:

@@ -75,21 +75,19 @@ def go_on(writer: RunWriter, *, devs: tuple[float | None, ...] = DEVS, until: in
     return done
 
 
-def command(root: Path, *, spec: RunSpec = SPEC, devs: tuple[float | None, ...] = DEVS,
-            mirror: Path | None = None) -> int:
+def command(root: Path, *, spec: RunSpec = SPEC, devs: tuple[float | None, ...] = DEVS) -> int:
     """What a user types, twice if need be; returns the number of epochs that it computed."""
     spec = replace(spec, tune=replace(spec.tune, epochs=len(devs) - 1))
     if is_completed(spec, root):
         return 0
-    with open_run(spec, root, mirror=mirror) as writer:
+    with open_run(spec, root) as writer:
         return go_on(writer, devs=devs)
 
 
-def begin(root: Path, *, until: int, spec: RunSpec = SPEC, devs: tuple[float | None, ...] = DEVS,
-          mirror: Path | None = None) -> Path:
+def begin(root: Path, *, until: int, spec: RunSpec = SPEC, devs: tuple[float | None, ...] = DEVS) -> Path:
     """A run that stopped after the epoch ``until``; returns its folder."""
     spec = replace(spec, tune=replace(spec.tune, epochs=len(devs) - 1))
-    with open_run(spec, root, mirror=mirror) as writer:
+    with open_run(spec, root) as writer:
         go_on(writer, devs=devs, until=until)
     return writer.folder
 

@@ -159,22 +159,19 @@ def _in_child(faults: Faults, command: Callable[[], Any], writing: int) -> int:
     return status
 
 
-def serve(kind: str, strike: str, lasting: bool, mirrored: bool, lost: bool, every: int) -> None:
+def serve(kind: str, strike: str, lasting: bool, every: int) -> None:
     """One line of JSON for every so many calls at which the run was struck."""
     import gc
-    import warnings
 
     from course_lib.training.runs import writer as runs
     from tests.support import fake_runs
 
     runs._commit = lambda: "none"  # git would be another process
-    warnings.simplefilter("ignore")  # of the mirror
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     command = fake_runs.command if kind == "fake" else real_command(place / "base")
 
     def attempt(root: Path, faults: Faults) -> Ended:
-        (root / "drive").mkdir(parents=True, exist_ok=True)
-        return fork(faults, lambda: command(root / "runs", mirror=root / "drive" if mirrored else None))
+        return fork(faults, lambda: command(root / "runs"))
 
     def left(root: Path) -> dict[str, Any]:
         return fake_runs.contents(fake_runs.SPEC.folder(root / "runs"))
@@ -188,8 +185,6 @@ def serve(kind: str, strike: str, lasting: bool, mirrored: bool, lost: bool, eve
             first = attempt(root, Faults(STRIKES[strike], at=at, lasting=lasting))
             if not first.struck:
                 break
-            if lost:
-                shutil.rmtree(root / "runs", ignore_errors=True)
             again = attempt(root, Faults())
             print(json.dumps({"first": asdict(first), "again": asdict(again), "equal": left(root) == whole}))
     finally:
@@ -215,10 +210,10 @@ def real_command(folder: Path) -> Callable[..., None]:
     base = load(folder, device="cpu")
     config = TuneConfig(epochs=3, lr=5e-3, warmup=1, batch=4, rank=4)
 
-    def command(root: Path, mirror: Path | None = None) -> None:
+    def command(root: Path) -> None:
         if is_completed(SPEC, root):
             return
-        with open_run(SPEC, root, mirror=mirror) as writer:
+        with open_run(SPEC, root) as writer:
             tuned = tune(base.model, base.tokenizer, DATA, FACTS, config, progress=False, resume=writer.resume(),
                          on_epoch=writer.epoch)
             writer.finish(tuned.model.peft_config["default"])
@@ -226,11 +221,10 @@ def real_command(folder: Path) -> Callable[..., None]:
     return command
 
 
-def struck(strike: str, *, kind: str = "fake", lasting: bool = False, mirrored: bool = False, lost: bool = False,
-           every: int = 1) -> list[dict[str, Any]]:
+def struck(strike: str, *, kind: str = "fake", lasting: bool = False, every: int = 1) -> list[dict[str, Any]]:
     """What came of a strike at each call, and of the same command after it."""
     code = ("from tests.training import test_resume\n"
-            f"test_resume.serve({kind!r}, {strike!r}, {lasting}, {mirrored}, {lost}, {every})")
+            f"test_resume.serve({kind!r}, {strike!r}, {lasting}, {every})")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280,
                           env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
@@ -284,7 +278,8 @@ def test_a_run_that_is_killed_at_any_call_goes_on_to_the_same_folder(strike: str
 @pytest.mark.slow
 @pytest.mark.parametrize(("strike", "lasting", "words"), [
     ("ENOSPC", False, "the disk is full; free some space and run the same command again, what is finished is kept"),
-    ("ENOSPC", True, "the disk is full"), ("EIO", False, "the disk could not read or write (I/O error)")])
+    ("ENOSPC", True, "the disk is full"), ("EIO", False, "the disk could not read or write (I/O error)"),
+    ("ENOTCONN", False, "the drive")])
 def test_a_disk_that_fails_at_any_call_is_one_message_and_costs_nothing(strike: str, lasting: bool, words: str) -> None:
     found = struck(strike, lasting=lasting)
     assert len(found) > 100 and wrong(found) == [] and redone(found) <= {-1, 0}
@@ -292,20 +287,6 @@ def test_a_disk_that_fails_at_any_call_is_one_message_and_costs_nothing(strike: 
     assert {one["first"]["status"] for one in found} <= {0, 1}
     assert [one["first"]["said"] for one in found if one["first"]["status"] and words not in one["first"]["said"]] == []
     assert sum(one["first"]["status"] for one in found) > 90
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_and_loses_its_folder_goes_on_from_the_mirror() -> None:
-    found = struck("SIGKILL", mirrored=True, lost=True)
-    assert len(found) > 150 and wrong(found) == []
-    assert redone(found) <= {-1, 0, 1}  # 1: killed between the epoch's own file and the manifest
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strike", ["SIGINT", "ENOTCONN"])
-def test_a_run_that_is_struck_while_it_writes_to_the_mirror_goes_on_to_the_same_folder(strike: str) -> None:
-    found = struck(strike, mirrored=True, every=4)
-    assert len(found) > 40 and wrong(found) == [] and redone(found) <= {-1, 0}
 
 
 @pytest.mark.slow

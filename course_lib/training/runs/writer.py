@@ -39,7 +39,6 @@ from course_lib.files import (
 from course_lib.installation import commit as _commit
 from course_lib.models.hardware import device_name
 from course_lib.training.records import EpochRecord, Snapshot
-from course_lib.training.runs.backup import Mirror
 from course_lib.training.runs.checkpoints import best_epoch, pack_snapshot, read_snapshot, write_adapter
 from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
 
@@ -64,14 +63,13 @@ class RunWriter:
     ``completed`` is true where there is nothing left to do; a caller that still gives epochs begins the run again.
     """
 
-    def __init__(self, spec: RunSpec, root: str | Path, mirror: str | Path | None = None) -> None:
+    def __init__(self, spec: RunSpec, root: str | Path) -> None:
         self.spec, self.folder, self.start = spec, Path(root) / spec.preset / spec.name, time.perf_counter()
-        self.mirror = Mirror(mirror, spec.preset, spec.name) if mirror else None
         self.completed, self.before, self.memory = False, 0.0, None
         self.records: tuple[EpochRecord, ...] = ()
 
     def resume(self, upto: int | None = None) -> Snapshot | None:
-        """What to go on from: the newest epoch that verifies, here or in the mirror; None to begin with epoch 0.
+        """What to go on from: the newest epoch that verifies; None to begin with epoch 0.
 
         ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can go
         on in step; at least the last two epochs are there.
@@ -82,16 +80,13 @@ class RunWriter:
         if self.completed:
             return None
         found = self._newest(upto)
-        reached = found.records[-1].epoch if found else -1
-        if self.mirror and self.mirror.restore(self.folder / "state", beyond=reached, upto=upto):
-            found = self._newest(upto)
         self.records = found.records if found else ()
         self.before = sum(record.seconds for record in self.records)
         self._write_records()
         return found
 
     def epoch(self, progress: Progress) -> None:
-        """Keep a finished epoch: its state and its record, here and in the mirror.
+        """Keep a finished epoch: its state and its record.
 
         Raises:
             CourseError: the disk is full, over its quota, failing or gone; the epochs before are kept.
@@ -104,7 +99,6 @@ class RunWriter:
         write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
         self.records = snapshot.records
         self._write_records()
-        self._copy()
         # the epoch before stays too, with its best one: several runs in one pass must be able to go on in step
         self._forget_states({epoch, epoch - 1, best_epoch(self.records), best_epoch(self.records[:-1])})
 
@@ -120,7 +114,6 @@ class RunWriter:
         if last != self.spec.tune.epochs:
             raise CourseError(f"{self.folder}: {last + 1} of {self.spec.tune.epochs + 1} epochs are there (0 to "
                               f"{self.spec.tune.epochs}); run the others before it is finished")
-        self._copy()  # once more, where it failed
         for name, epoch in (("adapter", last), ("adapter_best", best_epoch(self.records))):
             if epoch is None:
                 with disk_errors(self.folder):
@@ -176,12 +169,6 @@ class RunWriter:
             else:
                 path.unlink(missing_ok=True)
 
-    def _copy(self) -> None:
-        """Have the newest and the best state in the mirror."""
-        if self.mirror:
-            best, last = best_epoch(self.records), self.records[-1].epoch
-            self.mirror.keep([self._state(epoch) for epoch in sorted({last, last if best is None else best})])
-
     def _forget_states(self, keep: set[int | None]) -> None:
         with disk_errors(self.folder):
             for epoch in self._epochs():
@@ -196,18 +183,17 @@ class RunWriter:
 
 
 @contextmanager
-def open_run(spec: RunSpec, root: str | Path, *, mirror: str | Path | None = None) -> Iterator[RunWriter]:
+def open_run(spec: RunSpec, root: str | Path) -> Iterator[RunWriter]:
     """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and goes on to the caller.
 
-    ``mirror`` is a folder, there already, for a second copy of the finished epochs (mirror.py). A completed run stays
-    as it is as long as no epoch is given.
+    A completed run stays as it is as long as no epoch is given.
 
     Raises:
         RunBusy: another process is working on this run.
         CourseError: the disk is full, over its quota, failing or gone, or knows no locks; or something else stands
             where a file of the run should be.
     """
-    writer = RunWriter(spec, root, mirror)
+    writer = RunWriter(spec, root)
     try:
         with _opened(writer, root):
             yield writer
@@ -258,8 +244,8 @@ def _lock(folder: Path) -> BaseFileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        raise CourseError(f"{folder}: this disk knows no locks ({error.strerror}); keep the runs in a local folder, "
-                          f"and give this one as the mirror") from None
+        raise CourseError(f"{folder}: this disk knows no locks ({error.strerror}); keep the runs on another one, "
+                          f"with --build or COURSE_BUILD") from None
     return lock
 
 
