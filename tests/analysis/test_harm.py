@@ -36,5 +36,5 @@ def test_seeds_are_counted_one_by_one() -> None:
 
 
 def test_answers_to_other_questions_are_refused() -> None:
-    with pytest.raises(CourseError, match=r"8 readings, answers of shape \(1, 7\) at EARLY_STOP and \(1, 8\)"):
+    with pytest.raises(CourseError, match=r"^8 .*\(1, 7\) .*\(1, 8\)"):
         harm_by_readings(READINGS, EARLY[1:], LATE)

@@ -42,7 +42,7 @@ def test_rows_that_a_mix_does_not_have_count_as_none_fitted() -> None:
 
 
 def test_too_few_epochs_for_a_linear_model_are_counted() -> None:
-    with pytest.raises(CourseError, match="3 epochs of D with ood: three coefficients need at least 4"):
+    with pytest.raises(CourseError, match=r"^3 .*\bood\b.*\b4\b"):
         linear_model(epochs([0, 1, 2, 3, 4], ood=[0, 1, 2, 3, NAN]), "ood")
 
 
@@ -93,5 +93,5 @@ def test_a_measure_that_was_not_taken_is_left_out_of_the_table() -> None:
 
 
 def test_learning_rates_are_not_pooled() -> None:
-    with pytest.raises(CourseError, match="2 learning rates"):
+    with pytest.raises(CourseError, match=r"\b2 .*query\('lr == "):
         linear_model(pd.concat([noisy(0).assign(lr=1e-3), noisy(0).assign(lr=1e-4)]))

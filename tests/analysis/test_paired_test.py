@@ -63,7 +63,7 @@ def test_a_single_question_has_no_p() -> None:
 
 
 def test_other_questions_are_refused() -> None:
-    with pytest.raises(CourseError, match="3 answers on one side and 2 on the other"):
+    with pytest.raises(CourseError, match="^3 .* 2 "):
         paired([1, 0, 1], [1, 0])
 
 
@@ -86,5 +86,5 @@ def test_answers_are_taken_at_the_stops_of_every_seed() -> None:
 
 
 def test_a_run_without_its_answers_is_named() -> None:
-    with pytest.raises(CourseError, match="D at 50 %, seed 0: its single answers are missing"):
+    with pytest.raises(CourseError, match="^D at 50 %, seed 0: .*read_right"):
         right_at_stops(epochs([0, 2, 1]), {})

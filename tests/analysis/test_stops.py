@@ -57,7 +57,7 @@ def test_free_mixes_of_other_shares_are_other_runs() -> None:
 
 def test_several_rates_are_refused_where_one_is_drawn() -> None:
     table = pd.concat([epochs([0, 2]).assign(lr=1e-3), epochs([0, 1]).assign(lr=1e-4)])
-    with pytest.raises(CourseError, match=r"2 learning rates \(0.0001, 0.001\): choose one"):
+    with pytest.raises(CourseError, match=r"\b2 .*\(0\.0001, 0\.001\): "):
         single_rate(table)
 
 
@@ -67,16 +67,16 @@ def test_fixed_epochs_take_the_place_of_stops() -> None:
 
 
 def test_an_epoch_that_no_run_has_is_refused() -> None:
-    with pytest.raises(CourseError, match="no run has epoch 9; the last one is 2"):
+    with pytest.raises(CourseError, match=r"\b9; .*\b2$"):
         at_epochs(epochs([0, 1, 2]), [1, 9])
 
 
 def test_runs_without_dev_questions_have_no_early_stop() -> None:
-    with pytest.raises(CourseError, match="no dev questions were asked"):
+    with pytest.raises(CourseError, match=r"\bdev\b"):
         stops(epochs([NAN] * 3, test=[0, 1, 2]))
 
 
 def test_two_runs_that_look_alike_are_refused_rather_than_taken_for_one() -> None:
     table = pd.concat([epochs([0, 2], variant="D_Free"), epochs([0, 1], variant="D_Free")])
-    with pytest.raises(CourseError, match="D_Free at 50 %, seed 0: epoch 1 stands twice in the table"):
+    with pytest.raises(CourseError, match="^D_Free at 50 %, seed 0: epoch 1 "):
         stops(table)

@@ -32,5 +32,5 @@ def test_seeds_are_averaged() -> None:
 
 
 def test_a_rule_about_other_questions_is_refused() -> None:
-    with pytest.raises(CourseError, match=r"P\(True\) with 1: 3 questions are judged, 4 were answered"):
+    with pytest.raises(CourseError, match=r"P\(True\) with 1: 3 .*\b4 "):
         unknown_points(p_true_rules([0.1, 0.2, 0.3], thresholds=[1]), RIGHT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_reading_takes_two_operations_a_weight_and_tuning_four() -> None:
 
 def test_the_rates_of_a_t4_are_known_and_said_to_be_those_of_others() -> None:
     found = rates_of("Tesla T4", here=True)
-    assert found.tuning < found.reading < 65e12 and not found.measured and "Not measured by us" in found.source
+    assert found.tuning < found.reading < 65e12 and not found.measured
 
 
 def test_an_unknown_gpu_is_timed_where_it_is_and_not_guessed_elsewhere(monkeypatch) -> None:
@@ -95,15 +96,17 @@ def test_every_preset_fits_a_t4_and_a_card_of_8_gb(preset, study) -> None:
 def test_a_model_that_does_not_fit_is_told_so(study, monkeypatch) -> None:
     monkeypatch.setattr(preflight, "GPUS", {"tiny": Gpu("tiny", 2 * GIB, (8, 0))})
     found = forecast(study("olmo2-7b"), gpu="tiny")
-    assert not found.fits and "take a smaller preset, or a larger GPU" in str(found)
-    assert "Time: not known for this device" in str(found)
+    lines = str(found).splitlines()
+    assert not found.fits and found.minutes is None and f"{found.memory.peak / GIB:.2f} GiB, but 2.0 " in lines[1]
+    assert lines[2].startswith("Time: ") and not any(letter.isdigit() for letter in lines[2])
 
 
 def test_the_forecast_says_what_it_will_do(study) -> None:
-    text = str(forecast(study("smollm2-1.7b"), gpu="T4"))
-    assert "computes in float16, batches of 8 rows" in text and "3.42 GB to fetch first" in text
-    assert "of 14.2 GiB free" in text and "about" in text and "training 8 runs" in text
-    assert "9 further runs of lessons 08 to 10" in text
+    found = forecast(study("smollm2-1.7b"), gpu="T4")
+    what, memory, time, _ = str(found).splitlines()
+    assert re.search(r"smollm2-1\.7b .*T4: .*float16, .*\b8 rows .*3\.42 GB", what)
+    assert re.search(rf"{found.memory.peak / GIB:.2f} of 14\.2 GiB", memory)
+    assert re.search(rf"^Time: .*{found.minutes.total:.0f} min .*\b8 runs .*\b9 .*08 to 10", time)
 
 
 def test_the_forecast_of_this_machine_needs_no_network(study) -> None:
@@ -112,14 +115,14 @@ def test_the_forecast_of_this_machine_needs_no_network(study) -> None:
 
 
 def test_a_gpu_that_is_not_in_the_list_is_refused_with_the_list(study) -> None:
-    with pytest.raises(CourseError, match="gpu 'T5': give one of T4, 8 GB card, 24 GB card, or none for this machine"):
+    with pytest.raises(CourseError, match="gpu 'T5': .*T4, 8 GB card, 24 GB card"):
         forecast(study(), gpu="T5")
 
 
 def test_a_model_without_such_sizes_is_told_in_a_sentence(study, tmp_path) -> None:
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(CourseError, match="no forecast can be made .*; take one of pocket, "):
+    with pytest.raises(CourseError, match="odd: .*pocket, "):
         forecast(study(str(tmp_path / "odd")))
 
 
@@ -137,8 +140,8 @@ def test_forecast_and_measured_peak_of_finished_runs_are_compared(study) -> None
     (one.folder / "runs" / "pocket" / "c" / "run.json").write_text("{}")  # of a version that noted nothing
     table = compare(one)
     assert table[["run", "forecast", "measured", "off"]].values.tolist() == [["a", 3, 4, -25], ["b", 5, 4, 25]]
-    assert describe_compared(one) == ["Forecast and measured peak of memory while training, 2 finished runs: off by "
-                                      "+0.0 % on average, at most 25.0 % (measured 4.00 to 4.00 GiB)."]
+    [said] = describe_compared(one)
+    assert re.search(r"\b2 .*\+0\.0 % .*25\.0 % .*4\.00 to 4\.00 GiB", said)
 
 
 def test_without_finished_runs_nothing_is_compared(study) -> None:

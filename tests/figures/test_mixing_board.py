@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import matplotlib
@@ -96,22 +97,20 @@ def test_too_few_rows_of_one_category_in_one_relation_are_enough_to_fail() -> No
 
 
 def test_a_set_that_can_be_built_is_described() -> None:
-    assert describe_board(board(LABELLED, EVEN)) == (
-        "|D| = 12 rows: 3 HighlyKnown, 3 MaybeKnown, 3 WeaklyKnown, 3 Unknown. It can be built: every relation has "
-        "enough rows of every category.")
+    assert re.search(r"12 rows: 3 HighlyKnown, 3 MaybeKnown, 3 WeaklyKnown, 3 Unknown\. .*\bcan be built",
+                     describe_board(board(LABELLED, EVEN)))
 
 
 def test_a_set_that_cannot_be_built_is_described_with_what_is_lacking() -> None:
-    assert describe_board(board(LABELLED, {"WeaklyKnown": 100}, rule="known")) == (
-        "|D| = 26 rows: 26 WeaklyKnown. It cannot be built: P19 needs 10 WeaklyKnown and has 6; P40 needs 16 "
-        "WeaklyKnown and has 8. Lower the share of WeaklyKnown, or take the smaller size.")
+    assert re.search(r"26 rows: 26 WeaklyKnown\. .*cannot be built: P19 .*10 WeaklyKnown .*6; P40 .*16 WeaklyKnown .*"
+                     r"8\. .*WeaklyKnown", describe_board(board(LABELLED, {"WeaklyKnown": 100}, rule="known")))
 
 
 def test_the_first_rows_are_those_of_the_set_itself() -> None:
     chosen = board(LABELLED, {"Unknown": 100})
     lines = example_rows(FACTS, LABELLED, chosen, number=2).splitlines()
     first = draw(FACTS, LABELLED, "D_Unknown", sizes=chosen.sizes).rows[0]
-    assert lines[0] == "The first 2 of 12 rows:" and len(lines) == 3
+    assert "2 of 12 " in lines[0] and len(lines) == 3
     assert lines[1] == f"  {first.fact.question} Oslo (Unknown)"
 
 
@@ -127,7 +126,7 @@ def test_facts_that_could_not_be_asked_do_not_count() -> None:
 
 @pytest.mark.parametrize("shares", [{"Unknown": 99}, {"Known": 100}])
 def test_shares_of_something_else_are_refused(shares: dict[str, float]) -> None:
-    with pytest.raises(CourseError, match="that sum to 100"):
+    with pytest.raises(CourseError, match=f"{next(iter(shares))}.*100"):
         board(LABELLED, shares)
 
 
@@ -150,11 +149,11 @@ def test_the_examples_say_which_sets_can_be_built() -> None:
     boards = examples(LABELLED)
     assert [one.possible for one in boards.values()] == [True, True, False, True]
     titles = [ax.get_title().splitlines()[1] for ax in mixing_board.board_grid(boards)]
-    assert titles == ["can be built", "can be built", "\u2717 2 of 2 relations lack rows", "can be built"]
+    assert ["\u2717 2 of 2 " in title for title in titles] == [False, False, True, False]
 
 
 def test_given_axes_are_drawn_on_and_another_number_is_refused() -> None:
     axes = plt.figure().subplots(1, 4)
     assert mixing_board.board_bars(board(LABELLED, EVEN), axes=axes) == tuple(axes)
-    with pytest.raises(CourseError, match="4 axes for 2 panels"):
+    with pytest.raises(CourseError, match="^4 .* 2 "):
         mixing_board.board_grid(dict.fromkeys("ab", board(LABELLED, EVEN)), axes=axes)

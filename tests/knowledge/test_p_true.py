@@ -71,7 +71,7 @@ def test_a_fact_is_called_unknown_below_the_threshold_and_not_at_it() -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, NAN])
 def test_a_threshold_that_is_no_probability_is_refused(threshold) -> None:
-    with pytest.raises(CourseError, match=r"give a number in \[0, 1\]"):
+    with pytest.raises(CourseError, match=rf"threshold {threshold}: .*\[0, 1\]"):
         calls_unknown([0.5], threshold=threshold)
 
 
@@ -120,11 +120,11 @@ def test_separation_of_booleans_is_that_of_numbers() -> None:
 
 @pytest.mark.parametrize("truth", [[0, 0], [1, 1], []])
 def test_separation_needs_both_kinds(truth) -> None:
-    with pytest.raises(CourseError, match="needs at least one of each"):
+    with pytest.raises(CourseError, match=rf"^{sum(truth)} .*\b{len(truth) - sum(truth)} "):
         separation([0.1] * len(truth), truth)
 
 
 @pytest.mark.parametrize("function", [separation, threshold_curve, called])
 def test_two_lengths_are_refused(function) -> None:
-    with pytest.raises(CourseError, match="3 values on one side and 2 on the other"):
+    with pytest.raises(CourseError, match="^3 .* 2 "):
         function([0, 1, 1], [0, 1])

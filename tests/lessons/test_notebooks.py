@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from course_lib.lessons.builder import editions, execution, notebooks, report
 from course_lib.lessons.builder.execution import At, NotebookError
 
 SMALL = "# %% [markdown]\n# # A small one\n\n# %%\nprint(6 * 7)\n"
-STOPPED = "course: stopped; run the same command again to continue"
 # The smallest PNG there is: figures are tested without matplotlib's start-up time.
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nrest").decode()
 SHOW = f"from IPython.display import display\ndisplay({{'image/png': '{PNG}'}}, raw=True)\n"
@@ -56,7 +56,7 @@ def test_a_source_without_a_number_gets_ids_from_its_name(root):
 
 def test_a_source_with_a_bad_header_is_named(root):
     path = write(root, "# ---\n# jupyter:\n#   kernelspec:\n#     name: other\n# ---\n\n" + SMALL)
-    with pytest.raises(NotebookError, match="05_small.py: not a notebook source .*'display_name'"):
+    with pytest.raises(NotebookError, match=r"05_small\.py: .*'display_name'"):
         notebooks.read_source(path)
 
 
@@ -89,12 +89,12 @@ def test_a_failing_cell_is_named_with_its_line_and_error(root):
 
 
 def test_a_cell_that_takes_too_long_is_named(root):
-    with pytest.raises(NotebookError, match="05_small, cell 1 `import time`: took longer than 1 s"):
+    with pytest.raises(NotebookError, match="05_small, cell 1 `import time`: .*1 s"):
         executed(root, "# %%\nimport time\ntime.sleep(30)\n", timeout=1)
 
 
 def test_a_process_that_dies_is_named(root):
-    with pytest.raises(NotebookError, match="the Python process died"):
+    with pytest.raises(NotebookError, match="05_small, cell 1 `import os`: "):
         executed(root, "# %%\nimport os\nos._exit(9)\n")
 
 
@@ -108,7 +108,7 @@ def test_a_lesson_says_in_a_file_where_it_is(root, monkeypatch, capsys):
     monkeypatch.setattr(notebooks, "PAUSE", 0.0)
     write(root, SMALL)
     notebooks.run_all(root=root)
-    assert "05_small ... 2 of 3 cells done: A small one" in capsys.readouterr().out.splitlines()
+    assert re.search(r"^05_small .*2 of 3 .*A small one$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_widget_leaves_a_note_and_no_state(root):
@@ -175,27 +175,27 @@ def test_check_names_every_stale_notebook(root):
     (root / "notebooks" / "04_gone.ipynb").write_text("{}")
     with pytest.raises(NotebookError) as caught:
         notebooks.build(root=root, check=True)
-    stale = ("05_small (older than its source)", "06_new (not built yet)", "04_gone (has no source")
-    assert [part for part in (*stale, "make notebooks") if part not in str(caught.value)] == []
+    parts = ("05_small (", "06_new (", "04_gone (", "make notebooks")
+    assert [part for part in parts if part not in str(caught.value)] == []
 
 
 def test_check_refuses_a_notebook_without_outputs(root):
     path = write(root, SMALL)
     nbformat.write(editions.learner(notebooks.read_source(path)), root / "notebooks" / "05_small.ipynb")
-    with pytest.raises(NotebookError, match="not executed"):
+    with pytest.raises(NotebookError, match=r"05_small \("):
         notebooks.build(root=root, check=True)
 
 
 def test_check_refuses_a_broken_notebook(root):
     write(root, SMALL)
     (root / "notebooks" / "05_small.ipynb").write_text("{ half")
-    with pytest.raises(NotebookError, match="not a valid notebook"):
+    with pytest.raises(NotebookError, match=r"05_small \("):
         notebooks.build(root=root, check=True)
 
 
 def test_build_refuses_a_figure_without_a_sentence(root):
     write(root, f"# %%\n{SHOW}")
-    with pytest.raises(NotebookError, match="cell 2 shows a figure without a sentence"):
+    with pytest.raises(NotebookError, match="05_small: cell 2 "):
         notebooks.build(root=root, echo=lambda line: None)
 
 
@@ -216,7 +216,7 @@ def test_names_choose_notebooks_by_their_beginning(root):
 
 def test_an_unknown_name_lists_the_known_ones(root):
     write(root, SMALL)
-    with pytest.raises(NotebookError, match="99: no such notebook; choose from 05_small"):
+    with pytest.raises(NotebookError, match="^99: .*05_small"):
         notebooks.source_paths(["99"], root=root)
 
 
@@ -250,7 +250,7 @@ def test_run_all_tells_the_notebook_preset_and_folder(root):
 def test_a_run_that_fails_leaves_the_report_of_what_it_had(root):
     write(root, SMALL)
     write(root, "# %%\nraise ValueError('no <facts>')\n", name="06_bad")
-    with pytest.raises(NotebookError, match="06_bad, cell 2 .*the executed part is in"):
+    with pytest.raises(NotebookError, match=r"06_bad, cell 2 .*06_bad\.ipynb"):
         notebooks.run_all(root=root, echo=lambda line: None)
     page = (root / "build" / "report.html").read_text(encoding="utf-8")
     assert "A small one" in page and "ValueError: no &lt;facts&gt;" in page
@@ -289,7 +289,7 @@ def test_an_interrupt_stops_the_run_and_its_kernel(root):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130 and stderr.strip().splitlines() == [STOPPED]
+    assert process.returncode == 130 and re.fullmatch("course: .*", stderr.strip())
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
@@ -307,7 +307,7 @@ def test_an_interrupt_while_the_kernel_starts_is_one_line(root):
     env = {**os.environ, "PYTHONPATH": str(Path(notebooks.__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", code, "run", "05"], cwd=root, env=env, capture_output=True, text=True,
                           timeout=60)
-    assert done.returncode == 130 and done.stderr.strip().splitlines() == [STOPPED]
+    assert done.returncode == 130 and re.fullmatch("course: .*", done.stderr.strip())
 
 
 def test_a_widget_with_a_twin_leaves_its_words(root):

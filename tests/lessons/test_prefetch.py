@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def test_a_room_holds_all_facts_the_notebooks_of_both_kinds_and_the_commands(sou
     assert len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
     assert (room / "notebooks" / "01_b.ipynb").read_text() == "notebooks/01_b.ipynb"
     assert (room / "instructor" / "00_a.ipynb").read_text() == "build/instructor/00_a.ipynb"
-    assert "2 for learners, 1 for instructors" in text and "2 for learners, 1 for instructors" in said
+    assert all(re.search(r"\b2 for learners, 1 for instructors", told) for told in (text, said))
     assert 'COURSE_HOME="$PWD" course lab ~/my-notebooks' in text and "pip install" not in text
 
 
@@ -152,7 +153,7 @@ def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, m
 def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
     (tmp_path / "public/dataset/dev/P26.dev.json").write_text("[]")
-    with pytest.raises(CourseError, match=r"P26\.dev\.json: not the published file"):
+    with pytest.raises(CourseError, match=r"P26\.dev\.json: .*SHA-256"):
         fill(room)
 
 
@@ -160,7 +161,7 @@ def test_no_network_is_one_line_with_what_to_do(source, clone, room, monkeypatch
     monkeypatch.setattr(facts, "SOURCE_URL", "http://127.0.0.1:9/")
     result = CliRunner().invoke(cli.app, ["prefetch", str(room)])
     assert result.exit_code == 1 and result.stderr.splitlines()[-1].startswith("course: http://127.0.0.1:9/dataset/")
-    assert "run again to continue" in result.stderr and "Traceback" not in result.stderr
+    assert "COURSE_DATA" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_full_disk_is_one_line_with_what_to_do(source, clone, room, monkeypatch):
@@ -170,20 +171,20 @@ def test_a_full_disk_is_one_line_with_what_to_do(source, clone, room, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pooch.Pooch, "fetch", full)
-    with pytest.raises(CourseError, match="the disk is full; free some space and run the same command again"):
+    with pytest.raises(CourseError, match=f"^{room}"):
         fill(room)
 
 
 def test_a_folder_with_other_things_in_it_is_refused(source, clone, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(CourseError, match=r"already holds cat\.jpg; give a new or an empty folder"):
+    with pytest.raises(CourseError, match=r"photos: .*cat\.jpg"):
         fill(tmp_path / "photos")
 
 
 def test_outside_of_a_clone_there_are_no_notebooks_and_it_says_so(room):
-    assert prefetch.copy_notebooks(None, room) == (
-        "0 for learners, 0 for instructors; `course build --instructor` in a clone makes the instructor's")
+    said = prefetch.copy_notebooks(None, room)
+    assert said.startswith("0 for learners, 0 for instructors") and "`course build --instructor`" in said
 
 
 # ------------------------------------------------------------------------------------------------------- wheels
@@ -217,7 +218,7 @@ def test_wheels_are_those_of_the_lock_and_the_course(source, clone, room, pip):
                         str(room / "wheels")]
     assert build[:3] == ["wheel", "-q", "--no-deps"] and str(clone) not in build  # built from a copy
     assert '--no-index --find-links wheels "known-unknowns[lab]"' in text
-    assert f"2 packages for Python {sys.version_info[0]}.{sys.version_info[1]}" in text
+    assert re.search(rf"\b2 .*Python {sys.version_info[0]}\.{sys.version_info[1]}", text)
 
 
 def test_wheels_of_the_same_lock_are_not_asked_for_again(source, clone, room, pip):
@@ -231,8 +232,8 @@ def test_wheels_of_the_same_lock_are_not_asked_for_again(source, clone, room, pi
 
 @pytest.mark.parametrize(("error", "said"), [
     ("WARNING: x\nERROR: No matching distribution found for torch==2.13.0\n",
-     r"pip download stopped \(No matching distribution found for torch==2\.13\.0\); see that this machine is online"),
-    ("ERROR: Could not install: [Errno 28] No space left on device\n", "wheels: the disk is full; free some space"),
+     r"pip download .*\(No matching distribution found for torch==2\.13\.0\)"),
+    ("ERROR: Could not install: [Errno 28] No space left on device\n", "wheels: "),
 ])
 def test_a_failing_pip_is_one_sentence(source, clone, room, pip, error, said):
     pip.error = error
@@ -244,7 +245,7 @@ def test_a_failing_pip_is_one_sentence(source, clone, room, pip, error, said):
 
 
 def test_wheels_outside_of_a_clone_say_where_to_go(room):
-    with pytest.raises(CourseError, match="run the command in a clone"):
+    with pytest.raises(CourseError, match=r"requirements\.lock"):
         prefetch.fetch_wheels(None, room, done=None, echo=print)
 
 
@@ -296,8 +297,8 @@ def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network
     first = python(fetch, tmp_path, HF_ENDPOINT=hub.url)
     kept = {name for name in files if name.endswith((".json", ".safetensors", ".txt")) and "/" not in name}
     size = sum(len(files[name]) for name in kept) / 10**9
-    assert first.stdout.startswith(f"Model {HUB_ID} (licence: apache-2.0; commit {COMMIT}): {size:.2f} GB to fetch in "
-                                   f"{len(kept)} files"), first.stderr
+    assert re.match(rf"Model {HUB_ID} \(.*apache-2\.0; .*{COMMIT}\): {size:.2f} GB .*\b{len(kept)} files",
+                    first.stdout), first.stderr
     assert set(hub.got) == kept
     snapshot = room / HUB / "models--HuggingFaceTB--SmolLM2-360M" / "snapshots" / COMMIT
     found = list(snapshot.iterdir())
@@ -305,7 +306,7 @@ def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network
 
     hub.requests.clear()
     again = python(fetch, tmp_path, HF_ENDPOINT=hub.url)
-    assert again.stdout.splitlines() == [f"Model {HUB_ID}: there already.", str(snapshot)] and hub.requests == []
+    assert re.fullmatch(f"Model {HUB_ID}: .*\n{snapshot}\n", again.stdout) and hub.requests == []
     offline = python(fetch, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert offline.stdout == again.stdout, offline.stderr
 
@@ -320,12 +321,12 @@ def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network
 @pytest.mark.slow
 def test_a_model_that_cannot_be_fetched_is_one_sentence(hub, room, tmp_path):
     done = python(FETCH.format(room=str(room), model="nobody/nothing"), tmp_path, HF_ENDPOINT=hub.url)
-    assert done.stdout.startswith("course: nobody/nothing: no such model on the Hub; check the name"), done.stderr
+    assert done.stdout.startswith("course: nobody/nothing: "), done.stderr
     assert done.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize(("name", "said"), [("pocket", "comes with the package"), ("smollm", "write owner/name"),
-                                            (".", "a folder; name a preset")])
+@pytest.mark.parametrize(("name", "said"), [("pocket", "pocket"), ("smollm", "^smollm: .*owner/name"),
+                                            (".", r"^\.: .*owner/name")])
 def test_a_name_that_is_no_model_of_the_hub_is_told(room, name, said):
     with pytest.raises(CourseError, match=said):
         prefetch.fetch_model(name, room, echo=print)
@@ -414,7 +415,7 @@ def test_facts_labels_and_a_tiny_run_need_no_network_and_no_clone(real_room, whe
     done = python(STRAIGHT_LINE, tmp_path, PYTHONPATH=path, COURSE_HOME=str(real_room), COURSE_QUICK="1",
                   COURSE_BUILD=str(tmp_path / "build"))
     train, labels, epochs, preset, place = done.stdout.splitlines()
-    assert (train, epochs, preset) == ("81700", "2", "Preset: pocket (the default without a GPU, quick settings)")
+    assert (train, epochs) == ("81700", "2") and preset.startswith("Preset: pocket (")
     assert int(labels) > 500 and place.startswith(str(wheel))
 
 

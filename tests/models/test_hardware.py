@@ -1,6 +1,7 @@
 """The machine report: number formats by capability, honest core counts, and a cure on every failed line."""
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_good_machine_passes_every_check():
 
 
 def test_too_many_threads_are_told_the_number_to_set():
-    assert "set OMP_NUM_THREADS=2" in failed(replace(GOOD, omp_threads=8))["cores"]
+    assert "OMP_NUM_THREADS=2" in failed(replace(GOOD, omp_threads=8))["cores"]
 
 
 def test_an_old_torchao_is_told_to_go():
@@ -90,16 +91,16 @@ def test_a_local_build_of_a_package_counts_as_its_version():
 
 
 def test_little_memory_is_told_how_much_is_needed():
-    assert "3.5 GiB needed" in failed(replace(GOOD, ram_bytes=2 * GIB))["memory"]
+    assert "3.5 GiB" in failed(replace(GOOD, ram_bytes=2 * GIB))["memory"]
 
 
 def test_an_old_python_fails():
-    assert "Python 3.11 or newer" in failed(replace(GOOD, python="3.10.2"))["Python"]
+    assert "3.11" in failed(replace(GOOD, python="3.10.2"))["Python"]
 
 
 def test_a_t4_computes_in_float16():
     report = doctor(replace(GOOD, gpu="Tesla T4", capability=(7, 5), gpu_bytes=15 * GIB))
-    assert "[OK] GPU: Tesla T4, 15.0 GiB, compute capability 7.5, computes in float16" in report
+    assert re.search(r"\[OK\] GPU: Tesla T4, 15\.0 GiB, .*\b7\.5, .*float16", report)
 
 
 def test_the_report_counts_what_failed():
@@ -122,4 +123,4 @@ def test_a_busy_machine_is_said():
 
 
 def test_threads_that_spin_are_told_the_order_of_imports():
-    assert "import course_lib first" in failed(replace(GOOD, threads_spin=True))["cores"]
+    assert "import course_lib" in failed(replace(GOOD, threads_spin=True))["cores"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -225,12 +226,11 @@ def complaint(source):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    text = complaint(tmp_path / "gone")
-    assert str(tmp_path / "gone") in text and "no such folder; check the path" in text
+    assert complaint(tmp_path / "gone").startswith(f"{tmp_path / 'gone'}: ")
 
 
 def test_a_folder_without_config_is_named(tmp_path):
-    assert complaint(tmp_path) == f"{tmp_path}: no config.json; give a folder written by save_pretrained"
+    assert re.match(rf"{tmp_path}: .*config\.json; .*save_pretrained", complaint(tmp_path))
 
 
 def write(name, text):
@@ -318,7 +318,7 @@ def test_a_token_without_an_embedding_is_refused_unless_no_text_gives_it(tokens,
     if tokens == ["<|new|>"]:
         assert load(tmp_path, device="cpu").tokenizer.convert_tokens_to_ids("<|new|>") == ROWS
     else:
-        assert f"'new words' has the number {ROWS}, and the model has embeddings for {ROWS} " in complaint(tmp_path)
+        assert re.search(rf"'new words' .*\b{ROWS}\b.*\b{ROWS}\b", complaint(tmp_path))
 
 
 def test_integers_that_no_layer_reads_are_left_alone(tmp_path):
@@ -338,7 +338,7 @@ def test_what_the_folder_is_not_to_blame_for_goes_through(error):
 
 
 def test_the_librarys_own_error_is_kept_behind_the_sentence():
-    with pytest.raises(DataError, match=r"^here: no model could be loaded \(KeyError 'a'\)") as caught:
+    with pytest.raises(DataError, match=r"^here: .*\(KeyError 'a'\)") as caught:
         with in_one_sentence("here"):
             {}["a"]
     assert isinstance(caught.value.__cause__, KeyError)
@@ -347,12 +347,12 @@ def test_the_librarys_own_error_is_kept_behind_the_sentence():
 def test_a_hub_id_that_cannot_be_reached_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     text = complaint("nobody/nothing-of-that-name")
-    assert text.startswith("nobody/nothing-of-that-name: is not in ") and "HF_HUB_OFFLINE forbids" in text
+    assert text.startswith("nobody/nothing-of-that-name: ") and "HF_HUB_OFFLINE" in text
 
 
 def test_a_misspelled_preset_is_told_the_presets_and_how_an_id_is_written():
     text = complaint("pockte")
-    assert all(name in text for name in PRESETS) and "write owner/name or owner/name@revision" in text
+    assert all(name in text for name in PRESETS) and "owner/name@revision" in text
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(64, 96), (64, 48), (40, 72), (33, 50)])
@@ -382,5 +382,5 @@ def test_the_dtype_can_be_chosen_for_a_model_that_overflows(device, monkeypatch)
 
 def test_a_dtype_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("COURSE_DTYPE", "fp8")
-    with pytest.raises(CourseError, match="COURSE_DTYPE=fp8: give one of float16, bfloat16, float32, or leave"):
+    with pytest.raises(CourseError, match="COURSE_DTYPE=fp8: .*float16, bfloat16, float32"):
         models.device_dtype("cpu")

@@ -48,9 +48,9 @@ def test_every_run_of_a_pass_has_an_adapter_of_its_own() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(CourseError, match="dtype 'int8': the formula knows float16, bfloat16, float32"):
+    with pytest.raises(CourseError, match="dtype 'int8': .*float16, bfloat16, float32"):
         estimate_loop(SMALL, dtype="int8")
-    with pytest.raises(CourseError, match="rank 16, 0 rows of 26.0 tokens: each must be 1 or above"):
+    with pytest.raises(CourseError, match=r"rank 16, 0 rows of 26\.0 tokens: .*\b1\b"):
         estimate_loop(SMALL, Rows(count=0))
 
 

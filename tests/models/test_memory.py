@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,9 +151,9 @@ def test_the_logits_take_14_bytes_for_every_token_and_word_at_the_peak(tmp_path:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(CourseError, match="bits = 5: the formula knows 4, 8, 16"):
+    with pytest.raises(CourseError, match="bits = 5: .*4, 8, 16"):
         estimate(SMALL, bits=5)
-    with pytest.raises(CourseError, match="rank 16, batch 0, tokens 128: each must be 1 or above"):
+    with pytest.raises(CourseError, match=r"rank 16, batch 0, tokens 128: .*\b1\b"):
         estimate(SMALL, batch=0)
 
 
@@ -161,18 +162,17 @@ def of(total_gib: float) -> memory.Memory:
 
 
 @pytest.mark.parametrize(("total", "said"), [
-    (5.0, "fits: 9.6 GiB are left"), (14.0, "fits, but barely: 0.6 GiB are left"),
-    (16.0, "does not fit: 1.4 GiB too much")])
-def test_the_verdict_says_in_words_whether_it_fits(total: float, said: str) -> None:
-    assert memory_plots.verdict(of(total), 14.6).startswith(said)
+    (5.0, r"^fits: 9\.6 GiB"), (14.0, r"^fits, .*: 0\.6 GiB"), (16.0, r"^does not fit: 1\.4 GiB")])
+def test_the_verdict_says_whether_it_fits_and_by_how_much(total: float, said: str) -> None:
+    assert re.search(said, memory_plots.verdict(of(total), 14.6))
 
 
 def test_one_setting_is_described() -> None:
     found = memory.Memory(4, 16, 8, 128, linear=2 * GIB, rest=GIB, adapters=GIB / 2, activations=GIB, logits=GIB / 4,
                           matrix=GIB / 4)
-    assert memory_plots.describe_memory("Toy", found, gpu="T4") == (
-        "Toy in 4 bits, rank 16, 8 rows of 128 tokens: 5.00 GiB (weights 3.00, adapters + Adam 0.50, activations 1.00, "
-        "logits 0.25). On the T4 (14.6 GiB) it fits: 9.6 GiB are left for CUDA itself and spare room.")
+    assert re.search(r"^Toy in 4 bits, rank 16, 8 rows of 128 tokens: 5\.00 GiB \(weights 3\.00, .*0\.50, activations "
+                     r"1\.00, logits 0\.25\)\. .*T4 \(14\.6 GiB\) it fits: 9\.6 GiB",
+                     memory_plots.describe_memory("Toy", found, gpu="T4"))
 
 
 def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
@@ -185,5 +185,5 @@ def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
 
 def test_which_models_fit_is_said_for_every_gpu() -> None:
     said = memory_plots.describe_fits({"a": of(5), "b": of(16), "c": of(20)}, gpus={"small": 4, "T4": 14.6, "big": 24})
-    assert said == ("One training step in 4 bits, rank 16, 8 rows of 128 tokens. small (4 GiB): a, b, c do not fit; "
-                    "T4 (14.6 GiB): b, c do not fit; big (24 GiB): all fit.")
+    assert re.search(r"4 bits, rank 16, 8 rows of 128 tokens\. small \(4 GiB\): a, b, c .*not fit; T4 "
+                     r"\(14\.6 GiB\): b, c .*not fit; big \(24 GiB\): all fit\.$", said)

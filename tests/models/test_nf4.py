@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import matplotlib
@@ -131,10 +132,10 @@ def test_the_table_counts_the_bits_of_the_scale() -> None:
     assert errors["bits"].tolist() == [5, 3.5, 5, 3.5]
 
 
-def test_nonsense_is_refused_in_words() -> None:
-    with pytest.raises(CourseError, match="levels 'fp4' in 4 bits: take one of NF4, even in 2 to 8 bits"):
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(CourseError, match="'fp4' in 4 bits: .*NF4, even .*2 to 8 "):
         nf4.levels("fp4")
-    with pytest.raises(CourseError, match="0 weights in blocks of 64"):
+    with pytest.raises(CourseError, match=r"^0 .*\b64\b"):
         nf4.quantise(np.zeros(0), THREE)
 
 
@@ -148,9 +149,9 @@ def test_the_histogram_has_a_line_and_a_share_for_every_level() -> None:
 def test_levels_are_described_with_bits_and_errors() -> None:
     found = nf4.quantise(np.array([4, 1, -3, 0], np.float32), THREE, block=4)  # error sqrt(2 / 26)
     rival = nf4.quantise(np.array([4, 0, -4, 0], np.float32), THREE, block=4)  # no error
-    assert nf4_plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival) == (
-        "toy, even levels in 2 bits, blocks of 4: 10 bits a weight with its part of the scale, relative error 27.7 %. "
-        "50 % of the scaled weights lie between -0.5 and 0.5. The error is larger than with NF4 levels (0.0 %).")
+    said = nf4_plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival)
+    assert re.search(r"^toy, even .* 2 bits, .* 4: 10 bits .* 27\.7 %\. 50 % .* -0\.5 and 0\.5\. .*larger .*NF4 .*"
+                     r"\(0\.0 %\)", said)
 
 
 def test_errors_are_described_by_where_nf4_wins() -> None:
@@ -162,11 +163,10 @@ def test_errors_are_described_by_where_nf4_wins() -> None:
 
     table = pd.DataFrame([*rows("a", [0.1, 0.1, 0.1]), *rows("b", [0.3, 0.1, 0.1]), *rows("c", [0.1, 0.3, 0.1]),
                           *rows("d", [0.3, 0.3, 0.3])])
-    assert nf4_plots.describe_errors(table) == (
-        "a: NF4 has the smaller error at every size (blocks of 64: 10.0 % against 20.0 %); "
-        "b: NF4 has the smaller error from blocks of 64 on (blocks of 64: 10.0 % against 20.0 %); "
-        "c: NF4 has the smaller error at blocks of 16, 256 (blocks of 64: 30.0 % against 20.0 %); "
-        "d: NF4 has the smaller error nowhere (blocks of 64: 30.0 % against 20.0 %).")
+    assert [re.search(pattern, part) is not None for pattern, part in zip(
+        (r"^a: .*every .*64: 10\.0 % .*20\.0 %", r"^b: .*from .*64 .*64: 10\.0 % .*20\.0 %",
+         r"^c: .* 16, 256 .*64: 30\.0 % .*20\.0 %", r"^d: .*nowhere .*64: 30\.0 % .*20\.0 %"),
+        nf4_plots.describe_errors(table).split("; "), strict=True)] == [True] * 4
 
 
 def test_the_error_curves_show_the_table_in_percent() -> None:

@@ -58,12 +58,12 @@ def test_a_limit_above_the_size_changes_nothing() -> None:
 
 
 def test_a_limit_that_leaves_no_row_is_refused() -> None:
-    with pytest.raises(CourseError, match="limit = 0: it leaves no row to any of 2 relations"):
+    with pytest.raises(CourseError, match=r"^limit = 0: .*\b2\b"):
         relation_sizes(world()[1], rule="known", limit=0)
 
 
 def test_an_unknown_rule_is_refused_with_the_two_that_exist() -> None:
-    with pytest.raises(CourseError, match="rule 'half': use 'category'.* or 'known'"):
+    with pytest.raises(CourseError, match="rule 'half': .*'category'.*'known'"):
         relation_sizes(world()[1], rule="half")
 
 
@@ -125,31 +125,31 @@ def test_d_known_is_empty_at_100_percent() -> None:
 
 
 def test_too_few_rows_are_told_with_what_is_needed_and_what_there_is() -> None:
-    with pytest.raises(CourseError, match="P36: 0 Known and 9 Unknown rows are needed, there are 14 and 8"):
+    with pytest.raises(CourseError, match="P36: 0 Known .*9 Unknown .*14 .*8"):
         draw(100, sizes={"P19": 12, "P36": 9})
 
 
 @pytest.mark.parametrize("percent", [-1, 100.5, float("nan")])
 def test_a_percentage_outside_0_to_100_is_refused(percent: float) -> None:
-    with pytest.raises(CourseError, match=f"unknown_percent {percent}: give a percentage from 0 to 100"):
+    with pytest.raises(CourseError, match=f"unknown_percent {percent}: .*0 to 100"):
         draw(percent)
 
 
 def test_every_relation_that_lacks_rows_is_named_in_one_message() -> None:
-    with pytest.raises(CourseError, match="P19: 0 Known and 13 Unknown .* there are 12 and 12; P36: 0 Known and 9 "):
+    with pytest.raises(CourseError, match="P19: 0 Known .*13 Unknown .*12 .*12; P36: 0 Known .*9 Unknown"):
         draw(100, sizes={"P19": 13, "P36": 9})
 
 
 def test_labels_of_other_facts_are_refused() -> None:
     facts, labelled = world()
-    with pytest.raises(CourseError, match="45 facts and 46 labelled rows"):
+    with pytest.raises(CourseError, match="^45 .*46 "):
         mix(facts[1:], labelled, unknown_percent=50, sizes=SIZES)
 
 
 def test_a_row_without_a_category_is_named_instead_of_counted_as_known() -> None:
     facts, labelled = world()
     labelled.loc[7, "category"] = float("nan")
-    with pytest.raises(CourseError, match="labelled row 7: category .?nan.? is none of HighlyKnown"):
+    with pytest.raises(CourseError, match="row 7: category .?nan.? .*HighlyKnown"):
         mix(facts, labelled, unknown_percent=50, sizes=SIZES)
 
 
@@ -261,26 +261,25 @@ def test_rounding_a_third_loses_no_row() -> None:
 
 
 def test_a_category_with_too_few_rows_is_named_in_every_relation_with_its_counts() -> None:
-    with pytest.raises(CourseError, match="P19: 4 MaybeKnown rows are needed, there are 3; P36: 3 MaybeKnown rows are "
-                                          "needed, there are 2; lower the sizes"):
+    with pytest.raises(CourseError, match="P19: 4 MaybeKnown .*3; P36: 3 MaybeKnown .*2; "):
         variant("D_MaybeKnown", sizes={"P19": 4, "P36": 3})
 
 
 def test_d_natural_with_too_few_rows_says_how_many_there_are() -> None:
-    with pytest.raises(CourseError, match="P36: 23 labelled rows are needed, there are 22"):
+    with pytest.raises(CourseError, match=r"P36: 23 .*\b22\b"):
         variant("D_Natural", sizes={"P36": 23})
 
 
 @pytest.mark.parametrize("name, options, message", [
-    ("D_HK", {}, "variant 'D_HK': use one of D, D_Known, D_HighlyKnown"),
-    ("D_IDK", {}, "variant 'D_IDK' needs unknown_percent"),
-    ("D_HighlyKnown", {"unknown_percent": 50}, "has 0 % Unknown rows: leave unknown_percent = 50 out"),
-    ("D_Free", {}, "D_Free needs shares"),
-    ("D_Natural", {"shares": SHARES}, "no other variant takes any"),
-    ("D_Free", {"shares": {"Known": 100}}, "give percentages of HighlyKnown, MaybeKnown"),
-    ("D_Free", {"shares": {"Unknown": 60}}, "sum to 100"),
-    ("D_Free", {"shares": {"Unknown": 150, "MaybeKnown": -50}}, "none below 0"),
-    ("D_Free", {"shares": {"Unknown": float("nan")}}, "sum to 100"),
+    ("D_HK", {}, "variant 'D_HK': .*D, D_Known, D_HighlyKnown"),
+    ("D_IDK", {}, "variant 'D_IDK' .*unknown_percent"),
+    ("D_HighlyKnown", {"unknown_percent": 50}, "'D_HighlyKnown' .*0 %.*unknown_percent = 50 "),
+    ("D_Free", {}, "'D_Free' with shares = None: "),
+    ("D_Natural", {"shares": SHARES}, "'D_Natural' with shares = {.*}: .*D_Free"),
+    ("D_Free", {"shares": {"Known": 100}}, "shares {'Known': 100}: .*HighlyKnown, MaybeKnown"),
+    ("D_Free", {"shares": {"Unknown": 60}}, "shares {'Unknown': 60}: .*100"),
+    ("D_Free", {"shares": {"Unknown": 150, "MaybeKnown": -50}}, "shares {'Unknown': 150, 'MaybeKnown': -50}: .*0"),
+    ("D_Free", {"shares": {"Unknown": float("nan")}}, "shares {'Unknown': nan}: .*100"),
 ])
 def test_a_variant_asked_for_wrongly_is_refused(name: str, options: dict, message: str) -> None:
     with pytest.raises(CourseError, match=message):
