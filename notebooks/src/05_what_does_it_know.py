@@ -670,17 +670,17 @@ check("05.5", separation_by_hand)
 # How much the separation moves is its standard error.
 
 # %%
-from course_lib.knowledge.p_true import separation
+from course_lib.knowledge.p_true import roc_auc
 
 
 def standard_error(value, judge, draws=200, seed=0):
     rng, groups = np.random.default_rng(seed), (np.flatnonzero(judge), np.flatnonzero(~judge))
     picks = [np.concatenate([rng.choice(group, len(group)) for group in groups]) for _ in range(draws)]
-    return np.std([separation(value[pick], judge[pick]) for pick in picks])
+    return np.std([roc_auc(value[pick], judge[pick]) for pick in picks])
 
 
 yes, no = np.array([3.0, 2.0]), np.array([2.0, 1.0])
-assert separation(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the library's separation, on the example above"
+assert roc_auc(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the library's separation, on the example above"
 
 # %% [markdown]
 # On the pocket model the judge is "was read at least once". Where no readings are known, it is SliCK's own label
@@ -693,8 +693,8 @@ if not 0 < judge.sum() < len(judge):
     rivals = {}  # a model that knows nothing, or everything, leaves nothing to tell apart
 print(f"preset {study.preset}; the judge says yes to {judge.sum()} of {len(judge)} test facts")
 for name, value in rivals.items():
-    print(f"{name:22} separation {separation(value, judge):.3f}, standard error {standard_error(value, judge):.3f}")
-assert all(0 <= separation(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
+    print(f"{name:22} separation {roc_auc(value, judge):.3f}, standard error {standard_error(value, judge):.3f}")
+assert all(0 <= roc_auc(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
 
 # %%
 from course_lib.figures.plots.knowledge import describe_groups, group_histograms

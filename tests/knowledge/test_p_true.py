@@ -1,4 +1,4 @@
-"""P(True) by a plain forward pass, the curve of Fig. 5 and the ROC area by hand."""
+"""P(True) by a plain forward pass, and the ROC area by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.p_true import Called, called, calls_unknown, p_true, proposal, separation, threshold_curve
+from course_lib.knowledge.p_true import p_true, proposal, roc_auc
 from tests.support.tiny import FACTS, TOKENIZERS, tiny_model
 
 NAN = math.nan
@@ -62,47 +62,7 @@ def test_no_facts_give_no_values(tokenizers):
     assert p_true(tiny_model("neox", tokenizer), tokenizer, []).shape == (0,)
 
 
-# ---------------------------------------------------------------- calls and the curve
-
-
-def test_a_fact_is_called_unknown_below_the_threshold_and_not_at_it() -> None:
-    assert calls_unknown([0.2, 0.5, 0.8, NAN], threshold=0.5).tolist() == [True, False, False, False]
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, NAN])
-def test_a_threshold_that_is_no_probability_is_refused(threshold) -> None:
-    with pytest.raises(CourseError, match=rf"threshold {threshold}: .*\[0, 1\]"):
-        calls_unknown([0.5], threshold=threshold)
-
-
-def test_a_point_is_the_share_called_unknown_and_the_mean_outcome_on_them() -> None:
-    assert called([True, True, False, False, False], [1, 0, 1, 1, 1]) == Called(count=2, share=0.4, outcome=0.5)
-
-
-def test_a_fact_without_an_outcome_is_left_out_of_both_axes() -> None:
-    assert called([True, True, False], [1, NAN, 0]) == Called(count=1, share=0.5, outcome=1.0)
-
-
-def test_the_curve_by_hand() -> None:
-    curve = threshold_curve([0.1, 0.4, 0.4, 0.9, NAN], [0, 1, 0, 1, 1], thresholds=[0, 0.4, 0.5, 1])
-    assert curve["threshold"].tolist() == [0, 0.4, 0.5, 1]
-    assert curve["count"].tolist() == [0, 1, 3, 4]
-    assert curve["share"].tolist() == [0, 0.25, 0.75, 1]
-    np.testing.assert_allclose(curve["outcome"], [NAN, 0, 1 / 3, 0.5])
-
-
-def test_the_curve_goes_from_0_to_1_in_steps_of_a_hundredth() -> None:
-    curve = threshold_curve([0.3], [1])
-    assert len(curve) == 101 and curve["threshold"].iloc[[0, 50, 100]].tolist() == [0, 0.5, 1]
-
-
-def test_the_curve_of_nothing_has_its_columns_and_no_share() -> None:
-    curve = threshold_curve([], [], thresholds=[0.5])
-    assert curve["count"].tolist() == [0] and curve[["share", "outcome"]].isna().all(axis=None)
-    assert list(threshold_curve([], [], thresholds=[])) == ["threshold", "count", "share", "outcome"]
-
-
-# ---------------------------------------------------------------- separation
+# ---------------------------------------------------------------- ROC area
 
 
 @pytest.mark.parametrize(("score", "truth", "area"), [
@@ -110,21 +70,20 @@ def test_the_curve_of_nothing_has_its_columns_and_no_share() -> None:
     ([1, 2, 2, 3], [0, 0, 1, 1], 3.5 / 4),  # pairs 2>1, 2=2, 3>1, 3>2
     ([3, 1, 2, 2, 5], [1, 0, 1, 0, 0], 3.5 / 6),  # pairs 3>1, 3>2, 3<5, 2>1, 2=2, 2<5
     ([-math.inf, 0, NAN, 9], [0, 1, 1, NAN], 1.0)])
-def test_separation_is_the_share_of_pairs_in_the_right_order(score, truth, area) -> None:
-    assert separation(score, truth) == pytest.approx(area)
+def test_the_roc_area_is_the_share_of_pairs_in_the_right_order(score, truth, area) -> None:
+    assert roc_auc(score, truth) == pytest.approx(area)
 
 
-def test_separation_of_booleans_is_that_of_numbers() -> None:
-    assert separation(np.array([0.2, 0.7]), np.array([False, True])) == 1.0
+def test_the_roc_area_of_booleans_is_that_of_numbers() -> None:
+    assert roc_auc(np.array([0.2, 0.7]), np.array([False, True])) == 1.0
 
 
 @pytest.mark.parametrize("truth", [[0, 0], [1, 1], []])
-def test_separation_needs_both_kinds(truth) -> None:
+def test_the_roc_area_needs_both_kinds(truth) -> None:
     with pytest.raises(CourseError, match=rf"^{sum(truth)} .*\b{len(truth) - sum(truth)} "):
-        separation([0.1] * len(truth), truth)
+        roc_auc([0.1] * len(truth), truth)
 
 
-@pytest.mark.parametrize("function", [separation, threshold_curve, called])
-def test_two_lengths_are_refused(function) -> None:
+def test_two_lengths_are_refused() -> None:
     with pytest.raises(CourseError, match="^3 .* 2 "):
-        function([0, 1, 1], [0, 1])
+        roc_auc([0, 1, 1], [0, 1])

@@ -112,18 +112,18 @@ def test_greedy_answers_of_the_lesson_are_what_the_library_calls_right(pocket):
 
 
 def test_the_bootstrap_of_a_blind_score_has_the_known_standard_error():
-    from course_lib.knowledge.p_true import separation
+    from course_lib.knowledge.p_true import roc_auc
 
     value, judge = np.random.default_rng(1).random(400), np.arange(400) < 300
-    error = taught("05", "standard_error", np=np, separation=separation)(value, judge)
+    error = taught("05", "standard_error", np=np, roc_auc=roc_auc)(value, judge)
     # Mann and Whitney: U of two equal groups has the variance n m (n + m + 1) / 12
     assert error == pytest.approx(math.sqrt(401 / (12 * 300 * 100)), rel=0.15)
 
 
 def test_the_bootstrap_of_a_perfect_score_has_no_error_and_keeps_a_group_of_one():
-    from course_lib.knowledge.p_true import separation
+    from course_lib.knowledge.p_true import roc_auc
 
-    bootstrap = taught("05", "standard_error", np=np, separation=separation)
+    bootstrap = taught("05", "standard_error", np=np, roc_auc=roc_auc)
     assert bootstrap(np.array([3.0, 1.0, 0.0, 2.0]), np.array([True, False, False, False])) == 0
 
 
