@@ -9,7 +9,8 @@ from typing import Any
 __all__ = ["attach"]
 
 
-def attach(package: str, *modules: str, **names: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+def attach(package: str, *modules: str, **names: str
+           ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """``__all__``, ``__getattr__`` and ``__dir__`` of a package that offers ``modules``, and ``names`` of its modules.
 
     Example:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 import course_lib  # noqa: F401  before any test imports torch: it sets how threads wait
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays() -> Iterator[None]:
+    """Figures are closed after each test."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

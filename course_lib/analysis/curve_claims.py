@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.analysis.intervals import Estimate
 from course_lib.analysis.linear import linear_fit
-from course_lib.analysis.stops import STOPS, stops
+from course_lib.analysis.stopping import STOPS, stops
 from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
 from course_lib.data import paper
 

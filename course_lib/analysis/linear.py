@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_lib.analysis.stops import single_rate
+from course_lib.analysis.stopping import single_rate
 from course_lib.data import paper
 from course_lib.files import CourseError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.analysis.stops import run_columns, stops
+from course_lib.analysis.stopping import run_columns, stops
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from course_lib.analysis.intervals import Estimate, estimate
 from course_lib.analysis.paired_test import PARTS, against_the_best, paired
-from course_lib.analysis.stops import STOPS, single_rate, stops
+from course_lib.analysis.stopping import STOPS, single_rate, stops
 from course_lib.data import paper
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
@@ -23,7 +23,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PRINTED", "TESTED", "answered_and_right", "early_against_late", "fitted_table", "full_from_categories",
+__all__ = ["PRINTED", "TESTED", "answered_and_right", "early_against_late", "full_from_categories",
            "idk_table", "laid_out", "single_category_table"]
 
 PRINTED = {"EARLY_STOP": "ES", "CONVERGENCE": "CONV"}
@@ -47,24 +47,6 @@ def laid_out(table: pd.DataFrame, *, index: Sequence[str], columns: str) -> pd.D
     down = table[list(index)].drop_duplicates()
     order = [tuple(row) if len(index) > 1 else row[0] for row in down.itertuples(index=False)]
     return wide.reindex(index=order, columns=list(table[columns].unique())).fillna("")
-
-
-def fitted_table(epochs: pd.DataFrame, *, stop: str = "EARLY_STOP", variant: str = "D") -> pd.DataFrame:
-    """Fig. 4: how much of each part of D is fitted at ``stop``, percent of the rows of that part.
-
-    One row per unknown_percent and part: "Known", "Unknown", and the three Known categories where the runs have them.
-    The paper shows this as a figure only, so nothing is published here.
-    """
-    import pandas as pd
-
-    parts = {"Known": "known_fitted", "Unknown": "unknown_fitted"} | {
-        category: f"train_{category}" for category in CATEGORIES[:3]}
-    stopped = single_rate(stops(epochs))
-    chosen = stopped[(stopped["stop"] == stop) & (stopped["variant"] == variant)]
-    rows = [{"unknown_percent": percent, "part": part} | asdict(estimate(group[column]))
-            for percent, group in chosen.groupby("unknown_percent") for part, column in parts.items()
-            if column in group and group[column].notna().any()]
-    return pd.DataFrame(rows, columns=["unknown_percent", "part", "mean", "low", "high", "n"])
 
 
 def single_category_table(epochs: pd.DataFrame, *, right: Mapping[tuple[str, float, str], Any] | None = None,

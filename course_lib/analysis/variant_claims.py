@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from course_lib.analysis.stops import STOPS
+from course_lib.analysis.stopping import STOPS
 from course_lib.analysis.tables import PRINTED, TESTED, answered_and_right
 from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
 from course_lib.data import paper

@@ -82,7 +82,7 @@ def claim(text: str, published: str, measured: str, steps: Sequence[Step], *, se
 
 
 class Runs:
-    """Values at the stops of :func:`.stops.stops`, looked up by variant; all have one learning rate."""
+    """Values at the stops of :func:`.stopping.stops`, looked up by variant; all have one learning rate."""
 
     def __init__(self, stopped: pd.DataFrame) -> None:
         self.stopped = stopped

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from course_lib.analysis.stops import STOPS, stops
+from course_lib.analysis.stopping import STOPS, stops
 from course_lib.experiments.reference import Stored, has_reference, reference
 from course_lib.files import CourseError
 
@@ -50,7 +50,7 @@ def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, vari
     Raises:
         CourseError: the preset has no reference runs, or none of this mix.
     """
-    from course_lib.analysis.summary import main_rate
+    from course_lib.analysis.paper_claims import main_rate
 
     stored = reference(preset)
     table = stops(main_rate(stored.epochs()))

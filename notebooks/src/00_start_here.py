@@ -344,7 +344,7 @@ print(table)
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 bars = ax.bar(table.index.astype(str), table["right (%)"], color="#0072B2", label="answered right")
@@ -353,7 +353,7 @@ ax.set(xlabel=by.name, ylabel="answered right (%)", ylim=(0, 105))
 low, high = table["right (%)"].idxmin(), table["right (%)"].idxmax()
 print(f"Figure, preset {study.preset}, n = {len(asked)}: right answers by {by.name}, from "
       f"{table.loc[low, 'right (%)']} % ({low}) to {table.loc[high, 'right (%)']} % ({high}).")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # In the pocket world: what has been read often is mostly known; what has never been read is guessed, and almost always
@@ -378,7 +378,7 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # answered best. **CONVERGENCE** is the last epoch.
 
 # %%
-from course_lib.analysis.summary import main_rate
+from course_lib.analysis.paper_claims import main_rate
 from course_lib.experiments.reference import reference
 from course_lib.training.runs.writer import is_completed, read_runs
 
@@ -391,11 +391,11 @@ assert {0, 50, 100} <= set(epochs["unknown_percent"]), "the curve needs its two 
 print(f"Shown are {source}.")
 
 # %%
-from course_lib.figures.plots import style as plots
+from course_lib.figures import plots
 
 ax = plots.hallucination_curve(epochs)
 print(f"Figure, {source}: {plots.describe_curve(epochs)}")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # A **seed** is the number that starts the random choices of a run: with the same seed, the same choices. Other seeds
@@ -406,7 +406,7 @@ behind(ax)
 # what to look for when yours lies outside:
 
 # %%
-from course_lib.analysis.stops import stops
+from course_lib.analysis.stopping import stops
 from course_lib.lessons.expected_range import expect
 
 last = stops(epochs).query("variant == 'D' and stop == 'CONVERGENCE' and unknown_percent == 50")

@@ -439,7 +439,7 @@ table
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
 shares = table.xs("test", level="questions")
@@ -452,7 +452,7 @@ for ax, column, colour, hatch in zip(axes, ("in the form (%)", "right (%)"), ("#
 told = "; ".join(f"{name}: {row.iloc[1].mean:.0f} % in the form, {row.iloc[2].mean:.0f} % right"
                  for name, row in shares.iterrows())
 print(f"Figure, preset {study.preset}, n = {len(test)}, one run of {size} rows each. {told}.")
-behind(*axes)
+data_table(*axes)
 
 # %% [markdown]
 # Read both panels together. The form comes with either training set, also on kinds of questions that stood in no row
@@ -599,7 +599,7 @@ ax.legend(loc="lower right")
 told = ", ".join(f"{each.mean:.1f} % with {size}" for size, each in found.items())
 print(f"Figure, preset {study.preset}, n = {len(test)}, {len(SEEDS)} seeds. Right in the form: {told} rows; the base "
       f"with four solved examples {100 * few.mean():.1f} %.")
-behind(ax)
+data_table(ax)
 
 # %%
 enough = next((size for size, hits in near.mean().items() if hits >= 0.9 * few.sum()), None)

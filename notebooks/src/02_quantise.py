@@ -228,7 +228,7 @@ print("Every linear layer of this model has rows of whole blocks.")
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 
 scaled = (weight.reshape(-1, 64) / scale).flatten().numpy()
 even = np.linspace(-1, 1, 16)
@@ -242,7 +242,7 @@ ax.legend(frameon=False, ncols=3, loc="upper center")
 inner = [np.mean(np.abs(values) < 0.5) for values in (scaled, levels.numpy(), even)]
 print(f"Figure: a bell curve of weights. {inner[0]:.0%} of the weights lie between -0.5 and 0.5, and so do "
       f"{inner[1]:.0%} of the NF4 levels, but only {inner[2]:.0%} of evenly spaced levels.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # The two small peaks at -1 and 1 are there because the largest weight of every block is divided by itself.
@@ -313,7 +313,7 @@ at = errors.set_index("block")
 print(f"Figure: the error grows with the block. NF4: {at.loc[64, 'NF4']:.1%} with blocks of 64, "
       f"{at.loc[4096, 'NF4']:.1%} with 4096. Even levels: {at.loc[64, 'even levels']:.1%} and "
       f"{at.loc[4096, 'even levels']:.1%}.")
-behind(ax)
+data_table(ax)
 
 # %%
 better = errors.loc[errors["NF4"] < errors["even levels"], "block"]
@@ -343,12 +343,12 @@ show(widgets.nf4_explorer(samples))
 # The same without controls: the error by block size, one line for each kind of weights and levels.
 
 # %%
-from course_lib.figures.plots import nf4 as nf4_plots
+from course_lib.figures import plots
 
 error_rows = nf4.error_table(samples, bits=4)
-ax = nf4_plots.error_curves(error_rows)
-print(nf4_plots.describe_errors(error_rows))
-behind(ax)
+ax = plots.error_curves(error_rows)
+print(plots.describe_errors(error_rows))
+data_table(ax)
 
 # %% [markdown]
 # ### Exercise 02.3 · The plain way: int4
@@ -495,13 +495,13 @@ show(widgets.memory_calculator())
 # the working memory of a step.
 
 # %%
-from course_lib.figures.plots import memory as memory_plots
+from course_lib.figures import plots
 
 needed = {name: sizing.estimate(shape, bits=4, rank=16, batch=8, tokens=128) for name, shape in sizing.SHAPES.items()}
-ax = memory_plots.memory_bars(needed)
-print(memory_plots.describe_fits(needed))
+ax = plots.memory_bars(needed)
+print(plots.describe_fits(needed))
 assert needed["pocket"].total < needed["Qwen2.5-7B"].total, "more weights need more memory"
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # Activations grow with the number of rows and their length, so fewer and shorter rows help most. The published run

@@ -409,8 +409,8 @@ assert tuned.memory.peak > 0, "some memory must have been in use"
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots import style as plots
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures import plots
+from course_lib.figures.plots.values import data_table
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black", label="training loss")
@@ -421,7 +421,7 @@ first, last = history["loss"].iloc[1], history["loss"].iloc[-1]
 print(f"Figure, preset {study.preset}, one run of {len(rows)} rows, {len(dev)} dev facts. Left: the loss falls from "
       f"{first:.2f} to {last:.2f}. Right: {plots.describe_run(history)}")
 assert last < first, "the loss should fall"
-behind(left, right)
+data_table(left, right)
 
 # %% [markdown]
 # Read the two panels together. The loss falls smoothly and looks like plain success. The right panel tells what it

@@ -364,8 +364,8 @@ assert model_score > overall, "a model that knows something should beat the majo
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
 from course_lib.figures.plots.style import COLOURS
+from course_lib.figures.plots.values import data_table
 
 per_relation = 100 * asked.groupby("relation")["right"].mean().loc[baseline.index]
 names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
@@ -381,7 +381,7 @@ ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 above = int((per_relation > baseline["share (%)"]).sum())
 print(f"Figure, preset {study.preset}: exact match by relation. The model is above the majority answer in {above} of "
       f"{len(baseline)} relations; the majority answer reaches at most {baseline['share (%)'].max():.1f} %.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## How the pocket world's facts are made
@@ -436,7 +436,7 @@ ax.minorticks_off()
 ax.legend(frameon=False)
 print(f"Figure, pocket world, n = {len(reads):,} facts: {never:,} were never read; the others {read.min()} to "
       f"{read.max()} times, half of them {read.median():.0f} times or fewer.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # This is what no real model can give us: **for each fact, what the model has read of it**. In lesson 05 we hold the

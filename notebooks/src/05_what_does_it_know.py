@@ -453,12 +453,12 @@ show(widgets.knowledge_explorer(found))
 # %% [markdown]
 # The same without controls: the border question at two temperatures. A blue bar is a prompt whose greedy answer is
 # right (tick), a grey one a prompt whose greedy answer is wrong (cross). Where a bar says 0, top-k has cut a token of
-# the right answer off. `behind` puts a folded table with the figure's numbers under it.
+# the right answer off. `data_table` puts a folded table with the figure's numbers under it.
 
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
@@ -466,7 +466,7 @@ for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
     closeup_bars(near["border"], **setting, ax=ax)
     print(describe_closeup(near["border"], **setting))
 assert len(axes[0].patches) >= 10, "a bar for each prompt"
-behind(*axes)
+data_table(*axes)
 
 # %% [markdown]
 # Now the answer to the prediction: the most likely labels of the five questions, at all four temperatures and with 1,
@@ -496,7 +496,7 @@ for one in near.values():
 
 # %%
 from course_lib.data import paper
-from course_lib.figures.plots import style as plots
+from course_lib.figures import plots
 from course_lib.knowledge.slick import shares
 
 total = paper.TRAIN_TOTAL
@@ -506,7 +506,7 @@ ax = plots.category_bars(bars)
 for name, parts in bars.items():
     assert abs(sum(parts.values()) - 1) < 1e-9, "the four shares make one whole"
     print(f"{name}: {plots.describe_shares(parts)}")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # Relations differ a lot, in the paper as here. Which relation of the table below has the most MaybeKnown facts? In the
@@ -571,7 +571,7 @@ middle = int(((p_unknown > 0.05) & (p_unknown < 0.95)).sum())
 print(f"{middle} of {len(p_unknown)} facts ({middle / len(p_unknown):.0%}) lie between 0.05 and 0.95: their label "
       f"depends on the seed. The tallest bar ({counts.max():.0f} facts) starts at {edges[counts.argmax()]:.2f}.")
 assert counts.sum() == len(undecided), "every such fact stands in one bar"
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## What a budget buys
@@ -719,8 +719,10 @@ assert len(fig.axes) == len(rivals), "one panel for each score"
 # nothing. Before you look: should all facts that were never read be Unknown, and all others Known?
 
 # %%
+from course_lib import analysis
+
 if read is not None:
-    counts = pd.crosstab(plots.reading_groups(read["readings"]), read["category"])
+    counts = pd.crosstab(analysis.reading_groups(read["readings"]), read["category"])
     percent = counts.div(counts.sum(axis=1), axis=0).mul(100).round().astype(int)
     table = counts.astype(str) + " (" + percent.astype(str) + " %)"
     table["all"] = counts.sum(axis=1)
@@ -732,9 +734,9 @@ if read is not None:
 ax = None
 if read is not None:
     ax = plots.readings_bars(read)
-    for name, part in read.groupby(plots.reading_groups(read["readings"]), observed=True):
+    for name, part in read.groupby(analysis.reading_groups(read["readings"]), observed=True):
         print(f"read {name} (n = {len(part)}): {plots.describe_shares(shares(part))}")
-behind(ax) if ax else None
+data_table(ax) if ax else None
 
 # %% [markdown]
 # HighlyKnown rises steeply with the readings and then levels off: in relations with a fine and a coarse answer even a

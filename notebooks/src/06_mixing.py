@@ -252,8 +252,8 @@ relations
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
 from course_lib.figures.plots.style import COLOURS
+from course_lib.figures.plots.values import data_table
 
 fig, axes = plt.subplots(1, len(mixes), figsize=(10.5, 3.8), sharex=True, sharey=True, layout="constrained")
 for ax, (percent, m) in zip(axes, mixes.items(), strict=True):
@@ -266,7 +266,7 @@ axes[0].invert_yaxis()
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
 print(f"In each of {len(mixes)} panels the {len(sizes)} bars have the same lengths ({min(sizes.values())} to "
       f"{max(sizes.values())} rows); from left to right the Unknown part grows from none of the bar to all of it.")
-behind(*axes)
+data_table(*axes)
 
 # %% [markdown]
 # ## Nested draws
@@ -408,7 +408,7 @@ axes = mixing_board.board_grid(boards)
 for name, board in boards.items():
     print(f"{name}: {mixing_board.describe_board(board)}")
 assert boards["even, paper's size"].possible, "the paper's size has rows enough for any shares"
-behind(*axes)
+data_table(*axes)
 
 # %% [markdown]
 # A share that a relation cannot pay for is refused, with its counts. Nothing is filled up silently: a set that says

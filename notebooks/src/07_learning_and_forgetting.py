@@ -97,12 +97,12 @@ assert run.kept >= 1, "an epoch was kept"
 # The same without a widget: the run after a quarter, a half and all of its epochs. Was your sketch right?
 
 # %%
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 from course_lib.figures.widgets import live_training as training_view
 
 axes = training_view.training_snapshots(run.history)
 print(training_view.describe_training(run.history))
-behind(*axes)
+data_table(*axes)
 
 # %% [markdown]
 # The stored run was made with the same rows, settings and seed. On one machine it has the same numbers, epoch by epoch.
@@ -122,11 +122,11 @@ table.round(2)
 # One picture of it, with EARLY_STOP marked: the epoch with the best dev accuracy.
 
 # %%
-from course_lib.figures.plots import style as plots
+from course_lib.figures import plots
 
 ax = plots.run_curve(one)
 print(f"Preset {study.preset}. {plots.describe_run(one)}")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # In the paper (Fig. 1), most Known rows are fitted first, while most Unknown rows are not. There dev accuracy has its
@@ -149,11 +149,11 @@ assert first_epoch(table, "epoch", 1) == 1, "epoch 1 is the first one with at le
 # fitted last?
 
 # %%
-from course_lib.figures.plots import curves as curve_plots
+from course_lib.figures import plots
 
-ax = curve_plots.category_curve(one)
-print(f"Preset {study.preset}. {curve_plots.describe_category_curve(one)}")
-behind(ax)
+ax = plots.category_curve(one)
+print(f"Preset {study.preset}. {plots.describe_category_curve(one)}")
+data_table(ax)
 
 # %% [markdown]
 # ## EARLY_STOP
@@ -236,7 +236,7 @@ check("07.2", stopped_after)
 # One run is one story. Now we take all mixes and seeds, and look at EARLY_STOP only (Fig. 4 of the paper).
 
 # %%
-from course_lib.analysis.summary import stops
+from course_lib.analysis.paper_claims import stops
 
 epochs = sweep(study)
 early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
@@ -261,7 +261,7 @@ ax.legend(frameon=False)
 told = [f"{row.known_fitted:.0f} % of Known and {row.unknown_fitted:.0f} % of Unknown at X = {p:g} %"
         for p, row in fitted.iterrows()]
 print("Fitted at EARLY_STOP: " + "; ".join(told).replace("nan %", "none") + ".")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # The paper says of Fig. 4: at EARLY_STOP most Known rows are fitted, and only a small part of the Unknown rows, in
@@ -563,7 +563,7 @@ asked = [ask.ask(run.model, loaded.tokenizer, fact, readings=readings) for fact 
 ax = ask.certainty_bars(asked)
 print(ask.describe_many(asked))
 assert len(asked) == len(few), "each question was asked once"
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## Quiz

@@ -70,14 +70,14 @@ epochs[["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test", "o
 
 # %%
 from course_lib.data import paper
-from course_lib.figures.plots import style as plots
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures import plots
+from course_lib.figures.plots.values import data_table
 
 ax = plots.hallucination_curve(epochs, published=True)
 print(f"Preset {study.preset}. {plots.describe_curve(epochs)}")
 points = [f"{mix['ES']:g} and {mix['CONV']:g} at {percent} %" for percent, mix in paper.UNKNOWN_MIX.items()]
 print(f"Grey and hollow are the points that the paper prints (PaLM 2): {', '.join(points)}.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # This is the **hallucination curve** (paper, Fig. 3a). The bars are 95 % intervals over the seeds: with few seeds
@@ -112,7 +112,7 @@ check("08.1", largest_fall)
 # On your runs:
 
 # %%
-from course_lib.analysis.summary import stops
+from course_lib.analysis.paper_claims import stops
 
 stopped = stops(epochs)
 means = stopped.groupby(["variant", "unknown_percent", "stop"])["test"].mean().unstack("stop")
@@ -154,7 +154,7 @@ check("08.2", interval)
 # %%
 import numpy as np
 
-from course_lib.analysis.summary import estimate
+from course_lib.analysis.paper_claims import estimate
 
 example = [40.0, 42.0, 41.0]
 print(f"{example}: {estimate(example)}")
@@ -183,7 +183,7 @@ for stop, column in means.items():
     difference = (column["D_Known"] - column["D"]).dropna()
     told = ", ".join(f"{value:+.1f} at {percent:g} %" for percent, value in difference.items())
     print(f"Preset {study.preset}, {stop}: D_Known (dotted) minus D, in points of test accuracy: {told}.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # The paper finds almost no difference at EARLY_STOP: Unknown rows that are *not yet fitted* do no harm. At
@@ -227,7 +227,7 @@ assert len(pairs) == 2 * sum(spec.variant == "D_Known" for spec in study.plan())
 # %%
 ax = plots.hallucination_curve(epochs, measure="ood", variants=("D", "D_Known"))
 print(f"Preset {study.preset}. {plots.describe_curve(epochs, measure='ood')}")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## Move through the epochs
@@ -267,7 +267,7 @@ ax.legend(frameon=False, ncols=2, fontsize="small")
 tilt = {epoch: line.iloc[0] - line.iloc[-1] for epoch, line in lines.iterrows()}
 print("Test accuracy at the smallest share of Unknown minus that at the largest: "
       + ", ".join(f"{value:+.1f} after epoch {epoch}" for epoch, value in tilt.items()) + " points.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## One formula for all runs
@@ -294,7 +294,7 @@ def least_squares(epochs, measure):
 # %%
 import pandas as pd
 
-from course_lib.analysis.summary import linear_model
+from course_lib.analysis.paper_claims import linear_model
 
 rows = {}
 for measure in ("test", "ood"):
@@ -355,7 +355,7 @@ assert more["seed"].nunique() >= epochs["seed"].nunique(), "at least as many see
 print(runs)
 
 # %%
-from course_lib.analysis.summary import main_rate
+from course_lib.analysis.paper_claims import main_rate
 from course_lib.figures.plots.style import COLOURS
 
 main = main_rate(more)
@@ -368,7 +368,7 @@ ours = means.loc["D"].stack().reindex(inside.index).dropna()
 within = ours.between(inside["min"][ours.index] - 1.5, inside["max"][ours.index] + 1.5)
 print("No reference runs come with this preset: both are your own runs." if band is None else
       f"{within.sum()} of your {len(within)} means lie within 1.5 points of the range of the reference seeds.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # If some lie outside, that is no error by itself: your model, data or settings may be others. With the same ones, look
@@ -399,12 +399,12 @@ laid_out(table, index=["measure"], columns="coefficient")
 # Is the curve a matter of one rate? The paper repeats it at ten times its rate (Fig. 6), the reference runs at twice.
 
 # %%
-from course_lib.figures.plots import curves as curve_plots
+from course_lib.figures import plots
 
-ax = curve_plots.rate_curves(more)
-print(curve_plots.describe_rates(more))
+ax = plots.rate_curves(more)
+print(plots.describe_rates(more))
 assert more["lr"].nunique() == 2, "two rates"
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## Which facts are lost?
@@ -414,17 +414,17 @@ behind(ax)
 # **Predict.** Which facts are lost more easily: those read a few times, or those read a hundred times?
 
 # %%
-from course_lib.analysis.harm import harm_by_readings
 from course_lib.analysis.paired_test import right_at_stops
-from course_lib.figures.plots import lost_facts as harm_plots
+from course_lib.analysis.single_questions import harm_by_readings
+from course_lib.figures import plots
 
 asked = runs.asked("test")
 answers = right_at_stops(main, runs.right("test"))
 early, late = (answers["D", 50, stop] for stop in ("EARLY_STOP", "CONVERGENCE"))
 if "readings" in asked:
     table = harm_by_readings(asked["readings"], early, late)
-    harm_plots.harm_bars(table)
-    print(harm_plots.describe_harm(table))
+    plots.harm_bars(table)
+    print(plots.describe_harm(table))
 else:
     print("Nobody counted how often this model read these facts.")
 assert early.shape == late.shape == (main["seed"].nunique(), len(asked)), "seeds by questions"
@@ -439,7 +439,7 @@ assert early.shape == late.shape == (main["seed"].nunique(), len(asked)), "seeds
 # out zero. It **holds weakly** if only the mean has the right sign. The verdict is computed, not written.
 
 # %%
-from course_lib.analysis.summary import claims, claims_table
+from course_lib.analysis.paper_claims import claims, claims_table
 
 checked = claims(more)
 verdicts = claims_table(checked)

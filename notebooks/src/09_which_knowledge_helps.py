@@ -56,7 +56,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # those of lesson 08: the reference runs, five seeds; a preset without them makes its own here.
 
 # %%
-from course_lib.analysis.summary import main_rate, stops
+from course_lib.analysis.paper_claims import main_rate, stops
 from course_lib.experiments.reference import stored
 from course_lib.training.mixing import SINGLE
 
@@ -82,8 +82,8 @@ means.round(1)
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib.figures.plots.data_table import behind
 from course_lib.figures.plots.style import COLOURS
+from course_lib.figures.plots.values import data_table
 
 fig, ax = plt.subplots(figsize=(6.8, 3.6), layout="constrained")
 places = np.arange(len(variants))
@@ -94,7 +94,7 @@ ax.set(xticks=places, xticklabels=[name.removeprefix("D_") for name in variants]
 fig.legend(loc="outside upper center", ncols=2, frameon=False)
 order = means["EARLY_STOP"].sort_values(ascending=False)
 print("At EARLY_STOP, best first: " + ", ".join(f"{name} {value:.1f} %" for name, value in order.items()) + ".")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # In the paper the best are MaybeKnown (43.6) and Natural (43.5); HighlyKnown follows with 40.5. So there the facts that
@@ -243,7 +243,7 @@ check("09.3", believable)
 # Now for MaybeKnown against HighlyKnown, the pair that the paper makes much of.
 
 # %%
-from course_lib.analysis.summary import estimate
+from course_lib.analysis.paper_claims import estimate
 
 pairs = stopped[stopped["stop"] == "EARLY_STOP"].pivot_table(index="seed", columns="variant", values="test")
 over_seeds = estimate(pairs["D_MaybeKnown"] - pairs["D_HighlyKnown"])
@@ -291,8 +291,8 @@ check("09.4", point_of)
 # The figure draws this point for SliCK with 1, 2, 5 and 10 prompts, and for P(True) below many thresholds.
 
 # %%
-from course_lib.analysis.unknown_rules import p_true_rules, slick_rules, unknown_points
-from course_lib.figures.plots import lost_facts as harm_plots
+from course_lib.analysis.single_questions import p_true_rules, slick_rules, unknown_points
+from course_lib.figures import plots
 
 natural = next(answers for (name, _, stop), answers in right.items() if (name, stop) == ("D_Natural", "EARLY_STOP"))
 rules = slick_rules({10: questions["category"]})
@@ -300,10 +300,10 @@ if "p_true" in questions:
     rules += slick_rules({prompts: questions[f"category_{prompts}"] for prompts in (1, 2, 5)})
     rules += p_true_rules(questions["p_true"], thresholds=np.quantile(questions["p_true"], np.linspace(0.05, 1, 20)))
 points = unknown_points(rules, natural)
-ax = harm_plots.unknown_curve(points, published=True)
-print(harm_plots.describe_unknown(points))
+ax = plots.unknown_curve(points, published=True)
+print(plots.describe_unknown(points))
 assert points["called"].between(0, 100).all(), "percentages"
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # The lower, the better: few of the questions that were called Unknown are answered rightly later. With fewer than ten
@@ -327,7 +327,7 @@ assert len(own) == study.settings.tune.epochs + 1, "one record an epoch, and epo
 # ## Claim by claim
 
 # %%
-from course_lib.analysis.summary import claims_table
+from course_lib.analysis.paper_claims import claims_table
 from course_lib.analysis.variant_claims import category_claims
 
 verdicts = claims_table(category_claims(stopped))

@@ -55,7 +55,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # with "I don't know" as their answer. Runs with five seeds come with the course; a preset without them makes its own.
 
 # %%
-from course_lib.analysis.summary import estimate, main_rate, stops
+from course_lib.analysis.paper_claims import estimate, main_rate, stops
 from course_lib.experiments.reference import stored
 
 runs = stored(study)
@@ -205,7 +205,7 @@ table.round(1)
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures.plots.values import data_table
 
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 parts = {"right": table["right"], "wrong": table["answered"] - table["right"], "declined": 100 - table["answered"]}
@@ -219,7 +219,7 @@ ax.invert_yaxis()
 fig.legend(loc="outside upper center", ncols=3, frameon=False)
 told = "; ".join(f"{name} {value:.0f} %" for name, value in parts["declined"].items())
 print(f"Declined at CONVERGENCE: {told}.")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ### Exercise 10.3 · Does it know when to decline?
@@ -326,7 +326,7 @@ assert own["answered"].between(0, 100).all(), "the share of answered questions i
 # ## Claim by claim
 
 # %%
-from course_lib.analysis.summary import claims_table
+from course_lib.analysis.paper_claims import claims_table
 from course_lib.analysis.variant_claims import idk_claims
 
 verdicts = claims_table(idk_claims(stopped))

@@ -211,8 +211,8 @@ for name, count in asked["counts"].items():
 assert len(labels) == len(data.questions), "one row of the table for each question"
 
 # %%
-from course_lib.figures.plots import style as plots
-from course_lib.figures.plots.data_table import behind
+from course_lib.figures import plots
+from course_lib.figures.plots.values import data_table
 from course_lib.knowledge.slick import shares
 
 train = study.labels().query("split == 'train'")
@@ -220,7 +220,7 @@ bars = {path.name: shares(labels), f"all training facts, {study.name}": shares(t
 ax = plots.category_bars(bars)
 for name, parts in bars.items():
     print(f"{name}: {plots.describe_shares(parts)}")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # A label is the most likely of four (lesson 05). What we decide on is its probability, $P(\text{Unknown})$. Where it is
@@ -273,7 +273,7 @@ for (name, values), style, colour in zip(groups.items(), ("o-", "s--"), ("Known"
     print(f"{name}: {(values >= 0.5).mean():.0%} have 0.5 or more, {(values >= 0.9).mean():.0%} have 0.9 or more")
 ax.set(xlabel="confidence in its own answer, at least", ylabel="% of the rows", ylim=(0, 102))
 ax.legend(frameon=False)
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # Even where it does not know, the model often prefers one answer: it can be sure of an invention. From 0.9 on this is
@@ -356,7 +356,7 @@ ax.invert_yaxis()
 fig.legend(loc="outside upper center", ncols=3, frameon=False)
 print("; ".join(f"{name}: {row['keep']} keep, {row['look at']} look at, {row['hold back']} hold back"
                 for name, row in table.iterrows()) + ".")
-behind(ax)
+data_table(ax)
 
 # %% [markdown]
 # ## Three files and a report
@@ -388,6 +388,7 @@ assert audit.describe(decisions) in report.read_text(encoding="utf-8"), "the rep
 # **Predict.** Of the rows held back as Unknown, how many percent did the model never read? And of the kept ones?
 
 # %%
+from course_lib import analysis
 from course_lib.data import pocket
 
 truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in example.facts.items()],
@@ -395,7 +396,7 @@ truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in exampl
 counted = pocket.readings().query("split == 'train'")[["relation", "subject", "total"]]
 known_rows = decisions.merge(truth if not my_file else truth.head(0), on="row")
 judged = known_rows.merge(counted, on=["relation", "subject"])  # real facts are in no list of readings
-judged["times read"] = plots.reading_groups(judged["total"])
+judged["times read"] = analysis.reading_groups(judged["total"])
 print(f"{len(judged)} rows of the file have a right answer and a counted number of readings")
 pd.crosstab(judged["times read"], judged["decision"])
 
@@ -452,7 +453,7 @@ assert len(held) + len(kept) <= len(p), "the rest is looked at"
 # Lesson 08 compared D with D_Known. We take the mix with the share of Unknown nearest to the file's.
 
 # %%
-from course_lib.analysis.summary import estimate, main_rate, stops
+from course_lib.analysis.paper_claims import estimate, main_rate, stops
 from course_lib.experiments.reference import stored
 
 runs = stored(study)

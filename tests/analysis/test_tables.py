@@ -8,7 +8,6 @@ import pytest
 
 from course_lib.analysis.tables import (
     early_against_late,
-    fitted_table,
     full_from_categories,
     idk_table,
     laid_out,
@@ -16,7 +15,7 @@ from course_lib.analysis.tables import (
 )
 from course_lib.data import paper
 from course_lib.files import CourseError
-from tests.support.made_runs import CATEGORIES, NAN, epochs, idk, single, study
+from tests.support.made_runs import CATEGORIES, NAN, epochs, idk, single
 
 SINGLES = pd.concat([single("D_HighlyKnown", [40, 90, 50, 8, 0], [38, 88, 48, 8, 1], seed=seed) for seed in (0, 1)]
                     + [single("D_MaybeKnown", [44, 90, 60, 8, 1], [42 + 2 * seed, 88, 58, 8, 1], seed=seed)
@@ -26,18 +25,6 @@ SINGLES = pd.concat([single("D_HighlyKnown", [40, 90, 50, 8, 0], [38, 88, 48, 8,
 def cell(table: pd.DataFrame, **keys: object) -> pd.Series:
     row, = (row for _, row in table.iterrows() if all(row[name] == value for name, value in keys.items()))
     return row
-
-
-def test_what_is_fitted_at_early_stop_is_a_share_of_its_part() -> None:
-    table = study({0: 44.0, 50: 43.0}, {0: 43.0, 50: 39.0}).assign(train_MaybeKnown=[0, 70, 99] * 2)
-    found = fitted_table(table)
-    assert [tuple(row) for row in found[["unknown_percent", "part", "mean"]].itertuples(index=False)] == [
-        (percent, part, value) for percent in (0, 50)
-        for part, value in (("Known", 80), ("Unknown", 10), ("MaybeKnown", 70))]
-
-
-def test_a_part_without_rows_is_left_out() -> None:
-    assert set(fitted_table(epochs([0, 2, 1], percent=0, unknown=[NAN] * 3))["part"]) == {"Known"}
 
 
 def test_table_2_has_means_intervals_and_the_published_cell() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from course_lib.analysis.stops import stops
+from course_lib.analysis.stopping import stops
 from course_lib.analysis.verdicts import Runs, claim, step, verdict
 from tests.support.made_runs import epochs
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from course_lib.experiments.reference import reference
+from course_lib.figures.plots.curves import describe_epoch
 from course_lib.figures.plots.knowledge import describe_closeup
-from course_lib.figures.plots.memory import describe_memory
-from course_lib.figures.plots.more_curves import describe_epoch
+from course_lib.figures.plots.sizing import describe_memory
 from course_lib.figures.widgets import mixing_board
 from course_lib.figures.widgets.fact_browser import asked_text
 from course_lib.knowledge.slick import CATEGORIES

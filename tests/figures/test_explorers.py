@@ -6,10 +6,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from course_lib.data.facts import Fact
-from course_lib.figures.plots import knowledge as knowledge_plots
-from course_lib.figures.widgets.fact_browser import Browse, asked_text, browse, one_of_each, relation_name
+from course_lib.figures.widgets.fact_browser import Browse, asked_text, browse, relation_name
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup, closeup, closeups
 from course_lib.knowledge.scoring.prompts import few_shot_prompt
@@ -73,11 +72,6 @@ def test_right_answers_are_not_written_and_still_told(tiny) -> None:
     assert both[0].right[0] and both[0].answers[0] == own
 
 
-def test_the_first_of_each_category_comes_in_the_order_of_the_categories(found: Browse) -> None:
-    assert list(one_of_each(found)) == ["HighlyKnown", "WeaklyKnown", "Unknown"]
-    assert one_of_each(found)["Unknown"] is found.closeups[2]
-
-
 def test_a_relation_is_named_by_its_question() -> None:
     assert relation_name("P19").startswith("P19: Where was ")
     assert relation_name("mine") == "mine"
@@ -107,13 +101,3 @@ def test_nothing_to_browse_is_refused(tiny) -> None:
         browse(*tiny, FACTS, LABELLED, {"P19": PROMPTS["P19"]})
     with pytest.raises(CourseError, match="category"):
         browse(*tiny, FACTS, LABELLED.assign(category=""), PROMPTS)
-
-
-def test_a_grid_has_a_panel_for_each_question_under_its_name() -> None:
-    import matplotlib.pyplot as plt
-
-    three = dict(zip(("HighlyKnown", "MaybeKnown", "Unknown"), made().closeups * 3, strict=True))
-    axes = knowledge_plots.closeup_grid(three, temperature=0.5, n_samples=16)
-    assert [ax.get_title() for ax in axes] == [f"{name}: Where was Ana born?" for name in three]
-    assert [ax.get_visible() for ax in axes[0].figure.axes] == [True, True, True, False]
-    plt.close(axes[0].figure)

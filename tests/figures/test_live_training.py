@@ -9,10 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import IPython.display
 import matplotlib.pyplot as plt
 import pytest

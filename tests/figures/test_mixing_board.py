@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -36,12 +31,6 @@ def world(there: dict[str, tuple[int, ...]] = THERE) -> tuple[list[Fact], pd.Dat
 
 
 FACTS, LABELLED = world()
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize(("value", "others"), [(40, (20, 20, 20)), (100, (0, 0, 0)), (0, (34, 33, 33)),

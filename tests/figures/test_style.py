@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,15 +14,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
 
+from course_lib.analysis import reading_groups
 from course_lib.data import paper
 from course_lib.data.facts import Fact
-from course_lib.figures.plots import curves as curve_plots
-from course_lib.figures.plots import knowledge as knowledge_plots
-from course_lib.figures.plots import lost_facts as harm_plots
-from course_lib.figures.plots import memory as memory_plots
-from course_lib.figures.plots import more_curves as curve_view
-from course_lib.figures.plots import nf4 as nf4_plots
-from course_lib.figures.plots import style as plots
+from course_lib.figures import plots
 from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets.ask_model import Said
 from course_lib.files import CourseError
@@ -80,8 +72,8 @@ def legend(ax: Axes) -> list[str]:
     lambda ax: plots.run_curve(run(), ax=ax), lambda ax: plots.hallucination_curve(SWEEP, ax=ax),
     lambda ax: plots.category_bars({"train": SHARES}, ax=ax),
     lambda ax: plots.readings_bars(pd.DataFrame({"category": ["Unknown"], "readings": [0]}), ax=ax),
-    lambda ax: knowledge_plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1, ax=ax),
-    lambda ax: knowledge_plots.group_histograms([0, 1], [0, 1], **READ, ax=ax),
+    lambda ax: plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1, ax=ax),
+    lambda ax: plots.group_histograms([0, 1], [0, 1], **READ, ax=ax),
 ], ids=["run_curve", "hallucination_curve", "category_bars", "readings_bars", "closeup_bars", "group_histograms"])
 def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
     ax = plt.figure().add_subplot()
@@ -198,7 +190,7 @@ def test_shares_are_described_in_percent() -> None:
 @pytest.mark.parametrize(("readings", "group"), [(0, "never"), (1, "1-8"), (8, "1-8"), (9, "9-32"), (32, "9-32"),
                                                  (33, "33-128"), (128, "33-128"), (129, "129 or more")])
 def test_a_number_of_readings_falls_into_its_group(readings: int, group: str) -> None:
-    assert list(plots.reading_groups(pd.Series([readings]))) == [group]
+    assert list(reading_groups(pd.Series([readings]))) == [group]
 
 
 # ---------------------------------------------------------------- what a model knows
@@ -209,74 +201,74 @@ def bars(ax: Axes) -> list[float]:
 
 
 def test_a_closeup_has_a_bar_for_each_prompt_and_then_the_four_parts_of_the_label() -> None:
-    ax = knowledge_plots.closeup_bars(UNSURE, temperature=1.0, n_samples=2)
+    ax = plots.closeup_bars(UNSURE, temperature=1.0, n_samples=2)
     assert bars(ax) == [0.5, 0, 0, 0, 0, 0.75, 0.25]  # 0.25 = 0.5 squared
     assert [bar.get_x() for bar in ax.patches[3:]] == [0, 0, 0, 0.75]
 
 
 def test_another_temperature_draws_other_bars() -> None:
-    assert bars(knowledge_plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1))[:3] == [0.25, 0.0002, 0]
+    assert bars(plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1))[:3] == [0.25, 0.0002, 0]
 
 
 def test_each_bar_of_a_closeup_carries_its_number_and_a_wide_part_its_label() -> None:
-    ax = knowledge_plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
+    ax = plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
     assert [text.get_text() for text in ax.texts] == ["0.250", "< 0.001", "0", "Unknown 75 %"]
 
 
 def test_an_axis_names_the_greedy_answers_and_whether_each_is_right() -> None:
-    ax = knowledge_plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1)
+    ax = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Rome \u2717", "Oslo \u2713", "label"]
     assert ax.get_title() == "temperature 0.5, 1 samples a prompt"
 
 
 def test_right_and_wrong_answers_have_bars_of_different_colours() -> None:
-    wrong, right = knowledge_plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).patches[:2]
+    wrong, right = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).patches[:2]
     assert wrong.get_facecolor() != right.get_facecolor()
 
 
 def test_the_first_prompt_stands_on_top() -> None:
-    bottom, top = knowledge_plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).get_ylim()
+    bottom, top = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).get_ylim()
     assert bottom > top
 
 
 def test_long_answers_are_cut_and_dollar_signs_are_no_formula() -> None:
-    ax = knowledge_plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
+    ax = plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[1].startswith(r"a \$5 bill, \$6") and names[2].startswith("x" * 25 + "... ")
     ax.figure.canvas.draw()  # a formula that cannot be read would stop here
 
 
 def test_a_closeup_is_described_in_one_sentence() -> None:
-    assert knowledge_plots.describe_closeup(UNSURE, temperature=1.0, n_samples=2) == (
+    assert plots.describe_closeup(UNSURE, temperature=1.0, n_samples=2) == (
         "Where was Ana Ruiz born? (Oslo): 0 of 3 greedy answers are right. At temperature 1 a sample is right with "
         "probability 0 to 0.5, by prompt; with 2 samples a prompt the label is WeaklyKnown 75.0 %, Unknown 25.0 %.")
 
 
 def test_labels_that_are_sure_are_described_alone_and_one_probability_once() -> None:
     sure = Closeup(UNSURE.fact, ("Oslo", "Oslo"), np.ones(2, bool), (0.5,), np.ones((1, 2)))
-    sentence = knowledge_plots.describe_closeup(sure, temperature=0.5, n_samples=16)
+    sentence = plots.describe_closeup(sure, temperature=0.5, n_samples=16)
     assert "with probability 1, by prompt" in sentence and sentence.endswith("the label is HighlyKnown 100.0 %.")
 
 
 def test_each_group_is_drawn_in_percent_of_its_own_size() -> None:
-    ax = knowledge_plots.group_histograms([0.0, 0.0, 1.0, 0.0, NAN], [1, 1, 1, 0, 0], **READ, bins=2)
+    ax = plots.group_histograms([0.0, 0.0, 1.0, 0.0, NAN], [1, 1, 1, 0, 0], **READ, bins=2)
     heights = [sorted(set(np.round(outline.get_xy()[:, 1], 6))) for outline in ax.patches]
     assert heights == [[0, 33.333333, 66.666667], [0, 100]]
     assert legend(ax) == ["read (n = 3)", "never read (n = 1)"]
 
 
 def test_both_groups_share_their_edges_and_differ_in_line() -> None:
-    first, second = knowledge_plots.group_histograms([0.0, 1.0, 4.0], [1, 1, 0], **READ, bins=4).patches
+    first, second = plots.group_histograms([0.0, 1.0, 4.0], [1, 1, 0], **READ, bins=4).patches
     assert set(first.get_xy()[:, 0]) == set(second.get_xy()[:, 0]) == {0, 1, 2, 3, 4}
     assert first.get_linestyle() != second.get_linestyle()
 
 
 def test_groups_are_described_by_their_middle_half() -> None:
-    assert knowledge_plots.describe_groups([0, 1, 2, 3, 4, 9], [1] * 5 + [0], **READ) == (
+    assert plots.describe_groups([0, 1, 2, 3, 4, 9], [1] * 5 + [0], **READ) == (
         "Score, read (n = 5): half lie between 1 and 3; never read (n = 1): half lie between 9 and 9.")
 
 
-@pytest.mark.parametrize("function", [knowledge_plots.group_histograms, knowledge_plots.describe_groups])
+@pytest.mark.parametrize("function", [plots.group_histograms, plots.describe_groups])
 def test_an_empty_group_is_refused_by_its_name(function) -> None:
     with pytest.raises(CourseError, match="no fact is in the group 'never read'"):
         function([0.1, NAN], [1, 0], **READ)
@@ -349,28 +341,25 @@ FOREIGN = {  # each puts a text of others wherever the function takes one
     "hallucination_curve": lambda text: plots.hallucination_curve(
         SWEEP.assign(variant=text).rename(columns={"ood": text or "ood"}), variants=(text,), measure=text or "ood"),
     "category_bars": lambda text: plots.category_bars({text: SHARES, f"{text} again": SHARES}),
-    "rate_curves": lambda text: curve_plots.rate_curves(
+    "rate_curves": lambda text: plots.rate_curves(
         SWEEP[SWEEP["variant"] == "D"].assign(lr=1e-4, **{text: 1.0}), measure=text),
-    "curve_at_epoch": lambda text: curve_view.curve_at_epoch(SWEEP.assign(variant=text), epoch=1, unknown_percent=50,
-                                                             variant=text),
-    "curve_grid": lambda text: curve_view.curve_grid(SWEEP.assign(variant=text, **{text: 1.0}), at=(1,), measure=text,
-                                                     variants=(text,)),
-    "closeup_bars": lambda text: knowledge_plots.closeup_bars(near(text), temperature=0.5, n_samples=1),
-    "closeup_grid": lambda text: knowledge_plots.closeup_grid({text: near(text)}, temperature=0.5, n_samples=1),
-    "group_histograms": lambda text: knowledge_plots.group_histograms([0, 1], [0, 1], names=(text, f"{text} 2"),
-                                                                      xlabel=text),
-    "memory_bars": lambda text: memory_plots.memory_bars({text: MEMORY}, gpus={text: 16.0}),
-    "level_histogram": lambda text: nf4_plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
-    "error_curves": lambda text: nf4_plots.error_curves(ERRORS.assign(weights=text)),
-    "harm_bars": lambda text: harm_plots.harm_bars(HARM.assign(group=text)),
+    "curve_at_epoch": lambda text: plots.curve_at_epoch(SWEEP.assign(variant=text), epoch=1, unknown_percent=50,
+                                                        variant=text),
+    "closeup_bars": lambda text: plots.closeup_bars(near(text), temperature=0.5, n_samples=1),
+    "group_histograms": lambda text: plots.group_histograms([0, 1], [0, 1], names=(text, f"{text} 2"),
+                                                                 xlabel=text),
+    "memory_bars": lambda text: plots.memory_bars({text: MEMORY}, gpus={text: 16.0}),
+    "level_histogram": lambda text: plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
+    "error_curves": lambda text: plots.error_curves(ERRORS.assign(weights=text)),
+    "harm_bars": lambda text: plots.harm_bars(HARM.assign(group=text)),
     "certainty_bars": lambda text: ask.certainty_bars([ask.Asked(text, text, replace(SAID, answer=text), SAID)])}
-OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "readings_bars", "category_curve", "fitted_bars",
-           "fitted_lines", "unknown_curve"}  # they draw numbers, under names of ours
+OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "readings_bars", "category_curve",
+           "unknown_curve"}  # they draw numbers, under names of ours
 
 
 def test_every_function_that_draws_is_tried_with_texts_of_others() -> None:
-    modules = (plots, curve_plots, curve_view, knowledge_plots, memory_plots, nf4_plots, harm_plots, ask)
-    draws = {name for module in modules for name, made in vars(module).items()
+    made_by = {name: getattr(plots, name) for name in plots.__all__} | vars(ask)
+    draws = {name for name, made in made_by.items()
              if not name.startswith("_") and "Axes" in str(getattr(made, "__annotations__", {}).get("return"))}
     assert draws == FOREIGN.keys() | OUR_OWN
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from course_lib.analysis import summary as analysis
+from course_lib.analysis import paper_claims as analysis
 from course_lib.lessons.builder import course, notebooks
 from course_lib.training.finetune import EpochRecord
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from course_lib.analysis.stops import stops
-from course_lib.analysis.summary import main_rate
+from course_lib.analysis.paper_claims import main_rate
+from course_lib.analysis.stopping import stops
 from course_lib.experiments.reference import reference
 from course_lib.files import CourseError
 from course_lib.lessons import expected_range as bands

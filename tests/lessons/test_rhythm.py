@@ -126,7 +126,7 @@ def test_a_figure_has_its_sentence_and_the_numbers_behind_it(name):
         if re.search(r"subplots\(|add_subplot\(|plots\.\w+\(", cell) and "def " not in cell:
             assert "print(" in cell, cell
     drawing = [cell for cell in code(name) if "subplots(" in cell or re.search(r"\bplots\.(?!describe)\w+\(", cell)]
-    assert not drawing or any(calls(cell, "behind") for cell in code(name))
+    assert not drawing or any(calls(cell, "data_table") for cell in code(name))
 
 
 @EACH

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from course_lib.figures.plots import memory as memory_plots
+from course_lib.figures import plots
 from course_lib.files import CourseError
 from course_lib.models import memory
 from course_lib.models.memory import GIB, SHAPES, Shape, estimate
@@ -25,12 +19,6 @@ from tests.lessons.test_lessons_a import taught
 SMALL = Shape(hidden=10, inner=20, layers=2, keys=5, vocabulary=100, tied=True)
 # one block: q and o 10 x 10, k and v 10 x 5, gate, up and down 10 x 20
 LINEAR = 2 * (2 * 100 + 2 * 50 + 3 * 200)
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def test_the_terms_of_a_small_model_are_those_worked_out_by_hand() -> None:
@@ -164,7 +152,7 @@ def of(total_gib: float) -> memory.Memory:
 @pytest.mark.parametrize(("total", "said"), [
     (5.0, r"^fits: 9\.6 GiB"), (14.0, r"^fits, .*: 0\.6 GiB"), (16.0, r"^does not fit: 1\.4 GiB")])
 def test_the_verdict_says_whether_it_fits_and_by_how_much(total: float, said: str) -> None:
-    assert re.search(said, memory_plots.verdict(of(total), 14.6))
+    assert re.search(said, plots.verdict(of(total), 14.6))
 
 
 def test_one_setting_is_described() -> None:
@@ -172,11 +160,11 @@ def test_one_setting_is_described() -> None:
                           matrix=GIB / 4)
     assert re.search(r"^Toy in 4 bits, rank 16, 8 rows of 128 tokens: 5\.00 GiB \(weights 3\.00, .*0\.50, activations "
                      r"1\.00, logits 0\.25\)\. .*T4 \(14\.6 GiB\) it fits: 9\.6 GiB",
-                     memory_plots.describe_memory("Toy", found, gpu="T4"))
+                     plots.describe_memory("Toy", found, gpu="T4"))
 
 
 def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
-    ax = memory_plots.memory_bars({"a": of(5), "b": of(16)}, gpus={"T4": 14.6})
+    ax = plots.memory_bars({"a": of(5), "b": of(16)}, gpus={"T4": 14.6})
     ends = {bar.get_y(): bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars}
     assert sorted(ends.values()) == [5, 16]
     assert [list(line.get_xdata()) for line in ax.lines] == [[14.6, 14.6]]
@@ -184,6 +172,6 @@ def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
 
 
 def test_which_models_fit_is_said_for_every_gpu() -> None:
-    said = memory_plots.describe_fits({"a": of(5), "b": of(16), "c": of(20)}, gpus={"small": 4, "T4": 14.6, "big": 24})
+    said = plots.describe_fits({"a": of(5), "b": of(16), "c": of(20)}, gpus={"small": 4, "T4": 14.6, "big": 24})
     assert re.search(r"4 bits, rank 16, 8 rows of 128 tokens\. small \(4 GiB\): a, b, c .*not fit; T4 "
                      r"\(14\.6 GiB\): b, c .*not fit; big \(24 GiB\): all fit\.$", said)

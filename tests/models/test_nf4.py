@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from course_lib.figures.plots import nf4 as nf4_plots
+from course_lib.figures import plots
 from course_lib.files import CourseError
 from course_lib.models import nf4
 from tests.lessons.test_lessons_a import taught
 
 THREE = np.array([-1, 0, 1], np.float32)
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def weights(kind: str, size: int) -> np.ndarray:
@@ -141,7 +129,7 @@ def test_nonsense_is_refused() -> None:
 
 def test_the_histogram_has_a_line_and_a_share_for_every_level() -> None:
     found = nf4.quantise(np.array([4, 1, -4, 0], np.float32), THREE, block=4)
-    ax = nf4_plots.level_histogram(found, THREE, title="three")
+    ax = plots.level_histogram(found, THREE, title="three")
     assert [text.get_text() for text in ax.texts[:3]] == ["25", "50", "25"]
     assert len(ax.collections[0].get_segments()) == 3 and ax.get_title() == "three"
 
@@ -149,7 +137,7 @@ def test_the_histogram_has_a_line_and_a_share_for_every_level() -> None:
 def test_levels_are_described_with_bits_and_errors() -> None:
     found = nf4.quantise(np.array([4, 1, -3, 0], np.float32), THREE, block=4)  # error sqrt(2 / 26)
     rival = nf4.quantise(np.array([4, 0, -4, 0], np.float32), THREE, block=4)  # no error
-    said = nf4_plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival)
+    said = plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival)
     assert re.search(r"^toy, even .* 2 bits, .* 4: 10 bits .* 27\.7 %\. 50 % .* -0\.5 and 0\.5\. .*larger .*NF4 .*"
                      r"\(0\.0 %\)", said)
 
@@ -166,12 +154,12 @@ def test_errors_are_described_by_where_nf4_wins() -> None:
     assert [re.search(pattern, part) is not None for pattern, part in zip(
         (r"^a: .*every .*64: 10\.0 % .*20\.0 %", r"^b: .*from .*64 .*64: 10\.0 % .*20\.0 %",
          r"^c: .* 16, 256 .*64: 30\.0 % .*20\.0 %", r"^d: .*nowhere .*64: 30\.0 % .*20\.0 %"),
-        nf4_plots.describe_errors(table).split("; "), strict=True)] == [True] * 4
+        plots.describe_errors(table).split("; "), strict=True)] == [True] * 4
 
 
 def test_the_error_curves_show_the_table_in_percent() -> None:
     errors = nf4.error_table({"a": weights("normal", 4096), "b": weights("heavy tail", 4096)}, blocks=(16, 64))
-    ax = nf4_plots.error_curves(errors)
+    ax = plots.error_curves(errors)
     drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines[:4]}
     assert list(drawn) == ["a, NF4", "a, even", "b, NF4", "b, even"]
     assert drawn["b, even"] == pytest.approx(100 * errors["error"].to_numpy()[-2:])

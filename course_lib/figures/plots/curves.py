@@ -1,139 +1,121 @@
-"""More figures of runs: fitting by category, what is fitted at EARLY_STOP, and other learning rates.
+"""Accuracy against % Unknown: at both stops (Fig. 3), by learning rate (Fig. 6), and after any epoch.
 
-As in :mod:`.style`: data and an ``ax`` go in, the ``ax`` comes out, nothing is shown or saved, and each
-figure has a sentence computed from the same data.
+A line is the mean over the seeds of the runs that are given. The curve after any epoch lies over a band from the lowest
+to the highest seed of the reference runs (:mod:`.reference`); where a table has several learning rates, the one with
+the most runs counts there. The paper prints accuracies for two shares of Unknown only, at EARLY_STOP and CONVERGENCE
+(Tables 2 and 3 of arXiv 2405.05904); they stand there as points, at every epoch the same. Otherwise as in
+:mod:`.style`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from course_lib.analysis.stops import STOPS, over_seeds, stops
-from course_lib.analysis.tables import fitted_table
-from course_lib.data.paper import CATEGORIES
-from course_lib.figures.plots.style import COLOURS, MARKERS, new_axes, one_run, plain_text
+from course_lib.analysis.paper_claims import main_rate
+from course_lib.analysis.stopping import STOPS, at_epochs, over_seeds, single_rate, stops
+from course_lib.data import paper
+from course_lib.figures.plots.style import COLOURS, MARKERS, new_axes, plain_text
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["category_curve", "describe_category_curve", "describe_fitted", "describe_rates", "fitted_bars",
-           "fitted_lines", "rate_curves"]
+__all__ = ["SPLITS", "curve_at_epoch", "curve_points", "describe_curve", "describe_epoch", "describe_rates",
+           "hallucination_curve", "rate_curves"]
 
-STYLES = dict(zip(CATEGORIES, ("o-", "^-", "v-", "s--"), strict=True))
+LINES = {"D": "-", "D_Known": ":"}  # any other variant is dashed
+BETWEEN = "v^<>PX*d"  # markers of fixed numbers of epochs
 RATES = ("-", "--", ":", "-.")
+SPLITS = ("test", "ood")
+NAMES = {"test": "test", "ood": "out of distribution"}
+SPLIT_STYLES = {"test": "o-", "ood": "s--"}
+PUBLISHED = (("ES", "EARLY_STOP", "o"), ("CONV", "CONVERGENCE", "s"))
 
 
-def _taught(epochs: pd.DataFrame) -> list[str]:
-    """The categories that the run has training rows of."""
-    one_run(epochs)
-    found = [name for name in CATEGORIES if f"train_{name}" in epochs and epochs[f"train_{name}"].notna().any()]
-    if not found:
-        raise CourseError("no training accuracy by category: these runs were made without it; run them again")
-    return found
+def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+                        at: Sequence[int] = (), published: bool = False, ax: Axes | None = None) -> Axes:
+    """Accuracy against % Unknown at EARLY_STOP and CONVERGENCE (paper, Fig. 3); bars are 95 % intervals over seeds.
 
-
-def category_curve(epochs: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Fig. 1 split by category (v3's Fig. 7): rows of each SliCK category fitted, and dev accuracy, by epoch of a run.
+    ``at`` adds a line for each of these numbers of epochs (Fig. 3a). ``published`` adds the points that the paper
+    prints (PaLM 2, its own scale).
 
     Raises:
-        CourseError: the epochs of several runs, or of none, or without columns train_<category>.
+        CourseError: several learning rates, an epoch that no run has, or published points for another measure than
+            "test", of which the paper prints none.
     """
-    categories = _taught(epochs)
+    if published and measure != "test":
+        raise CourseError(f"published points of {measure}: the paper prints them for test only; leave published out")
     ax = new_axes(ax)
-    for category in categories:
-        ax.plot(epochs["epoch"], epochs[f"train_{category}"], STYLES[category], color=COLOURS[category],
-                label=f"{category} rows fitted", markersize=4)
-    ax.plot(epochs["epoch"], epochs["dev"], "d-", color=COLOURS["dev"], label="dev accuracy", markersize=4)
-    best = stops(epochs).query("stop == 'EARLY_STOP'").iloc[0]
-    ax.axvline(best["epoch"], color="grey", linestyle=":", label=f"EARLY_STOP (epoch {best['epoch']:g})")
-    ax.set(xlabel="epoch", ylabel="exact match (%)", ylim=(0, 102))
-    ax.legend(frameon=False, fontsize="small")
+    table = _curve_table(epochs, measure, at)
+    for variant in variants:
+        for stop in (*STOPS, *_fixed(at)):
+            line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
+            bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
+            aside = 1.2 if variant == "D_Known" else 0  # so that its bars do not lie on those of D
+            ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES.get(variant, "--"),
+                        capsize=3, label=f"{stop}, {plain_text(variant)}",
+                        fillstyle="full" if variant == "D" else "none", **_look(stop, at))
+    if published:
+        _published_points(ax)
+    top = ax.get_ylim()[1]
+    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{plain_text(measure)} accuracy (%)",
+           ylim=(0, top * 1.05))
+    ax.legend(frameon=False, fontsize="small", title=f"{epochs['seed'].nunique()} seed(s)", title_fontsize="small")
     return ax
 
 
-def describe_category_curve(epochs: pd.DataFrame) -> str:
-    """A sentence for :func:`category_curve`: fitted at both stops, and the epoch by which half is fitted."""
-    categories, stopped = _taught(epochs), stops(epochs).set_index("stop")
-    parts = []
-    for category in categories:
-        early, late = (stopped.loc[stop, f"train_{category}"] for stop in STOPS)
-        half = epochs.loc[(epochs["epoch"] > 0) & (epochs[f"train_{category}"] >= 50), "epoch"]
-        told = f"half by epoch {half.min():g}" if len(half) else "half of them never"
-        parts.append(f"{category} {early:.0f} and {late:.0f} % ({told})")
-    epoch = stopped.loc["EARLY_STOP", "epoch"]
-    return f"Fitted at EARLY_STOP (epoch {epoch:g}) and at CONVERGENCE: {'; '.join(parts)}."
+def _fixed(at: Sequence[int]) -> list[str]:
+    return [f"epoch {number:g}" for number in sorted(at)]
 
 
-def _shares_of_d(epochs: pd.DataFrame, stop: str) -> pd.DataFrame:
-    """Percent of D by share of Unknown: known and unknown rows that are fitted, and those that are not."""
+def _curve_table(epochs: pd.DataFrame, measure: str, at: Sequence[int]) -> pd.DataFrame:
+    """Means over seeds at both stops and at fixed epochs."""
     import pandas as pd
 
-    fitted = fitted_table(epochs, stop=stop).pivot(index="unknown_percent", columns="part", values="mean")
-    if fitted.empty:
-        raise CourseError(f"no run of D at {stop}; run the sweep, or give all of its epochs")
-    unknown = fitted.index.to_numpy(float)
-    parts = {}
-    for name, rows in (("Known", 100 - unknown), ("Unknown", unknown)):
-        share = fitted[name].fillna(0) / 100 if name in fitted else 0
-        parts |= {f"{name}, fitted": rows * share, f"{name}, not fitted": rows * (1 - share)}
-    return pd.DataFrame(parts, index=fitted.index)
+    single_rate(epochs)
+    stopped = [stops(epochs)] + ([at_epochs(epochs, at)] if at else [])
+    return over_seeds(pd.concat(stopped, ignore_index=True), measure)
 
 
-def fitted_bars(epochs: pd.DataFrame, *, stop: str = "EARLY_STOP", ax: Axes | None = None) -> Axes:
-    """Fig. 4: which part of D is fitted at ``stop``, a stacked bar for each share of Unknown; means over seeds.
-
-    Raises:
-        CourseError: there is no run of D, or there are several learning rates.
-    """
-    shares = _shares_of_d(epochs, stop)
-    ax = new_axes(ax)
-    names, left = [f"{percent:g} %" for percent in shares.index], 0
-    for part in shares:
-        colour = COLOURS["known" if part.startswith("Known") else "unknown"]
-        full = part.endswith(", fitted")
-        ax.barh(names, shares[part], left=left, color=colour if full else "white", edgecolor=colour,
-                hatch=None if full else "///", label=part)
-        left = left + shares[part]
-    ax.set(xlabel=f"share of D at {stop} (%)", ylabel="Unknown facts in D", xlim=(0, 100))
-    ax.invert_yaxis()
-    ax.legend(ncols=4, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return ax
+def _look(stop: str, at: Sequence[int]) -> dict[str, object]:
+    """Colour and marker of a line; fixed epochs go from light to dark grey."""
+    if stop in MARKERS:
+        return {"color": COLOURS[stop], "marker": MARKERS[stop]}
+    place = _fixed(at).index(stop)
+    return {"color": str(0.75 - 0.5 * place / max(1, len(at) - 1)), "marker": BETWEEN[place % len(BETWEEN)],
+            "linewidth": 1}
 
 
-def fitted_lines(epochs: pd.DataFrame, *, stop: str = "EARLY_STOP", ax: Axes | None = None) -> Axes:
-    """Fig. 4 by category: percent of each category's rows that is fitted at ``stop``, against % Unknown.
+def _published_points(ax: Axes) -> None:
+    from course_lib.data import paper
 
-    Bars are 95 % intervals over seeds.
+    for code, stop in (("ES", "EARLY_STOP"), ("CONV", "CONVERGENCE")):
+        percents = sorted(paper.UNKNOWN_MIX)
+        ax.plot(percents, [paper.UNKNOWN_MIX[p][code] for p in percents], linestyle="", marker=MARKERS[stop],
+                markerfacecolor="white", color="grey", label=f"{stop}, published (PaLM 2)")
+
+
+def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+                   at: Sequence[int] = ()) -> str:
+    """A sentence for :func:`hallucination_curve`.
 
     Raises:
-        CourseError: the runs have no accuracies by category, or there are several learning rates.
+        CourseError: several learning rates, or a variant that has not run.
     """
-    table = fitted_table(epochs, stop=stop)
-    if not set(table["part"]) & set(CATEGORIES[:3]):
-        raise CourseError("no training accuracy by category: these runs were made without it; run them again")
-    ax = new_axes(ax)
-    for category in CATEGORIES:
-        line = table[table["part"] == category]
-        if len(line):
-            bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
-            ax.errorbar(line["unknown_percent"], line["mean"], bars, fmt=STYLES[category], color=COLOURS[category],
-                        capsize=3, label=f"{category} (n = {int(line['n'].max())})")
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"fitted at {stop} (%)", ylim=(0, 102))
-    ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def describe_fitted(epochs: pd.DataFrame, *, stop: str = "EARLY_STOP") -> str:
-    """A sentence for :func:`fitted_bars` and :func:`fitted_lines`, with the share of each part that is fitted."""
-    table = fitted_table(epochs, stop=stop)
-    parts = []
-    for percent, group in table.groupby("unknown_percent"):
-        means = group.set_index("part")["mean"]
-        told = ", ".join(f"{value:.0f} % of {name}" for name, value in means.items())
-        parts.append(f"at {percent:g} % Unknown {told}")
-    return f"Rows fitted at {stop}, means over {int(table['n'].max())} seed(s): {'; '.join(parts)}."
+    table, parts = _curve_table(epochs, measure, at), []
+    for variant in variants:
+        own = table[table["variant"] == variant]
+        if own.empty:
+            raise CourseError(f"no run of {variant}; there are {', '.join(sorted(set(table['variant'])))}")
+        told = [f"at {stop} " + ", ".join(f"{value:.1f}" for value in own[own["stop"] == stop].sort_values(
+            "unknown_percent")["mean"]) for stop in (*STOPS, *_fixed(at))]
+        percents = ", ".join(f"{percent:g}" for percent in sorted(own["unknown_percent"].unique()))
+        name = "" if tuple(variants) == ("D",) else f"{variant} "
+        parts.append(f"{name}at {percents} % Unknown: {'; '.join(told)} %")
+    return f"Mean {measure} accuracy over {int(table['n'].max())} seed(s) {'. '.join(parts)}."
 
 
 def _by_rate(epochs: pd.DataFrame, measure: str, variant: str) -> dict[float, pd.DataFrame]:
@@ -175,3 +157,87 @@ def describe_rates(epochs: pd.DataFrame, *, measure: str = "test", variant: str 
         parts.append(f"rate {rate:g} ({int(table['n'].max())} seed(s), {', '.join(f'{p:g}' for p in means.index)} % "
                      f"Unknown): {told} %")
     return f"Mean {measure} accuracy, {'. '.join(parts)}."
+
+
+def curve_points(epochs: pd.DataFrame, *, epoch: int, variant: str = "D", measure: str = "test") -> pd.DataFrame:
+    """Columns unknown_percent, mean, low, high (percent, over the seeds) and n: every share after ``epoch`` epochs."""
+    main = main_rate(epochs)
+    rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)].dropna(subset=[measure])
+    parts = rows.groupby("unknown_percent")[measure].agg(["mean", "min", "max", "count"]).reset_index()
+    return parts.rename(columns={"min": "low", "max": "high", "count": "n"})
+
+
+def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = "D",
+                   measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None, published: bool = False,
+                   ax: Axes | None = None) -> Axes:
+    """Accuracy against % Unknown after ``epoch`` epochs, one mix marked; mean over the seeds.
+
+    ``band`` are the epochs of reference runs, drawn from the lowest to the highest seed. ``published`` adds the
+    paper's points where they belong: to D and "test".
+    """
+    ax = new_axes(ax)
+    for measure in measures:
+        points = curve_points(epochs, epoch=epoch, variant=variant, measure=measure)
+        ax.plot(points["unknown_percent"], points["mean"], SPLIT_STYLES[measure], color=COLOURS[measure], label=measure)
+        if band is not None:
+            _band(ax, curve_points(band, epoch=epoch, variant=variant, measure=measure), measure)
+    ax.axvline(unknown_percent, color="grey", linestyle=":")
+    published = published and variant == "D" and "test" in measures
+    if published:
+        _published(ax)
+    ax.set(xlabel="Unknown facts in the training set (%)", ylabel="accuracy (%)",
+           title=f"{'' if variant == 'D' else plain_text(variant) + ', '}after epoch {epoch}",
+           ylim=(0, _top([epochs] if band is None else [epochs, band], published=published)))
+    ax.legend(frameon=False, fontsize="small", ncols=2)
+    return ax
+
+
+def _band(ax: Axes, points: pd.DataFrame, measure: str) -> None:
+    seeds = int(points["n"].max()) if len(points) else 0
+    ax.fill_between(points["unknown_percent"], points["low"], points["high"], color=COLOURS[measure], alpha=0.2,
+                    linewidth=0, hatch="///" if measure == "ood" else None, label=f"{measure}, {seeds} reference seeds")
+
+
+def _published(ax: Axes) -> None:
+    percents = sorted(paper.UNKNOWN_MIX)
+    for code, stop, marker in PUBLISHED:
+        ax.plot(percents, [paper.UNKNOWN_MIX[percent][code] for percent in percents], linestyle="", marker=marker,
+                color="grey", markerfacecolor="white", label=f"paper, {stop}")
+
+
+def _top(tables: Sequence[pd.DataFrame], *, published: bool) -> float:
+    """The same top of the axis for every epoch, so that a move of the slider does not change the scale."""
+    values = [table[list(SPLITS)].max().max() for table in tables]
+    values += [value for point in paper.UNKNOWN_MIX.values() for value in point.values()] if published else []
+    return max(1, 1.1 * max(values))
+
+
+def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = "D",
+                   measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None) -> str:
+    """What the marked mix has reached, in one sentence, or two with a band: means over the seeds."""
+    main = main_rate(epochs)
+    rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)
+                & (main["unknown_percent"] == unknown_percent)].mean(numeric_only=True)
+    which = f"{'' if variant == 'D' else variant + ' of '}{unknown_percent:g} % Unknown, epoch {epoch}"
+    if math.isnan(rows["test"]):
+        own = f"{which}: no run has come so far."
+    else:
+        fitted = ", ".join(f"{rows[f'{kind}_fitted']:.0f} % of {kind.capitalize()} fitted"
+                           for kind in ("known", "unknown") if rows[f"{kind}_fitted"] == rows[f"{kind}_fitted"])
+        told = ", ".join(f"{NAMES[measure]} {rows[measure]:.1f} %" for measure in measures)
+        own = f"{which}: {told}; {fitted}."
+    return own if band is None else f"{own} {_reference(rows, band, epoch, unknown_percent, variant, measures)}"
+
+
+def _reference(rows: pd.Series, band: pd.DataFrame, epoch: int, percent: float, variant: str,
+               measures: Sequence[str]) -> str:
+    """Where the reference runs lie there, and whether ``rows`` (means) lie among them."""
+    told = []
+    for measure in measures:
+        points = curve_points(band, epoch=epoch, variant=variant, measure=measure).set_index("unknown_percent")
+        if percent in points.index:
+            low, high = points.loc[percent, "low"], points.loc[percent, "high"]
+            place = "" if math.isnan(rows[measure]) else (
+                ", inside" if low - 1e-9 <= rows[measure] <= high + 1e-9 else ", outside")
+            told.append(f"{NAMES[measure]} {low:.1f} to {high:.1f} %{place}")
+    return f"Reference runs: {'; '.join(told)}." if told else "No reference run is here."

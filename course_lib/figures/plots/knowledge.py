@@ -1,29 +1,65 @@
-"""Figures of what a model knows: one question from near, and a score that should tell two groups apart.
+"""Figures of what a model knows: shares of the categories, one question in detail, and a score of two groups.
 
-As in :mod:`.style`: data and an ``ax`` go in, the ``ax`` comes out, nothing is shown or saved, and each
-figure has a sentence for readers who cannot see it. Right and wrong are blue and grey, and a tick or a cross says it
-again; the colours of the four categories are kept for labels.
+As in :mod:`.style`: data and an ``ax`` go in, the ``ax`` comes out, nothing is shown or saved, and each figure has a
+sentence for readers who cannot see it. Right and wrong are blue and grey, and a tick or a cross says it again; the
+colours of the four categories are kept for labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.analysis.single_questions import reading_groups
+from course_lib.data.paper import CATEGORIES
 from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup, label_probabilities
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["closeup_bars", "closeup_grid", "describe_closeup", "describe_groups", "group_histograms"]
+__all__ = ["category_bars", "closeup_bars", "describe_closeup", "describe_groups", "describe_shares",
+           "group_histograms", "readings_bars"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
 GROUPS = (("#0072B2", "-"), ("#D55E00", "--"))
+
+
+def category_bars(shares: dict[str, dict[str, float]], *, ax: Axes | None = None) -> Axes:
+    """Stacked bars of the four categories, in percent; ``shares`` maps a bar's name to category fractions."""
+    ax, left = new_axes(ax), [0.0] * len(shares)
+    for category in CATEGORIES:
+        for place, parts in enumerate(shares.values()):
+            width = 100 * parts[category]
+            ax.barh(place, width, left=left[place], color=COLOURS[category], edgecolor="white",
+                    label=None if place else category)
+            if width >= 6:
+                ax.text(left[place] + width / 2, place, f"{width:.0f}", ha="center", va="center", fontsize=8)
+            left[place] += width
+    ax.set_yticks(range(len(shares)), [plain_text(name) for name in shares])
+    ax.set(xlabel="share of the facts (%)", xlim=(0, 100))
+    ax.invert_yaxis()
+    ax.legend(ncols=4, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return ax
+
+
+def describe_shares(shares: dict[str, float]) -> str:
+    """A sentence for one bar of :func:`category_bars`."""
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in shares.items()) + "."
+
+
+def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
+    groups = labelled.groupby(reading_groups(labelled["readings"]), observed=True)["category"]
+    shares = {f"{name} (n = {len(group)})": {category: float((group == category).mean())
+                                                   for category in CATEGORIES} for name, group in groups}
+    ax = category_bars(shares, ax=ax)
+    ax.set_ylabel("times read in pre-training")
+    return ax
 
 
 def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
@@ -54,27 +90,6 @@ def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Ax
     ax.title.set_fontsize(10)
     ax.invert_yaxis()
     return ax
-
-
-def closeup_grid(closeups: Mapping[str, Closeup], *, temperature: float, n_samples: int,
-                 axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
-    """:func:`closeup_bars` of several questions, two in a row, each under its name, such as its category.
-
-    Raises:
-        CourseError: as there.
-    """
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        down = -(-len(closeups) // 2)
-        axes = plt.figure(figsize=(10.0, 3.9 * down), layout="constrained").subplots(down, 2, squeeze=False).ravel()
-        for ax in axes[len(closeups):]:
-            ax.set_visible(False)
-    drawn = tuple(closeup_bars(closeup, temperature=temperature, n_samples=n_samples, ax=ax)
-                  for ax, closeup in zip(axes, closeups.values(), strict=False))
-    for ax, (name, closeup) in zip(drawn, closeups.items(), strict=True):
-        ax.set_title(f"{plain_text(name)}: {plain_text(closeup.fact.question, longest=48)}", fontsize=10)
-    return drawn
 
 
 def _short_number(p: float) -> str:

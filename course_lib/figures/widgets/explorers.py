@@ -16,10 +16,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from course_lib.figures.plots import memory as memory_plots
-from course_lib.figures.plots import nf4 as nf4_plots
+from course_lib.figures import plots
+from course_lib.figures.plots.curves import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
-from course_lib.figures.plots.more_curves import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets import mixing_board as board
 from course_lib.figures.widgets.controls import dropdown, explorer, line, slider, steps, toggles
@@ -65,10 +64,10 @@ def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywid
                                tokens=tokens.value)
 
     def figure() -> Axes:
-        return memory_plots.memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
+        return plots.memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
 
     def sentence() -> str:
-        return memory_plots.describe_memory(name.value, needed(), gpu=card.value)
+        return plots.describe_memory(name.value, needed(), gpu=card.value)
 
     return explorer([name, bits, rank, batch, tokens, card], figure, sentence)
 
@@ -93,11 +92,11 @@ def nf4_explorer(samples: Mapping[str, np.ndarray]) -> ipywidgets.VBox:
 
     def figure() -> Axes:
         title = f"{name.value}, {kind.value} levels, {bits.value} bits, blocks of {block.value}"
-        return nf4_plots.level_histogram(found(kind.value), nf4.levels(kind.value, bits.value), title=title)
+        return plots.level_histogram(found(kind.value), nf4.levels(kind.value, bits.value), title=title)
 
     def sentence() -> str:
         rival = found("even" if kind.value == "NF4" else "NF4")
-        return nf4_plots.describe_levels(found(kind.value), name=name.value, kind=kind.value, bits=bits.value,
+        return plots.describe_levels(found(kind.value), name=name.value, kind=kind.value, bits=bits.value,
                                          block=block.value, rival=rival)
 
     return explorer([name, kind, bits, block], figure, sentence)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["GRID", "Browse", "asked_text", "browse", "one_of_each", "relation_name"]
+__all__ = ["GRID", "Browse", "asked_text", "browse", "relation_name"]
 
 GRID = (0.2, 0.5, 1.0, 1.5)  # temperatures; 0.5 is the paper's
 
@@ -86,12 +86,6 @@ def _drawn(facts: Sequence[Fact], labelled: pd.DataFrame, each: int, seed: int) 
     return {relation: [(fact, name) for name, pool in groups.items()
                        for fact in random.Random(f"{seed} {relation} {name}").sample(pool, min(each, len(pool)))]
             for relation, groups in pools.items()}
-
-
-def one_of_each(found: Browse) -> dict[str, Closeup]:
-    """Category -> its first closeup, the best known first; a category that has none is left out."""
-    first = {name: found.chosen(category=name)[:1] for name in CATEGORIES}
-    return {name: found.closeups[numbers[0]] for name, numbers in first.items() if numbers}
 
 
 def relation_name(relation: str) -> str:

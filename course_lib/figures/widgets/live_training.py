@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import FactSet
-from course_lib.figures.plots.style import new_panels, run_lines
+from course_lib.figures.plots.runs import run_lines
+from course_lib.figures.plots.style import new_panels
 from course_lib.figures.widgets.controls import draw_into
 from course_lib.figures.widgets.display import bundle
 from course_lib.files import CourseError

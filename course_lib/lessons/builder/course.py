@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
-from course_lib.analysis import summary as analysis
+from course_lib.analysis import paper_claims as analysis
 from course_lib.experiments.forecast import describe_compared, forecast
 from course_lib.experiments.study import Study, open_study
 from course_lib.experiments.sweep import sweep
@@ -126,7 +126,7 @@ def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
 
     from matplotlib.figure import Figure
 
-    from course_lib.figures.plots import style as plots
+    from course_lib.figures import plots
     from course_lib.files import write_bytes
 
     figure = Figure(figsize=(13, 4), layout="constrained")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from course_lib.figures.plots.data_table import CLASS
+from course_lib.figures.plots.values import CLASS
 
 __all__ = ["Chapter", "Figure", "describe", "figures", "render", "title"]
 

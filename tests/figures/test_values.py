@@ -1,13 +1,10 @@
 """The table behind a figure holds what was drawn."""
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from course_lib.figures.plots import style as plots
-from course_lib.figures.plots.data_table import CLASS, behind, drawn
+from course_lib.figures import plots
+from course_lib.figures.plots.values import CLASS, data_table, drawn
 
 
 @pytest.fixture
@@ -53,14 +50,14 @@ def test_points_of_a_cloud_are_kept(ax):
 def test_a_notebook_shows_the_table_folded_with_the_names_of_the_axes(ax):
     ax.plot([0], [1], label="<a>")
     ax.set(xlabel="epoch", ylabel="loss")
-    html = behind(ax)._repr_html_()
+    html = data_table(ax)._repr_html_()
     assert html.startswith(f'<details class="{CLASS}"><summary>The numbers behind this figure</summary>')
     assert "Figure: epoch and loss" in html and "&lt;a&gt;" in html
 
 
 def test_several_axes_give_several_tables(ax):
     ax.plot([0], [1], label="a")
-    shown = behind(ax, ax)
+    shown = data_table(ax, ax)
     assert len(shown.tables) == 2 and str(shown).count("series") == 2
 
 
@@ -94,7 +91,7 @@ def test_numbers_that_are_written_as_labels_stay_numbers(ax):
 def test_a_price_is_read_as_it_is_written_and_is_no_formula(ax):
     plots.category_bars({"$5, <b>": {"HighlyKnown": 1.0, "MaybeKnown": 0.0, "WeaklyKnown": 0.0, "Unknown": 0.0}}, ax=ax)
     ax.set(title=plots.plain_text("from $6"), xlabel="x", ylabel="y")
-    table = behind(ax)
+    table = data_table(ax)
     assert rows(ax)[0] == ("HighlyKnown", 100.0, "$5, <b>") and table.names == ("from $6: x and y",)
     html = table._repr_html_()
     assert "$5, &lt;b&gt;" in html and "<b>" not in html and "mathjax_ignore" in html

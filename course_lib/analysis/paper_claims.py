@@ -1,7 +1,7 @@
 """From stored epochs to the paper's comparisons, gathered: the claims with their verdicts, and the summary of a build.
 
 A table of epochs is what :func:`.writer.read_runs` gives: one row an epoch, accuracies in percent. Nothing
-here needs a model. The parts are modules of their own: :mod:`.stops` (EARLY_STOP and CONVERGENCE),
+here needs a model. The parts are modules of their own: :mod:`.stopping` (EARLY_STOP and CONVERGENCE),
 :mod:`.intervals`, :mod:`.linear` (Table 1), :mod:`.tables` (Tables 2 and 3, Fig. 4),
 :mod:`.paired_test`, :mod:`.verdicts`.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib.analysis.curve_claims import curve_claims, rate_claims, sign_claims
 from course_lib.analysis.intervals import Estimate, estimate
 from course_lib.analysis.linear import linear_model
-from course_lib.analysis.stops import MEASURES, RUN, over_seeds, run_columns, stops
+from course_lib.analysis.stopping import MEASURES, RUN, over_seeds, run_columns, stops
 from course_lib.analysis.variant_claims import category_claims, idk_claims
 from course_lib.analysis.verdicts import Claim
 from course_lib.files import CourseError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from course_lib.analysis.stops import at_epochs, over_seeds, single_rate, stops
+from course_lib.analysis.stopping import at_epochs, over_seeds, single_rate, stops
 from course_lib.files import CourseError
 from tests.support.made_runs import NAN, epochs
 

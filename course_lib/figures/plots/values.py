@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS", "Behind", "behind", "drawn"]
+__all__ = ["CLASS", "DataTable", "data_table", "drawn"]
 
 Names = dict[float, str]
-CLASS = "behind"  # marks the folded table in a notebook's outputs: it is no caption
+CLASS = "data-table"  # marks the folded table in a notebook's outputs: it is no caption
 NO_FORMULAS = "tex2jax_ignore mathjax_ignore"  # what MathJax passes over: a dollar sign is a price here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Behind:
+class DataTable:
     """Tables of drawn values, one for each axes; shown folded in a notebook, in full as text."""
 
     names: tuple[str, ...]
@@ -44,11 +44,11 @@ class Behind:
                 f'<div class="{NO_FORMULAS}">{"".join(parts)}</div></details>')
 
 
-def behind(*axes: Axes) -> Behind:
+def data_table(*axes: Axes) -> DataTable:
     """The tables behind one or several axes; a notebook shows them folded under the figure."""
     names = tuple(_read(f"{ax.get_title() or 'Figure'}: {ax.get_xlabel() or 'x'} and {ax.get_ylabel() or 'y'}")
                   for ax in axes)
-    return Behind(names, tuple(drawn(ax) for ax in axes))
+    return DataTable(names, tuple(drawn(ax) for ax in axes))
 
 
 def drawn(ax: Axes) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from course_lib.analysis.summary import Claim, claims, claims_table, main_rate, summary
+from course_lib.analysis.paper_claims import Claim, claims, claims_table, main_rate, summary
 from course_lib.data import paper
 from course_lib.files import CourseError
 from tests.support.made_runs import NAN, epochs, idk, single, study
