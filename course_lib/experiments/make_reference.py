@@ -14,10 +14,9 @@ from course_lib.data.pocket import readings
 from course_lib.experiments.reference import FOLDER
 from course_lib.experiments.sweep import sweep
 from course_lib.files import write_text
-from course_lib.knowledge.measure import draw_prompts, measure
 from course_lib.knowledge.p_true import p_true
 from course_lib.knowledge.scoring.scores import Scores
-from course_lib.knowledge.slick import label
+from course_lib.knowledge.slick import draw_prompts, label, measure
 from course_lib.models.loading import merged_for_evaluation
 from course_lib.training.runs.bundle import write_bundle
 

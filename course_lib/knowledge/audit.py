@@ -1,19 +1,28 @@
 """Which rows of a fine-tuning file will teach a model to make things up? A first version of the audit.
 
-From the labels of :mod:`.slick`, what the texts show (:mod:`.row_checks`) and a second opinion
-(:mod:`.model_answer`) to one decision a row. The first line that fits decides:
+From the labels of :mod:`.slick`, what the texts show (:mod:`.row_checks`) and what the model answers instead
+(:func:`model_answers`) to one decision a row. The first line that fits decides:
 
     hold back   the row cannot be read, repeats another one, or stands in your test set
     look at     its question has two answers, holds its answer, or the answer has another form: its label means little
     look at     it has no label
     look at     Unknown, but the model is sure of another answer (confidence >= 0.9): is the recorded one right?
     hold back   P(Unknown) >= 0.9
-    look at     P(Unknown) > 0.1: two honest measurements may differ
+    look at     P(Unknown) > 0.1: two independent measurements may differ
     keep        anything else
 
-P(Unknown) is the exact chance that the paper's protocol says Unknown. Nothing is mended or thrown away: rows are
-copied, byte for byte, into one of three files. What stands in a row is text and nothing else: no formula in the table,
-no HTML and no link in the report.
+P(Unknown) is the exact chance that the paper's protocol says Unknown. A wrong recorded answer looks like an Unknown
+fact: the model never gives it. The two differ in what the model says instead. With a its greedy answer after one
+few-shot prompt,
+
+    confidence = 1/P sum_i P(a | prompt i; T = 0.5, top-k 40)          (over the P prompts of the relation)
+
+is what P_Correct would be if a were the recorded answer. It is high where the model knows another answer, and lower,
+but not low, where it makes one up: so this says where to look, not who is right. (Pocket preset, training facts:
+confidence 0.9 or more in 78 % of 1,139 HighlyKnown facts and in 6 % of 978 facts with P(Unknown) >= 0.9.)
+
+Rows are copied, byte for byte, into one of three files. What stands in a row is text and nothing else: no formula in
+the table, no HTML and no link in the report.
 
 Limits of this version: closed-book rows with one question and one short answer; exact match; one way to ask; a repeat
 or a leak in other words is not seen; an Unknown row may be a wrong row, and a Known one a lucky guess.
@@ -26,21 +35,27 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from course_lib.data.question_files import read_file
-from course_lib.data.questions import Problem
+from course_lib.data.questions import Problem, Question
 from course_lib.files import FILE_BYTES, CourseError, DataError, read_bytes, write_bytes, write_text
 from course_lib.knowledge.row_checks import Finding
-from course_lib.knowledge.slick import CATEGORIES
+from course_lib.knowledge.scoring import sampling
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.knowledge.slick import CATEGORIES, measure
 from course_lib.text import in_markdown, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DECISIONS", "Rules", "Split", "counts", "decide", "describe", "write_report", "write_split"]
+__all__ = ["DECISIONS", "Rules", "Split", "counts", "decide", "describe", "model_answers", "write_report",
+           "write_split"]
 
 DECISIONS = ("keep", "look at", "hold back")
 DROPPED = ("repeat", "in the test set")  # findings that need no label
@@ -85,16 +100,49 @@ class Split:
     held: Path
 
 
+def model_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question],
+                  prompts: Mapping[str, Sequence[Prompt]], *, max_tokens: int = 32) -> pd.DataFrame:
+    """Ask the model what it answers to each question, and how sure it is of that.
+
+    ``prompts`` are those that the questions were labelled with, by relation. Columns: row (the question's), says (the
+    greedy answer after the first prompt that does not hold the question, cut at ``max_tokens`` tokens; "" where there
+    is none), confidence (NaN where nothing is said).
+
+    Raises:
+        CourseError: see :func:`.sampling.answers`.
+    """
+    import pandas as pd
+
+    texts = [_first_prompt(prompts.get(question.relation, ()), question) for question in questions]
+    asked = [number for number, text in enumerate(texts) if text]
+    written = sampling.answers(model, tokenizer, [texts[number] for number in asked], max_tokens=max_tokens)
+    says = dict(zip(asked, (lines[0] for lines in written), strict=True))
+    kept = [number for number in asked if says[number]]
+    confidence = np.full(len(questions), np.nan)
+    if kept:
+        scores = measure(model, tokenizer, [replace(questions[number], object=says[number], aliases=())
+                                            for number in kept], prompts)
+        confidence[kept] = np.exp(scores.log_probability).mean(axis=1)  # 1/P sum_i P(a | prompt i)
+    return pd.DataFrame({"row": [question.row for question in questions],
+                         "says": [says.get(number, "") for number in range(len(questions))], "confidence": confidence})
+
+
+def _first_prompt(prompts: Sequence[Prompt], question: Question) -> str:
+    """Text of the first prompt that does not show this very question; "" if there is none."""
+    return next((prompt.text(question.question) for prompt in prompts
+                 if all(example.question != question.question for example in prompt.solved)), "")
+
+
 def decide(labels: pd.DataFrame, findings: Iterable[Finding] = (), *, problems: Iterable[Problem] = (),
-           opinions: pd.DataFrame | None = None, rules: Rules | None = None) -> pd.DataFrame:
-    """One decision for each row of a file, with its reasons.
+           answers: pd.DataFrame | None = None, rules: Rules | None = None) -> pd.DataFrame:
+    """Decide on each row of a file, with reasons.
 
     Args:
         labels: one row a question: row, question, object, and the columns of :func:`.slick.label`; the
             ``labels.parquet`` of ``course slick`` has them.
         findings: of :func:`.row_checks.check_rows`.
         problems: rows that could not be read.
-        opinions: of :func:`.model_answer.second_opinion`, for any of the rows.
+        answers: of :func:`model_answers`, for any of the rows.
 
     Columns: row, question, object, category (missing without a label), prob_Unknown, decision (one of ``DECISIONS``),
     reasons (a sentence or more). Sorted by row.
@@ -110,11 +158,11 @@ def decide(labels: pd.DataFrame, findings: Iterable[Finding] = (), *, problems: 
         found.setdefault(finding.row, []).append(finding)
     labels, problems = _checked(labels), list(problems)
     _one_a_row([*labels["row"], *(problem.row for problem in problems)])
-    if opinions is not None:
-        _columns(opinions, ("row", "says", "confidence"))
-        _probabilities(opinions.dropna(subset="confidence"), "confidence")
-    sure = {} if opinions is None else {one["row"]: one for one in opinions.to_dict("records")
-                                        if one["confidence"] >= rules.confident}
+    if answers is not None:
+        _columns(answers, ("row", "says", "confidence"))
+        _probabilities(answers.dropna(subset="confidence"), "confidence")
+    sure = {} if answers is None else {one["row"]: one for one in answers.to_dict("records")
+                                       if one["confidence"] >= rules.confident}
     table = [{"row": problem.row, "question": "", "object": "", "category": None, "prob_Unknown": math.nan,
               "decision": "hold back", "reasons": f"cannot be read: {problem.text}"} for problem in problems]
     for label in labels.to_dict("records"):
@@ -167,9 +215,9 @@ def _one_a_row(rows: Sequence[Any]) -> None:
         raise CourseError(f"row {row} has two labels, or a label and a problem; give one a row")
 
 
-def _decision(label: Mapping[str, Any], findings: Sequence[Finding], opinion: Mapping[str, Any] | None,
+def _decision(label: Mapping[str, Any], findings: Sequence[Finding], answer: Mapping[str, Any] | None,
               rules: Rules) -> tuple[str, list[str]]:
-    """The first rule that fits one row; see the top of the module."""
+    """Apply the first rule that fits one row; see the top of the module."""
     seen = [f"{finding.kind}: {finding.text}" for finding in findings]
     if any(finding.kind in DROPPED for finding in findings):
         return "hold back", seen
@@ -178,9 +226,9 @@ def _decision(label: Mapping[str, Any], findings: Sequence[Finding], opinion: Ma
     if label["problem"]:
         return "look at", [f"no label: {label['problem']}"]
     p = label["prob_Unknown"]
-    if opinion and p > rules.keep_up_to:
-        return "look at", [f"P(Unknown) = {p:.2f}, and the model is sure of another answer: {opinion['says']!r} "
-                           f"({opinion['confidence']:.2f})"]
+    if answer and p > rules.keep_up_to:
+        return "look at", [f"P(Unknown) = {p:.2f}, and the model is sure of another answer: {answer['says']!r} "
+                           f"({answer['confidence']:.2f})"]
     if p >= rules.sure:
         return "hold back", [f"the model does not know it: P(Unknown) = {p:.2f}"]
     if p > rules.keep_up_to:

@@ -243,17 +243,17 @@ assert p_unknown.dropna().between(0, 1).all(), "a probability"
 # the same ten prompts. That is P_Correct, with the model's answer in the place of yours.
 
 # %%
-from course_lib.knowledge.model_answer import second_opinion
+from course_lib.knowledge.audit import model_answers
 from course_lib.models.loading import merged_for_evaluation
 
 loaded = study.load()
 open_rows = set(labels.loc[p_unknown > 0.1, "row"])
 questions = [question for question in clean.questions if question.row in open_rows]
 with merged_for_evaluation(loaded.model):
-    opinions = second_opinion(loaded.model, loaded.tokenizer, questions, prompts)
-median = opinions["confidence"].median()
-print(f"asked again: {len(opinions)} rows; median confidence in an answer of its own: {median:.2f}")
-assert opinions["confidence"].dropna().between(0, 1).all(), "a share of samples"
+    answers = model_answers(loaded.model, loaded.tokenizer, questions, prompts)
+median = answers["confidence"].median()
+print(f"asked again: {len(answers)} rows; median confidence in an answer of its own: {median:.2f}")
+assert answers["confidence"].dropna().between(0, 1).all(), "a share of samples"
 
 # %% [markdown]
 # Compare with the HighlyKnown rows, where the model's own answer is the recorded one. The line says how many rows have
@@ -265,7 +265,7 @@ import numpy as np
 
 grid = np.linspace(0, 1, 11)
 groups = {"HighlyKnown rows": labels.loc[labels["category"] == "HighlyKnown", "p_sampled"],
-          "rows with P(Unknown) > 0.1": opinions["confidence"].dropna()}
+          "rows with P(Unknown) > 0.1": answers["confidence"].dropna()}
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 for (name, values), style, colour in zip(groups.items(), ("o-", "s--"), ("Known", "Unknown"), strict=True):
     ax.plot(grid, [100 * (values >= c).mean() for c in grid], style, color=plots.COLOURS[colour.lower()],
@@ -281,7 +281,7 @@ data_table(ax)
 # such a row is worth a look: one of the two answers may be wrong.
 
 # %%
-sure = opinions[opinions["confidence"] >= 0.9].merge(labels[["row", "question", "object"]], on="row")
+sure = answers[answers["confidence"] >= 0.9].merge(labels[["row", "question", "object"]], on="row")
 sure["planted"] = [planted.get(row, "") for row in sure["row"]]
 print(sure[["row", "question", "object", "says", "confidence", "planted"]].round(2).to_string(index=False))
 category = dict(zip(train["question"], train["category"], strict=True))  # of the right answers
@@ -337,7 +337,7 @@ check("11.3", decision)
 # %%
 from course_lib.knowledge import audit
 
-decisions = audit.decide(labels, findings, problems=data.problems, opinions=opinions, rules=audit.Rules(sure=0.9))
+decisions = audit.decide(labels, findings, problems=data.problems, answers=answers, rules=audit.Rules(sure=0.9))
 print(audit.describe(decisions))
 for name, group in decisions.groupby("decision", observed=True):
     for row in group.iloc[:: max(1, len(group) // 3)].head(3).itertuples():

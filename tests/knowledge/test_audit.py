@@ -1,4 +1,4 @@
-"""The audit of a fine-tuning file: what texts show, one decision a row, files that lose nothing, a second opinion."""
+"""The audit of a fine-tuning file: what texts show, one decision a row, files that lose nothing, what the model answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from course_lib.data.question_files import read_file
 from course_lib.data.questions import Problem, Question, QuestionSet, load_questions
 from course_lib.files import CourseError, DataError
 from course_lib.knowledge import audit
-from course_lib.knowledge import model_answer as opinion
 from course_lib.knowledge.audit import DECISIONS, Rules, counts, decide, describe, write_report, write_split
 from course_lib.knowledge.audit_example import write_example
 from course_lib.knowledge.row_checks import Finding, check_rows, plain, with_clean_examples
@@ -167,9 +166,9 @@ def test_a_probability_that_is_none_is_refused_with_its_row(p):
     table = labelled(0.0, 0.0).assign(prob_Unknown=[0.5, p])
     with pytest.raises(CourseError, match="row 2: prob_Unknown = "):
         decide(table)
-    opinions = pd.DataFrame({"row": [1, 2], "says": "B", "confidence": [math.nan, 7.0]})
+    answers = pd.DataFrame({"row": [1, 2], "says": "B", "confidence": [math.nan, 7.0]})
     with pytest.raises(CourseError, match="row 2: confidence = "):
-        decide(labelled(1.0, 1.0), opinions=opinions)
+        decide(labelled(1.0, 1.0), answers=answers)
 
 
 @pytest.mark.parametrize(("table", "why"), [
@@ -197,14 +196,14 @@ def test_a_row_without_a_label_goes_to_a_person():
 
 
 def test_another_answer_that_the_model_is_sure_of_sends_an_unknown_row_to_a_person():
-    opinions = pd.DataFrame({"row": [1, 2, 3], "says": ["B", "B", "B"], "confidence": [0.95, 0.5, math.nan]})
-    table = decide(labelled(1.0, 1.0, 1.0), opinions=opinions)
+    answers = pd.DataFrame({"row": [1, 2, 3], "says": ["B", "B", "B"], "confidence": [0.95, 0.5, math.nan]})
+    table = decide(labelled(1.0, 1.0, 1.0), answers=answers)
     assert table["decision"].tolist() == ["look at", "hold back", "hold back"] and "'B' (0.95)" in table["reasons"][0]
 
 
 def test_another_answer_does_not_matter_where_the_recorded_one_is_known():
-    opinions = pd.DataFrame({"row": [1], "says": ["B"], "confidence": [1.0]})
-    assert decisions(labelled(0.0), opinions=opinions) == ["keep"]
+    answers = pd.DataFrame({"row": [1], "says": ["B"], "confidence": [1.0]})
+    assert decisions(labelled(0.0), answers=answers) == ["keep"]
 
 
 def test_two_labels_of_one_row_are_refused():
@@ -358,7 +357,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text_in_the_table(tmp_path, star
     assert row[1] == f"'{start}1+1".replace("\r", "\n") and "\r" not in row[2] and row[4:6] == ["1.0", "hold back"]
 
 
-# A second opinion
+# What the model answers
 
 
 def prompts():
@@ -376,7 +375,7 @@ def test_the_confidence_is_p_sampled_of_what_the_model_says(model):
     from course_lib.knowledge.slick import categorize
 
     questions = [Question(f"Who{number}?", "Paris", "P19", row=number) for number in range(6)]
-    table = opinion.second_opinion(*model, questions, prompts())
+    table = audit.model_answers(*model, questions, prompts())
     said = table[table["says"] != ""]
     assert len(said) > 0 and table["row"].tolist() == list(range(6))
     again = categorize(*model, [replace(questions[row.row], object=row.says) for row in said.itertuples()], prompts())
@@ -385,14 +384,14 @@ def test_the_confidence_is_p_sampled_of_what_the_model_says(model):
 
 def test_the_question_is_not_asked_after_its_own_answer(model, monkeypatch):
     texts = []
-    monkeypatch.setattr(opinion.sampling, "answers", lambda *a, **k: texts.extend(a[2]) or [[""] for _ in a[2]])
+    monkeypatch.setattr(audit.sampling, "answers", lambda *a, **k: texts.extend(a[2]) or [[""] for _ in a[2]])
     own = Question("e0?", "Ulm", "P19", row=1)
-    table = opinion.second_opinion(*model, [own], prompts())
+    table = audit.model_answers(*model, [own], prompts())
     assert texts == [prompts()["P19"][1].text("e0?")] and math.isnan(table["confidence"][0])
 
 
-def test_a_question_of_a_relation_without_prompts_has_no_opinion(model):
-    table = opinion.second_opinion(*model, [Question("Who?", "Ada", "P20", row=7)], prompts())
+def test_a_question_of_a_relation_without_prompts_has_no_answer(model):
+    table = audit.model_answers(*model, [Question("Who?", "Ada", "P20", row=7)], prompts())
     assert table.loc[0, "says"] == "" and math.isnan(table.loc[0, "confidence"])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge import measure as measuring
+from course_lib.knowledge import slick
 from course_lib.knowledge.scoring.engine import Prompt, Scores
 from course_lib.knowledge.slick import CATEGORIES, categorize, draw_prompts, label, measure, shares, shares_by_budget
 
@@ -152,7 +152,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
         known = [[int(fact.subject[-1]) % 2 == 0] * len(prompts) for fact in asked]
         return scores(known, np.where(known, 0.9, 0.0))
 
-    monkeypatch.setattr(measuring, "score", score)
+    monkeypatch.setattr(slick, "score", score)
 
 
 def test_rows_keep_the_order_of_the_facts_across_relations(scripted: None) -> None:
@@ -216,7 +216,7 @@ class Asked:
 
 def test_a_fact_is_asked_again_where_it_was_its_own_example(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = Asked()
-    monkeypatch.setattr(measuring, "score", remembered)
+    monkeypatch.setattr(slick, "score", remembered)
     everybody = facts("P19", 5)
     prompts = draw_prompts(everybody, n_prompts=6)
     own = [prompt for prompt in prompts["P19"] if everybody[0] in prompt.solved]
@@ -234,7 +234,7 @@ def test_a_prompt_has_one_spare_example_where_there_are_enough() -> None:
 
 
 def test_a_fact_that_is_one_of_only_four_examples_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "score", Asked())
+    monkeypatch.setattr(slick, "score", Asked())
     found = measure(None, None, facts("P19", 5), draw_prompts(facts("P19", 4)))
     assert sorted(found.problems) == [0, 1, 2, 3]
     assert "P19: this fact is one of its own solved examples and no other is left; 5 exemplars are needed" == (
