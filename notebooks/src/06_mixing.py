@@ -401,7 +401,7 @@ show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
 # bar with a cross means that some relation lacks rows, even if the sum would be enough.
 
 # %%
-from course_lib.figures.widgets import mixing_board
+from course_lib.figures.widgets import board as mixing_board
 
 boards = mixing_board.examples(train, limit=settings.size)
 axes = mixing_board.board_grid(boards)

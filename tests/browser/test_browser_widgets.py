@@ -16,7 +16,7 @@ from course_lib.experiments.reference import reference
 from course_lib.figures.plots.curves import describe_epoch
 from course_lib.figures.plots.knowledge import describe_closeup
 from course_lib.figures.plots.sizing import describe_memory
-from course_lib.figures.widgets import mixing_board
+from course_lib.figures.widgets import board as mixing_board
 from course_lib.figures.widgets.fact_browser import asked_text
 from course_lib.knowledge.slick import CATEGORIES
 from course_lib.models import memory

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from course_lib.data.facts import Fact
-from course_lib.figures.widgets import explorers as widgets
+from course_lib.figures import plots, widgets
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup
 
@@ -53,7 +53,7 @@ def test_the_sentence_is_printed_in_lines_that_fit_on_a_small_screen(shown: list
 
 
 def test_the_curve_at_an_epoch_is_the_mean_over_seeds() -> None:
-    ax = widgets.curve_at_epoch(SWEEP, epoch=1, unknown_percent=50)
+    ax = plots.curve_at_epoch(SWEEP, epoch=1, unknown_percent=50)
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines[:2]}
     plt.close(ax.figure)
     assert drawn == {"test": ([0, 50, 100], [41, 31, 41]), "ood": ([0, 50, 100], [2, 2, 2])}
@@ -61,37 +61,37 @@ def test_the_curve_at_an_epoch_is_the_mean_over_seeds() -> None:
 
 def test_the_chosen_mix_is_marked() -> None:
     ax = plt.figure().add_subplot()
-    assert widgets.curve_at_epoch(SWEEP, epoch=1, unknown_percent=100, ax=ax) is ax
+    assert plots.curve_at_epoch(SWEEP, epoch=1, unknown_percent=100, ax=ax) is ax
     assert list(ax.lines[2].get_xdata()) == [100, 100]
     assert ax.get_title() == "after epoch 1"
     plt.close(ax.figure)
 
 
 def test_the_frame_is_the_same_for_every_epoch() -> None:
-    tops = [widgets.curve_at_epoch(SWEEP, epoch=epoch, unknown_percent=0).get_ylim()[1] for epoch in (0, 1, 2)]
+    tops = [plots.curve_at_epoch(SWEEP, epoch=epoch, unknown_percent=0).get_ylim()[1] for epoch in (0, 1, 2)]
     plt.close("all")
     assert tops == pytest.approx([1.1 * 42] * 3)
 
 
 def test_a_model_that_never_answers_right_can_be_drawn() -> None:
     nothing = run(0, test=0).assign(test=0.0, ood=0.0)
-    ax = widgets.curve_at_epoch(nothing, epoch=0, unknown_percent=0)
+    ax = plots.curve_at_epoch(nothing, epoch=0, unknown_percent=0)
     plt.close(ax.figure)
     assert ax.get_ylim() == (0, 1)
 
 
 def test_an_epoch_is_described_by_means_over_seeds() -> None:
-    assert widgets.describe_epoch(SWEEP, epoch=2, unknown_percent=50) == (
+    assert plots.describe_epoch(SWEEP, epoch=2, unknown_percent=50) == (
         "50 % Unknown, epoch 2: test 32.0 %, out of distribution 4.0 %; 60 % of Known fitted, 20 % of Unknown fitted.")
 
 
 def test_a_mix_without_unknown_rows_is_described_without_them() -> None:
-    assert widgets.describe_epoch(SWEEP, epoch=1, unknown_percent=0) == (
+    assert plots.describe_epoch(SWEEP, epoch=1, unknown_percent=0) == (
         "0 % Unknown, epoch 1: test 41.0 %, out of distribution 2.0 %; 30 % of Known fitted.")
 
 
 def test_an_epoch_that_no_run_has_reached_is_described_as_such() -> None:
-    assert widgets.describe_epoch(SWEEP, epoch=9, unknown_percent=50) == (
+    assert plots.describe_epoch(SWEEP, epoch=9, unknown_percent=50) == (
         "50 % Unknown, epoch 9: no run has come so far.")
 
 

@@ -1,14 +1,14 @@
 """The course's widgets: thin layers of controls over functions that compute and draw; each works alone.
 
-    memory_calculator     does a training step fit on this GPU?            (memory, memory_plots)
-    nf4_explorer          levels, blocks and the error of 4 bits           (nf4, nf4_plots)
-    knowledge_explorer    facts, their ten prompts, answers, probability   (browse, closeup, knowledge_plots)
-    mixing_board          shares of the categories with |D| fixed          (mixing_board)
-    curve_explorer        the curve after any epoch                        (curve_view)
-    ask_the_model         base and tuned model side by side                (ask)
+    memory_calculator     does a training step fit on this GPU?
+    nf4_explorer          levels, blocks and the error of 4 bits
+    knowledge_explorer    facts, their ten prompts, answers, probability   (:mod:`.fact_browser`)
+    mixing_board          shares of the categories with |D| fixed          (:mod:`.board`)
+    curve_explorer        the curve after any epoch
+    ask_the_model         base and tuned model side by side                (:mod:`.ask_model`)
 
-The seventh, the live view of a training run, is :mod:`.live_training`. Moving a control of the first five
-runs no model. Show each by :func:`.display.show`, so that it leaves a text in a stored notebook.
+The seventh, the live view of a training run, is :mod:`.live_training`. Moving a control of the first five runs no
+model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from course_lib.figures import plots
 from course_lib.figures.plots.curves import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
+from course_lib.figures.plots.sizing import describe_levels, describe_memory, level_histogram, memory_bars
 from course_lib.figures.widgets import ask_model as ask
-from course_lib.figures.widgets import mixing_board as board
+from course_lib.figures.widgets import board
 from course_lib.figures.widgets.controls import dropdown, explorer, line, slider, steps, toggles
 from course_lib.figures.widgets.fact_browser import Browse, asked_text, relation_name
 from course_lib.files import CourseError
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from course_lib.data.facts import Fact
     from course_lib.training.mixing import Mix
 
-# curve_at_epoch and describe_epoch are re-exported from more_curves for convenience
-__all__ = ["ask_the_model", "curve_at_epoch", "curve_explorer", "describe_epoch", "knowledge_explorer",
-           "memory_calculator", "mixing_board", "nf4_explorer"]
+__all__ = ["ask_the_model", "curve_explorer", "knowledge_explorer", "memory_calculator", "mixing_board",
+           "nf4_explorer"]
 
 LISTED = 200  # letters of a question in a list to choose from
 NONE = -1  # the number of no question
@@ -64,10 +63,10 @@ def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywid
                                tokens=tokens.value)
 
     def figure() -> Axes:
-        return plots.memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
+        return memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
 
     def sentence() -> str:
-        return plots.describe_memory(name.value, needed(), gpu=card.value)
+        return describe_memory(name.value, needed(), gpu=card.value)
 
     return explorer([name, bits, rank, batch, tokens, card], figure, sentence)
 
@@ -92,12 +91,12 @@ def nf4_explorer(samples: Mapping[str, np.ndarray]) -> ipywidgets.VBox:
 
     def figure() -> Axes:
         title = f"{name.value}, {kind.value} levels, {bits.value} bits, blocks of {block.value}"
-        return plots.level_histogram(found(kind.value), nf4.levels(kind.value, bits.value), title=title)
+        return level_histogram(found(kind.value), nf4.levels(kind.value, bits.value), title=title)
 
     def sentence() -> str:
         rival = found("even" if kind.value == "NF4" else "NF4")
-        return plots.describe_levels(found(kind.value), name=name.value, kind=kind.value, bits=bits.value,
-                                         block=block.value, rival=rival)
+        return describe_levels(found(kind.value), name=name.value, kind=kind.value, bits=bits.value,
+                               block=block.value, rival=rival)
 
     return explorer([name, kind, bits, block], figure, sentence)
 
