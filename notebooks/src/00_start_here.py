@@ -441,7 +441,7 @@ print(expect(last["test"].mean(), "test", study=study if mine else None, stop="C
 # Five questions about this lesson. Choose, and read why. You may choose again as often as you like.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("00")
 

@@ -650,7 +650,7 @@ check("01.5", rows_needed)
 # Five questions; each answer is explained.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("01")
 

@@ -578,7 +578,7 @@ assert lost + won < n / 4, "NF4 should leave most answers as they were"
 # Five questions about this lesson. Choose, and read why.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("02")
 

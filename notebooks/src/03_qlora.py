@@ -504,7 +504,7 @@ for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("03")
 

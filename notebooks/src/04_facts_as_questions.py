@@ -448,7 +448,7 @@ data_table(ax)
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("04")
 

@@ -777,7 +777,7 @@ if read is not None:
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("05")
 

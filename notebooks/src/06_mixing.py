@@ -463,7 +463,7 @@ assert fake != sure.object, "the fake answer contradicts what the model knows"
 # Five questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("06")
 

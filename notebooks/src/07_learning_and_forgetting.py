@@ -571,7 +571,7 @@ data_table(ax)
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("07")
 

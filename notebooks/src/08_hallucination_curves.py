@@ -484,7 +484,7 @@ for measure in ("test", "ood"):
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("08")
 

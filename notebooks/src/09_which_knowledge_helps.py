@@ -351,7 +351,7 @@ assert set(verdicts["verdict"]) <= {"holds", "holds weakly", "does not"}, "three
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("09")
 

@@ -340,7 +340,7 @@ verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-ali
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("10")
 

@@ -540,7 +540,7 @@ assert len(slipped) == list(planted.values()).count("in the test set, in other w
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quiz import quiz
+from course_lib.lessons.quizzes import quiz
 
 quiz("11")
 

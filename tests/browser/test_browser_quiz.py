@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from course_lib.lessons.quiz import LETTERS, feedback, load, score
+from course_lib.lessons.quizzes import LETTERS, feedback, load, score
 from tests.browser.notebook_page import NotebookPage
 
 pytestmark = pytest.mark.browser
@@ -16,7 +16,7 @@ Open = Callable[..., NotebookPage]
 def test_choosing_an_answer_with_the_keyboard_shows_its_explanation_and_the_score(opened: Open) -> None:
     asked = load("08")
     first, count = asked.questions[0], len(asked.questions)
-    notebook = opened(['from course_lib.lessons.quiz import quiz\n\nquiz("08")'])
+    notebook = opened(['from course_lib.lessons.quizzes import quiz\n\nquiz("08")'])
     notebook.run()
     notebook.shows(0, score(asked.questions, [None] * count))
     wrong = next(place for place in range(len(first.options)) if place != first.answer)

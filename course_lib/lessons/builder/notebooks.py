@@ -23,7 +23,7 @@ from course_lib.files import read_json, repository, write_json, write_text
 from course_lib.lessons import exercises
 from course_lib.lessons.builder import editions, report
 from course_lib.lessons.builder.execution import At, NotebookError, OnCell, execute
-from course_lib.lessons.quiz import FOLDER
+from course_lib.lessons.quizzes import FOLDER
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

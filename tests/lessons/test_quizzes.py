@@ -9,7 +9,7 @@ import pytest
 
 from course_lib.files import CourseError, DataError
 from course_lib.lessons import quiz as module
-from course_lib.lessons.quiz import Option, Question, Quiz, as_markdown, feedback, load, score
+from course_lib.lessons.quizzes import Option, Question, Quiz, as_markdown, feedback, load, score
 
 SOURCES = [path.stem[:2] for path in sorted((Path(__file__).parents[2] / "notebooks" / "src").glob("*.py"))]
 ONE = Question("2 + 2?", (Option("3", False, "One too few."), Option("4", True, "Two pairs.")), "05")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FOLDER", "LETTERS", "Option", "Question", "Quiz", "as_markdown", "feedback", "load", "quiz", "score"]
 
-FOLDER = Path(__file__).parent / "quizzes"
+FOLDER = Path(__file__).parent
 LETTERS = "ABCD"
 
 
