@@ -16,6 +16,7 @@ from course_lib.analysis.linear import linear_fit
 from course_lib.analysis.stopping import STOPS, stops
 from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
 from course_lib.data import paper
+from course_lib.data.protocol import D_KNOWN, D
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ __all__ = ["curve_claims", "rate_claims", "sign_claims"]
 def curve_claims(stopped: pd.DataFrame) -> list[Claim]:
     """Figs. 1, 3a, 3b, 4 and the out-of-distribution figure; a claim that these runs cannot tell is left out."""
     runs = Runs(stopped)
-    percents = runs.percents("D")
+    percents = runs.percents(D.name)
     slopes = [_falls_with_unknown, _early_stop_is_mild, _gap_widens] if len(percents) > 1 else []
     found = [check(runs, percents) for check in (_rises_then_falls, *slopes, _unknown_does_harm, _fitted_first,
                                                  _milder_out_of_distribution)]
@@ -43,13 +44,13 @@ def _means(series: Sequence[pd.Series]) -> list[float]:
 
 def _gaps(runs: Runs, percents: Sequence[float], measure: str = "test") -> list[pd.Series]:
     """What each share loses from EARLY_STOP to CONVERGENCE, by seed."""
-    return [runs("D", "EARLY_STOP", measure, p) - runs("D", "CONVERGENCE", measure, p) for p in percents]
+    return [runs(D.name, "EARLY_STOP", measure, p) - runs(D.name, "CONVERGENCE", measure, p) for p in percents]
 
 
 def _rises_then_falls(runs: Runs, percents: Sequence[float]) -> Claim | None:
     if 50 not in percents:
         return None
-    early, late = ({name: runs("D", stop, name, 50) for name in ("known_fitted", "unknown_fitted", "test")}
+    early, late = ({name: runs(D.name, stop, name, 50) for name in ("known_fitted", "unknown_fitted", "test")}
                    for stop in STOPS)
     first, last = ({name: values.mean() for name, values in at.items()} for at in (early, late))
     told = (f"at EARLY_STOP {first['known_fitted']:.0f} % of Known and {first['unknown_fitted']:.0f} % of Unknown "
@@ -65,7 +66,7 @@ def _rises_then_falls(runs: Runs, percents: Sequence[float]) -> Claim | None:
 
 
 def _falls_with_unknown(runs: Runs, percents: Sequence[float]) -> Claim:
-    late = [runs("D", "CONVERGENCE", "test", p) for p in percents]
+    late = [runs(D.name, "CONVERGENCE", "test", p) for p in percents]
     return claim("At CONVERGENCE accuracy falls with every step of % Unknown (Fig. 3a)",
                  f"falls; {paper.UNKNOWN_MIX[100]['CONV']:g} at 100 %",
                  f"{' > '.join(f'{value:.1f}' for value in _means(late))} at {_listed(percents, 'g')} %",
@@ -73,7 +74,7 @@ def _falls_with_unknown(runs: Runs, percents: Sequence[float]) -> Claim:
 
 
 def _early_stop_is_mild(runs: Runs, percents: Sequence[float]) -> Claim:
-    first, last = (runs("D", "EARLY_STOP", "test", p) for p in (percents[0], percents[-1]))
+    first, last = (runs(D.name, "EARLY_STOP", "test", p) for p in (percents[0], percents[-1]))
     return claim("At EARLY_STOP accuracy depends little on % Unknown: at most a quarter is lost (Fig. 3a)",
                  f"{paper.NATURAL_MIX['ES']:g} at the natural mix, {paper.UNKNOWN_MIX[100]['ES']:g} at 100 %",
                  f"{first.mean():.1f} at {percents[0]:g} %, {last.mean():.1f} at {percents[-1]:g} %",
@@ -90,10 +91,11 @@ def _gap_widens(runs: Runs, percents: Sequence[float]) -> Claim:
 
 
 def _unknown_does_harm(runs: Runs, percents: Sequence[float]) -> Claim | None:
-    inner = [p for p in percents if p in runs.percents("D_Known")]
+    inner = [p for p in percents if p in runs.percents(D_KNOWN.name)]
     if not inner:
         return None
-    early, late = ([runs("D_Known", stop, "test", p) - runs("D", stop, "test", p) for p in inner] for stop in STOPS)
+    early, late = ([runs(D_KNOWN.name, stop, "test", p) - runs(D.name, stop, "test", p) for p in inner]
+                   for stop in STOPS)
     told = "; ".join(f"{stop} {_listed(_means(gaps), '+.1f')}" for stop, gaps in zip(STOPS, (early, late), strict=True))
     return claim("Without its Unknown rows (D_Known) far less is lost: a gap at CONVERGENCE that grows (Fig. 3b)",
                  "no gap at EARLY_STOP, a growing one at CONVERGENCE",
@@ -106,7 +108,8 @@ def _fitted_first(runs: Runs, percents: Sequence[float]) -> Claim | None:
     inner = [p for p in percents if 0 < p < 100]
     if not inner:
         return None
-    known, unknown = ([runs("D", "EARLY_STOP", name, p) for p in inner] for name in ("known_fitted", "unknown_fitted"))
+    known, unknown = ([runs(D.name, "EARLY_STOP", name, p) for p in inner]
+                      for name in ("known_fitted", "unknown_fitted"))
     return claim("At EARLY_STOP most Known rows are fitted (more than half) and few Unknown ones (less than a "
                  "quarter), at every share (Fig. 4)", "so for all shares; a figure only",
                  f"Known {_listed(_means(known), '.0f')} %, Unknown {_listed(_means(unknown), '.0f')} % at "
@@ -120,7 +123,7 @@ def _milder_out_of_distribution(runs: Runs, percents: Sequence[float]) -> Claim 
     drop, ood_drop = (_gaps(runs, percents[-1:], measure)[0] for measure in ("test", "ood"))
     shares = []
     for measure, lost in (("test", drop), ("ood", ood_drop)):
-        start = runs("D", "EARLY_STOP", measure, percents[-1]).mean()
+        start = runs(D.name, "EARLY_STOP", measure, percents[-1]).mean()
         shares.append(lost.mean() / start if start else math.nan)
     return claim("Out of distribution accuracy falls too, by fewer points (OOD figure)",
                  f"up to {paper.LARGEST_DROP['test']:g} points, out of distribution up to "
@@ -133,7 +136,7 @@ def sign_claims(epochs: pd.DataFrame) -> list[Claim]:
     """Table 1: fitting Known rows helps and fitting Unknown rows harms; ``epochs`` of one learning rate."""
     found = []
     for measure, name in (("test", "in"), ("ood", "out of")):
-        rows = epochs[(epochs["variant"] == "D") & (epochs["epoch"] > 0)].dropna(subset=measure)
+        rows = epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure)
         if rows["unknown_percent"].nunique() < 2 or len(rows) < 4:
             continue
         fit, printed = linear_fit(epochs, measure), paper.LINEAR_MODEL[measure]
@@ -153,9 +156,9 @@ def rate_claims(epochs: pd.DataFrame, *, lr: float) -> list[Claim]:
     found = []
     for other in sorted(set(epochs["lr"]) - {lr}) if "lr" in epochs else []:
         runs = Runs(stops(epochs[epochs["lr"] == other]))
-        percents = runs.percents("D")
+        percents = runs.percents(D.name)
         if len(percents) > 1:
-            late = [runs("D", "CONVERGENCE", "test", p) for p in percents]
+            late = [runs(D.name, "CONVERGENCE", "test", p) for p in percents]
             gaps = _gaps(runs, percents)
             found.append(claim(
                 f"With another learning rate ({other:g} in place of {lr:g}) too, accuracy at CONVERGENCE falls with % "

@@ -15,6 +15,7 @@ import numpy as np
 
 from course_lib.analysis.stopping import single_rate
 from course_lib.data import paper
+from course_lib.data.protocol import D
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def linear_model(epochs: pd.DataFrame, measure: str = "test") -> pd.Series:
     """
     import pandas as pd
 
-    rows = single_rate(epochs[(epochs["variant"] == "D") & (epochs["epoch"] > 0)].dropna(subset=measure))
+    rows = single_rate(epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure))
     if len(rows) < 4:
         raise CourseError(f"{len(rows)} epochs of D with {measure}: three coefficients need at least 4; give more runs")
     share = rows["unknown_percent"].to_numpy(float) / 100
@@ -64,7 +65,7 @@ def linear_fit(epochs: pd.DataFrame, measure: str = "test") -> pd.DataFrame:
     from scipy import stats
 
     whole = linear_model(epochs, measure)
-    rows = epochs[(epochs["variant"] == "D") & (epochs["epoch"] > 0)].dropna(subset=measure)
+    rows = epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure)
     seeds, half = rows["seed"].unique(), np.full(3, math.nan)
     left_out = [rows[rows["seed"] != seed] for seed in seeds]
     if len(seeds) > 1 and min(map(len, left_out)) >= 4:

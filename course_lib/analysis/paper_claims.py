@@ -19,6 +19,7 @@ from course_lib.analysis.linear import linear_model
 from course_lib.analysis.stopping import MEASURES, RUN, over_seeds, run_columns, stops
 from course_lib.analysis.variant_claims import category_claims, idk_claims
 from course_lib.analysis.verdicts import Claim
+from course_lib.data.protocol import D
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def claims(epochs: pd.DataFrame) -> list[Claim]:
     """
     main = main_rate(epochs)
     stopped = stops(main)
-    if not (stopped["variant"] == "D").any():
+    if not (stopped["variant"] == D.name).any():
         raise CourseError("no epoch of D after the untuned one; run the sweep, or give all of its epochs")
     found = [*curve_claims(stopped), *sign_claims(main)]
     if len(main) < len(epochs):

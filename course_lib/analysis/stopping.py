@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from course_lib.analysis.intervals import estimate
+from course_lib.data.protocol import NO_DEV, early_stop
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -43,30 +44,30 @@ def single_rate(epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def stops(epochs: pd.DataFrame) -> pd.DataFrame:
-    """EARLY_STOP (first epoch of the best dev accuracy, not epoch 0) and CONVERGENCE (last) of every run.
+    """EARLY_STOP (:func:`.protocol.early_stop`) and CONVERGENCE (the last epoch) of every run.
 
     One row a run and stop, with a column ``stop``: "EARLY_STOP" or "CONVERGENCE". Dev accuracy counts all questions,
     so that EARLY_STOP of D_IDK is not the epoch that is most accurate where it answers.
 
     Raises:
-        CourseError: there were no dev questions, or the table has an epoch of a run twice.
+        CourseError: a run has no dev accuracy, or the table has an epoch of a run twice.
     """
-    import pandas as pd
-
     run = run_columns(epochs)
     tuned = epochs[epochs["epoch"] > 0].sort_values([*run, "epoch"], ignore_index=True)
-    if len(tuned) and tuned["dev"].isna().all():
-        raise CourseError("no dev questions were asked, so no epoch is the best; give facts with a dev split")
     twice = tuned[tuned.duplicated([*run, "epoch"])]
     if len(twice):
         first = twice.iloc[0]
         raise CourseError(f"{first['variant']} at {first['unknown_percent']:g} %, seed {first['seed']}: epoch "
                           f"{first['epoch']} stands twice in the table, so two runs would be taken for one; give each "
                           f"preset, size and free mix a table of its own")
-    groups = tuned.groupby(run, dropna=False)
-    early = tuned.loc[groups["dev"].idxmax()].assign(stop="EARLY_STOP")
-    last = tuned.loc[groups["epoch"].idxmax()].assign(stop="CONVERGENCE")
-    return pd.concat([early, last]).sort_values([*run, "stop"]).reset_index(drop=True)
+    at, names = [], []
+    for _, rows in tuned.groupby(run, dropna=False):
+        best = early_stop(dict(zip(rows["epoch"], rows["dev"], strict=True)))
+        if best is None:
+            raise CourseError(NO_DEV)
+        at += [rows.index[rows["epoch"] == best][0], rows.index[-1]]  # they are sorted by epoch
+        names += STOPS
+    return tuned.loc[at].assign(stop=names).sort_values([*run, "stop"]).reset_index(drop=True)
 
 
 def at_epochs(epochs: pd.DataFrame, numbers: Sequence[int]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from course_lib.analysis.paired_test import PARTS, against_the_best, paired
 from course_lib.analysis.stopping import STOPS, single_rate, stops
 from course_lib.data import paper
 from course_lib.data.paper import CATEGORIES
+from course_lib.data.protocol import D_IDK, D_NATURAL, SINGLE
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["PRINTED", "TESTED", "answered_and_right", "early_against_late", "ful
 
 PRINTED = {"EARLY_STOP": "ES", "CONVERGENCE": "CONV"}
 TESTED = {"Full": "test"} | {category: f"test_{category}" for category in CATEGORIES}
-ORDER = [f"D_{name}" for name in paper.SINGLE_CATEGORY]
+ORDER = [*SINGLE, D_NATURAL.name]
 
 
 def laid_out(table: pd.DataFrame, *, index: Sequence[str], columns: str) -> pd.DataFrame:
@@ -176,6 +177,6 @@ def answered_and_right(runs: pd.DataFrame) -> pd.DataFrame:
 
     answered = runs["answered"].astype(float) if "answered" in runs else pd.Series(math.nan, index=runs.index)
     # a model that was not taught to say "I don't know" answers everything
-    answered = answered.where(runs["variant"] == "D_IDK", answered.fillna(100))
+    answered = answered.where(runs["variant"] == D_IDK.name, answered.fillna(100))
     # no right answer is "I don't know", so all that is right was answered; 0 of 0 is NaN
     return pd.DataFrame({"accuracy": 100 * runs["test"] / answered, "answered": answered, "correct": runs["test"]})

@@ -9,14 +9,14 @@ from course_lib.analysis.stopping import STOPS
 from course_lib.analysis.tables import PRINTED, TESTED, answered_and_right
 from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
 from course_lib.data import paper
+from course_lib.data.protocol import D_IDK, D_NATURAL, SINGLE, D
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["category_claims", "idk_claims"]
 
-HIGHLY, MAYBE, WEAKLY, UNKNOWN, NATURAL = (f"D_{name}" for name in paper.SINGLE_CATEGORY)
-SINGLES = (HIGHLY, MAYBE, WEAKLY, UNKNOWN)
+HIGHLY, MAYBE, WEAKLY, UNKNOWN = SINGLES = tuple(SINGLE)
 FIELDS = dict(zip(TESTED, ("full", "highly_known", "maybe_known", "weakly_known", "unknown"), strict=True))
 
 
@@ -100,7 +100,7 @@ def _highly_known_are_lost(runs: Runs) -> Claim:
 
 
 def _no_new_knowledge(runs: Runs) -> Claim:
-    variants = [name for name in (*SINGLES, NATURAL) if name in runs.variants]
+    variants = [name for name in (*SINGLES, D_NATURAL.name) if name in runs.variants]
     values = {(name, stop): runs(name, stop, TESTED["Unknown"]) for name in variants for stop in STOPS}
     most = max(values, key=lambda key: values[key].mean())
     return claim("No training set teaches Unknown test questions: at most 5 % of them are right (Table 2)",
@@ -129,21 +129,21 @@ def _published(quantity: str) -> str:
 def _more_reliable(runs: Runs) -> Claim:
     return claim("Taught to say \"I don't know\" for Unknown rows, the model is right more often where it answers, at "
                  "both stops (Table 3)", _published("accuracy"), _both(runs, "accuracy"),
-                 [step(runs("D_IDK", stop, "accuracy") - runs("D", stop, "accuracy")) for stop in STOPS])
+                 [step(runs(D_IDK.name, stop, "accuracy") - runs(D.name, stop, "accuracy")) for stop in STOPS])
 
 
 def _stays_reliable(runs: Runs) -> Claim:
     lost = {name: runs(name, "EARLY_STOP", "accuracy") - runs(name, "CONVERGENCE", "accuracy") for name in paper.IDK}
     printed = {name: row["ES"].accuracy - row["CONV"].accuracy for name, row in paper.IDK.items()}
     return claim("Long training costs D_IDK less of that accuracy than D (Table 3)",
-                 f"D {printed['D']:.1f}, D_IDK {printed['D_IDK']:.1f} points",
-                 f"D {lost['D'].mean():.1f}, D_IDK {lost['D_IDK'].mean():.1f} points",
-                 [step(lost["D"] - lost["D_IDK"])])
+                 f"D {printed[D.name]:.1f}, D_IDK {printed[D_IDK.name]:.1f} points",
+                 f"D {lost[D.name].mean():.1f}, D_IDK {lost[D_IDK.name].mean():.1f} points",
+                 [step(lost[D.name] - lost[D_IDK.name])])
 
 
 def _answers_as_often(runs: Runs) -> Claim:
-    early, late = (runs("D_IDK", stop, "answered") for stop in STOPS)
-    printed = [paper.IDK["D_IDK"][PRINTED[stop]].answered for stop in STOPS]
+    early, late = (runs(D_IDK.name, stop, "answered") for stop in STOPS)
+    printed = [paper.IDK[D_IDK.name][PRINTED[stop]].answered for stop in STOPS]
     return claim("From EARLY_STOP to CONVERGENCE D_IDK goes on answering: the share falls by 10 points at most (Table "
                  "3)", f"{printed[0]:g} to {printed[1]:g} %", f"{early.mean():.1f} to {late.mean():.1f} %",
                  [step(10 - (early - late), strict=False)])
@@ -152,4 +152,4 @@ def _answers_as_often(runs: Runs) -> Claim:
 def _costs_answers(runs: Runs) -> Claim:
     return claim("Counted over all questions D_IDK gives fewer right answers than D, at both stops (worked out from "
                  "Table 3)", _published("correct"), _both(runs, "correct"),
-                 [step(runs("D", stop) - runs("D_IDK", stop)) for stop in STOPS])
+                 [step(runs(D.name, stop) - runs(D_IDK.name, stop)) for stop in STOPS])

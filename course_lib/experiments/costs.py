@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.files import CourseError, DataError, read_json
+from course_lib.data.protocol import variant_named
+from course_lib.files import CourseError, read_json
 from course_lib.models.hardware import device_name
 from course_lib.training import finetune
 from course_lib.training.mixing import Mix
-from course_lib.training.runs.writer import RunSpec, is_completed, read_history
+from course_lib.training.runs.folder import RunSpec, finished_epochs, is_completed, read_history
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
@@ -60,10 +61,7 @@ def epochs_left(spec: RunSpec, root: str | Path) -> int:
     """How many of a run's epochs, with epoch 0, are still to do."""
     if is_completed(spec, root):
         return 0
-    try:
-        return spec.tune.epochs + 1 - len(read_history(spec.folder(root)).records)
-    except DataError:
-        return spec.tune.epochs + 1
+    return spec.tune.epochs + 1 - finished_epochs(spec, root)
 
 
 def estimate(study: Study, specs: Sequence[RunSpec], *, parallel: float = 1) -> Cost:
@@ -122,4 +120,4 @@ def timed_pace(study: Study, spec: RunSpec) -> Pace:
 
 
 def _rows(spec: RunSpec) -> float:
-    return spec.size * (1 - spec.unknown_percent / 100 if spec.variant == "D_Known" else 1)
+    return variant_named(spec.variant).rows(spec.size, spec.unknown_percent)

@@ -21,6 +21,7 @@ from multiprocessing import resource_tracker, util
 from multiprocessing.managers import SyncManager
 from typing import TYPE_CHECKING, Any
 
+from course_lib.data.protocol import variant_named
 from course_lib.files import CourseError
 from course_lib.models.hardware import usable_cores
 from course_lib.training import finetune
@@ -127,7 +128,7 @@ def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: 
     """
     context = multiprocessing.get_context("spawn")
     # the largest runs first, so that no process is left alone with one at the end
-    ordered = sorted(todo, key=lambda spec: (spec.variant == "D_Known", spec.unknown_percent))
+    ordered = sorted(todo, key=lambda spec: -variant_named(spec.variant).rows(spec.size, spec.unknown_percent))
     manager = SyncManager(ctx=context)
     with _starting():
         manager.start(_end_with_parent)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.files import DataError
 from course_lib.models.hardware import out_of_memory
 from course_lib.models.memory_usage import give_back_memory
 from course_lib.training import finetune
 from course_lib.training.records import Snapshot
-from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run, read_history
+from course_lib.training.runs.folder import finished_epochs
+from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run
 
 if TYPE_CHECKING:
     from course_lib.experiments.executors import Told
@@ -46,7 +46,7 @@ def alike(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
     groups: dict[tuple, list[RunSpec]] = {}
     for spec in specs:
         groups.setdefault((spec.tune.rank, spec.tune.alpha, spec.tune.batch, spec.tune.epochs), []).append(spec)
-    return [sorted(group, key=lambda spec: -_finished_epochs(spec, root)) for group in groups.values()]
+    return [sorted(group, key=lambda spec: -finished_epochs(spec, root)) for group in groups.values()]
 
 
 def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: int = 8) -> list[RunSpec]:
@@ -131,10 +131,3 @@ def _in_step(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
             held = back if back.epoch == held.epoch - 1 else _Held(held.writer, held.writer.resume())
         groups.setdefault(held.epoch, []).append(held)
     yield from groups.values()
-
-
-def _finished_epochs(spec: RunSpec, root: str | Path) -> int:
-    try:
-        return len(read_history(spec.folder(root)).records)
-    except DataError:
-        return 0

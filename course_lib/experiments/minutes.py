@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from course_lib.data.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from course_lib.data.paper import SLICK
+from course_lib.data.protocol import VARIANTS, D
 from course_lib.experiments.costs import measured_pace
 from course_lib.experiments.executors import default_workers
 from course_lib.experiments.reference import has_reference
@@ -121,8 +122,8 @@ def _counts(study: Study) -> dict[str, int]:
 
 def _curve(study: Study, facts: int) -> list[float]:
     """Rows of each run of the curve, as many as there can be of so many training facts."""
-    size = _size(study, "D", facts)
-    return [size * (1 - percent / 100 if variant == "D_Known" else 1)
+    size = _size(study, D.name, facts)
+    return [VARIANTS[variant].rows(size, percent)
             for variant, percent in study.variants for _ in study.settings.seeds]
 
 

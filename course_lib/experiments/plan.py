@@ -25,13 +25,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_lib.data.protocol import D_FREE, D_KNOWN, VARIANTS, D
 from course_lib.experiments.study import DIALS
 from course_lib.files import CourseError, DataError, read_bytes
 from course_lib.knowledge.slick import CATEGORIES
 from course_lib.limits import Check, each, number, one_of, refuse, shown, told, unknown, whole
 from course_lib.models.hardware import usable_cores
 from course_lib.models.presets import known_preset
-from course_lib.training.mixing import SHARED, VARIANTS
 from course_lib.training.records import TUNE, TuneConfig
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ ADDRESS = re.compile(r"local|auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A training set of the grid. Without ``unknown_percent``, one of :data:`.mixing.SHARED` is at every share."""
+    """A training set of the grid. Without ``unknown_percent``, one that has a share is at every share of the plan."""
 
     variant: str
     unknown_percent: float | None = None
@@ -58,11 +58,12 @@ class Wanted:
 
     def at(self, percents: Iterable[float]) -> Iterator[float | None]:
         """The shares of Unknown to draw; D_Known and D_IDK only where they are not empty and not D itself."""
-        if self.variant not in SHARED or self.unknown_percent is not None:
+        kind = VARIANTS[self.variant]
+        if not kind.at_share or self.unknown_percent is not None:
             yield self.unknown_percent
             return
         for percent in percents:
-            if self.variant == "D" or 0 < percent and (percent < 100 or self.variant == "D_IDK"):
+            if kind == D or kind.differs_from_d(percent):
                 yield percent
 
 
@@ -95,7 +96,7 @@ class Plan:
 
     source: str = "plan"
     preset: str | None = None
-    variants: tuple[Wanted, ...] = (Wanted("D"), Wanted("D_Known"))
+    variants: tuple[Wanted, ...] = (Wanted(D.name), Wanted(D_KNOWN.name))
     percents: tuple[float, ...] | None = None
     seeds: tuple[int, ...] | None = None
     rates: tuple[float, ...] | None = None
@@ -210,12 +211,12 @@ def _variant(entry: Any) -> None:
     one_of("variant", VARIANTS)(name)
     if percent is not None:
         number(0, 100)(percent)
-        if name not in SHARED:
+        if not VARIANTS[name].at_share:
             raise ValueError(f"{name} has no unknown_percent to choose; leave it out")
         if list(Wanted(name).at([percent])) == []:
             raise ValueError(f"{name} at {percent:g} % Unknown is {'empty' if percent else 'D itself'}; take another "
                              f"share")
-    if ("shares" in entry) != (name == "D_Free"):
+    if ("shares" in entry) != (name == D_FREE.name):
         raise ValueError(f"{name}: shares = {{HighlyKnown = 60, Unknown = 40}} belong to D_Free, which needs them")
     if "shares" in entry:
         _shares(entry["shares"])

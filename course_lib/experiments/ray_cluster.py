@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib.experiments.executors import Here, Told
 from course_lib.files import CourseError, DataError
 from course_lib.models.hardware import usable_cores
-from course_lib.training.runs.writer import RunSpec, read_history
+from course_lib.training.runs.folder import RunSpec, finished_epochs, read_history
 
 if TYPE_CHECKING:
     from course_lib.experiments.plan import Way
@@ -111,7 +111,7 @@ def _refuse_too_large(there: Mapping[str, float], wanted: Mapping[str, float], w
 def _follow(ray: ModuleType, study: Study, pending: dict[Any, RunSpec], told: Told) -> list[RunSpec]:
     """Tell of every epoch that appears in the folder until all is done; an error or Ctrl-C stops the workers."""
     busy, root = [], study.folder / "runs"
-    seen = {spec: _epochs(root, spec) for spec in pending.values()}
+    seen = {spec: finished_epochs(spec, root) for spec in pending.values()}
     try:
         while pending:
             # fetch_local=False: a failed task counts as ready too
@@ -139,13 +139,6 @@ def _result(ray: ModuleType, ref: Any, spec: RunSpec) -> bool:
     except ray.exceptions.RayError as error:
         raise CourseError(f"{spec.name}: its workers died {RETRIES + 1} times ({type(error).__name__}), perhaps for "
                           f"lack of memory; run again, finished epochs stay") from None
-
-
-def _epochs(root: Path, spec: RunSpec) -> int:
-    try:
-        return len(read_history(spec.folder(root)).records)
-    except DataError:
-        return 0
 
 
 def _tell(root: Path, spec: RunSpec, seen: int, told: Told) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.data.protocol import D
 from course_lib.files import CourseError, read_csv, read_json
 from course_lib.training.runs.bundle import bundle_specs
 from course_lib.training.runs.writer import RunSpec, read_history, read_right, read_runs
@@ -155,7 +156,7 @@ def reproduce(study: Study, *, spec: RunSpec | None = None,
     from course_lib.experiments.sweep import run_one
 
     found = reference(study.name)
-    spec = spec or next(one for one in found.specs if (one.variant, one.unknown_percent) == ("D", 50))
+    spec = spec or next(one for one in found.specs if (one.variant, one.unknown_percent) == (D.name, 50))
     if (spec.base, spec.labels) != (here := (study.base, study.spec(50).labels)):
         raise CourseError(f"{spec.name} was made with base {spec.base} and labels {spec.labels}, here they are "
                           f"{here[0]} and {here[1]}: another model, other facts, or labels that fell otherwise on this "

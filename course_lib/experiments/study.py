@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
 from course_lib.data.facts import SPLITS, FactSet, load_entityquestions
+from course_lib.data.protocol import D_IDK, D_KNOWN, D_NATURAL, SINGLE, VARIANTS, D, variant_named
 from course_lib.experiments.sizes import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
 from course_lib.files import (
     CourseError,
@@ -38,7 +39,7 @@ from course_lib.models.hub import commit_of
 from course_lib.models.loading import PRESETS, Loaded, default_preset, device_dtype, load
 from course_lib.models.presets import hub_id, known_preset
 from course_lib.training.finetune import DEFAULT, TuneConfig
-from course_lib.training.mixing import SHARED, SINGLE, VARIANTS, Mix, draw, relation_sizes
+from course_lib.training.mixing import RULES, Mix, draw, relation_sizes
 from course_lib.training.runs.writer import RunSpec
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _per_relation(given: Any) -> None:
 
 
 DIALS: dict[str, Check] = {
-    "size": whole(1, WHOLE), "rule": one_of("rule", ("known", "category")), "percents": each(number(0, 100)),
+    "size": whole(1, WHOLE), "rule": one_of("rule", RULES), "percents": each(number(0, 100)),
     "seeds": each(SEED), "per_relation": _per_relation, "questions": whole(FIRST_LOOK, WHOLE)}
 
 
@@ -193,7 +194,7 @@ class Study:
     def _train(self) -> pd.DataFrame:
         return self.labels().query("split == 'train'").reset_index(drop=True)
 
-    def mix(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0) -> Mix:
+    def mix(self, unknown_percent: float | None = None, *, variant: str = D.name, seed: int = 0) -> Mix:
         """A training set of this study; see :func:`.mixing.draw` for the variants.
 
         Raises:
@@ -204,20 +205,18 @@ class Study:
     def mix_of(self, spec: RunSpec) -> Mix:
         """The training set of a run."""
         sizes = relation_sizes(self._train, rule=spec.rule, limit=spec.size)
-        percent = spec.unknown_percent if spec.variant in SHARED else None
+        percent = spec.unknown_percent if variant_named(spec.variant).at_share else None
         return draw(self.facts.train, self._train, spec.variant, unknown_percent=percent, sizes=sizes,
                     shares=dict(spec.shares) or None, seed=spec.seed)
 
-    def spec(self, unknown_percent: float | None = None, *, variant: str = "D", seed: int = 0, lr: float | None = None,
-             shares: Mapping[str, float] | None = None) -> RunSpec:
+    def spec(self, unknown_percent: float | None = None, *, variant: str = D.name, seed: int = 0,
+             lr: float | None = None, shares: Mapping[str, float] | None = None) -> RunSpec:
         """The run of one mix and seed; ``lr`` instead of the settings' rate, ``shares`` for D_Free.
 
         Raises:
             CourseError: a variant that does not exist, or D, D_Known or D_IDK without a percentage.
         """
-        if variant not in VARIANTS:
-            raise CourseError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
-        if unknown_percent is None and variant in SHARED:
+        if unknown_percent is None and variant_named(variant).at_share:
             raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
         changes = {"seed": int(seed)} | ({"lr": lr} if lr else {})
         return RunSpec(
@@ -227,13 +226,13 @@ class Study:
 
     def rule(self, variant: str) -> str:
         """The rule of a variant's size (:func:`.mixing.relation_sizes`)."""
-        return self.settings.rule if variant in SHARED else "category"
+        return self.settings.rule if variant_named(variant).at_share else "category"
 
     def _percent(self, variant: str, shares: Mapping[str, float] | None) -> float:
         """How much of a mix of categories is Unknown, in percent; of D_Natural on average over its draws."""
-        if variant == "D_Natural":
+        if variant == D_NATURAL.name:
             return round(100 * float((self._train["category"] == "Unknown").mean()))
-        return 100 * (variant == "D_Unknown") if shares is None else shares.get("Unknown", 0)
+        return 100 * (VARIANTS[variant].category == "Unknown") if shares is None else shares.get("Unknown", 0)
 
     @functools.cached_property
     def _drawn_from(self) -> str:
@@ -246,7 +245,8 @@ class Study:
     def variants(self) -> list[tuple[str, float]]:
         """The mixes of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
         percents = self.settings.percents
-        return [("D", percent) for percent in percents] + [("D_Known", p) for p in percents if 0 < p < 100]
+        return [(D.name, percent) for percent in percents] + [
+            (D_KNOWN.name, percent) for percent in percents if D_KNOWN.differs_from_d(percent)]
 
     def plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs of the curve: every mix with every seed."""
@@ -259,9 +259,9 @@ class Study:
 
         Single categories, D_Natural, D_IDK, and the curve at twice the rate; None: what the variant or settings say.
         """
-        silent, faster = ("D_IDK", 50, None), self.settings.tune.lr * 2
-        return [(variant, None, None) for variant in (*SINGLE, "D_Natural")] + [silent] + [
-            ("D", percent, faster) for percent in (0, 50, 100)]
+        silent, faster = (D_IDK.name, 50, None), self.settings.tune.lr * 2
+        return [(variant, None, None) for variant in (*SINGLE, D_NATURAL.name)] + [silent] + [
+            (D.name, percent, faster) for percent in (0, 50, 100)]
 
     def full_plan(self, *, seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """The runs of every table and figure of the paper: the curve, and what is needed further."""

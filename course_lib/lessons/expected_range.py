@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from course_lib.analysis.stopping import STOPS, stops
+from course_lib.data.protocol import D
 from course_lib.experiments.reference import Stored, has_reference, reference
 from course_lib.files import CourseError
 
@@ -43,7 +44,7 @@ class Band:
         return f"between {self.low:.1f} and {self.high:.1f} % ({self.seeds} reference seeds)"
 
 
-def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, variant: str = "D",
+def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, variant: str = D.name,
          preset: str = "pocket") -> Band:
     """Where ``measure`` ("dev", "test", "ood", "known_fitted", "unknown_fitted") should lie at a stop of a mix.
 
@@ -74,7 +75,7 @@ def _asked(stored: Stored, measure: str) -> int:
 
 
 def expect(value: float, measure: str, *, study: Study | None = None, stop: str = "EARLY_STOP", unknown_percent: float,
-           variant: str = "D") -> str:
+           variant: str = D.name) -> str:
     """A sentence: whether ``value``, in percent, lies where the reference runs lie, and what to think of if not.
 
     With a study of a preset that has no reference runs it says so, and only that.

@@ -26,19 +26,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
+from course_lib.data.protocol import D_FREE, D_IDK, D_KNOWN, D_NATURAL, SINGLE, VARIANTS, D, variant_named
 from course_lib.files import CourseError
-from course_lib.knowledge.slick import CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDK_ANSWER", "SHARED", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel",
+__all__ = ["IDK_ANSWER", "RULES", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel",
            "relation_sizes", "row_counts"]
 
 IDK_ANSWER = "I don't know"  # what a relabelled row teaches to say (section 7)
-SINGLE = {f"D_{category}": category for category in CATEGORIES}
-SHARED = ("D", "D_Known", "D_IDK")  # the variants that are drawn at a share of Unknown
-VARIANTS = ("D", "D_Known", *SINGLE, "D_Natural", "D_IDK", "D_Free")
+RULES = ("category", "known")  # of the size: the paper's, and that of a small world
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
     Raises:
         CourseError: an unknown rule, nothing to draw from, or a limit that leaves no row.
     """
-    if rule not in ("category", "known"):
+    if rule not in RULES:
         raise CourseError(f"rule {rule!r}: use 'category' (the paper's) or 'known'")
     labelled = labelled[_was_asked(labelled)]
     group = labelled["category"].astype(str)
@@ -128,19 +127,18 @@ def draw(facts: Sequence[Fact], labelled: pd.DataFrame, variant: str, *, sizes: 
         CourseError: an unknown variant, a share that is missing or contradicts the variant, ``labelled`` is not about
             ``facts``, or there are too few rows; then every relation that lacks some is named with its counts.
     """
-    if variant not in VARIANTS:
-        raise CourseError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
-    if (shares is not None) != (variant == "D_Free"):
+    kind = variant_named(variant)
+    if (shares is not None) != (kind == D_FREE):
         raise CourseError(f"variant {variant!r} with shares = {shares}: D_Free needs shares, a mapping of category to "
                           f"percent, and no other variant takes any")
-    if variant in SHARED:
+    if kind.at_share:
         if unknown_percent is None:
             raise CourseError(f"variant {variant!r} needs unknown_percent, a percentage from 0 to 100")
         full = mix(facts, labelled, unknown_percent=unknown_percent, sizes=sizes, seed=seed)
-        return full if variant == "D" else known_only(full) if variant == "D_Known" else relabel(full)
-    if variant == "D_Natural":
+        return known_only(full) if kind.drops_unknown else relabel(full) if kind.relabels_unknown else full
+    if kind == D_NATURAL:
         return _natural(facts, labelled, sizes, seed)
-    shares = _checked(shares if shares is not None else {SINGLE[variant]: 100})
+    shares = _checked(shares if shares is not None else {kind.category: 100})
     if unknown_percent not in (None, shares["Unknown"]):
         raise CourseError(f"variant {variant!r} has {shares['Unknown']:g} % Unknown rows: leave unknown_percent = "
                           f"{unknown_percent:g} out")
@@ -161,19 +159,19 @@ def mix(facts: Sequence[Fact], labelled: pd.DataFrame, *, unknown_percent: float
     if not 0 <= unknown_percent <= 100:
         raise CourseError(f"unknown_percent {unknown_percent}: give a percentage from 0 to 100")
     shares = {"Unknown": unknown_percent, "Known": 100 - unknown_percent}
-    return Mix("D", unknown_percent, seed, _cut(facts, labelled, shares, sizes, seed))
+    return Mix(D.name, unknown_percent, seed, _cut(facts, labelled, shares, sizes, seed))
 
 
 def known_only(full: Mix) -> Mix:
     """D_Known of a mix: its Unknown rows taken out, nothing put in their place (paper, section 4.2)."""
-    return Mix("D_Known", full.unknown_percent, full.seed, tuple(row for row in full.rows if not row.unknown))
+    return Mix(D_KNOWN.name, full.unknown_percent, full.seed, tuple(row for row in full.rows if not row.unknown))
 
 
 def relabel(full: Mix) -> Mix:
     """D_IDK of a mix: its Unknown rows are taught "I don't know" in place of their answer (paper, section 7)."""
     rows = tuple(Row(replace(row.fact, object=IDK_ANSWER), row.category, relabelled=True) if row.unknown else row
                  for row in full.rows)
-    return Mix("D_IDK", full.unknown_percent, full.seed, rows)
+    return Mix(D_IDK.name, full.unknown_percent, full.seed, rows)
 
 
 def _natural(facts: Sequence[Fact], labelled: pd.DataFrame, sizes: Mapping[str, int], seed: int) -> Mix:
@@ -182,7 +180,7 @@ def _natural(facts: Sequence[Fact], labelled: pd.DataFrame, sizes: Mapping[str, 
     for relation, size in sizes.items():
         rows += random.Random(f"{seed} {relation} natural").sample(pools[relation], size)
     random.Random(seed).shuffle(rows)
-    return Mix("D_Natural", 100 * sum(row.unknown for row in rows) / len(rows) if rows else 0.0, seed, tuple(rows))
+    return Mix(D_NATURAL.name, 100 * sum(row.unknown for row in rows) / len(rows) if rows else 0.0, seed, tuple(rows))
 
 
 def _checked(shares: Mapping[str, float]) -> dict[str, float]:

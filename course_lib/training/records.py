@@ -8,11 +8,13 @@ answers were lost? does a difference hold over random parts of the test set?) ne
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.data.protocol import NO_DEV, early_stop
 from course_lib.files import CourseError, DataError, short
 from course_lib.limits import SEED, Check, number, refuse, whole
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["TUNE", "EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "pack_bits", "unpack_bits"]
+__all__ = ["TUNE", "EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "best_epoch", "pack_bits",
+           "unpack_bits"]
 
 
 WARMUP = 3
@@ -94,14 +97,15 @@ class History:
 
     @property
     def early_stop(self) -> EpochRecord:
-        """The first epoch with the best dev accuracy; the untuned model does not count.
+        """The epoch of :func:`.protocol.early_stop`.
 
         Raises:
             CourseError: there were no dev questions.
         """
-        if self.records[-1].dev is None:
-            raise CourseError("no dev questions were asked, so no epoch is the best; give facts with a dev split")
-        return max(self.records[1:], key=lambda record: record.dev)
+        best = best_epoch(self.records)
+        if best is None:
+            raise CourseError(NO_DEV)
+        return self.records[best]
 
     @property
     def convergence(self) -> EpochRecord:
@@ -145,6 +149,11 @@ class Snapshot:
     records: tuple[EpochRecord, ...]
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+
+
+def best_epoch(records: Iterable[EpochRecord]) -> int | None:
+    """The number of the EARLY_STOP epoch (:func:`.protocol.early_stop`); None where there is none."""
+    return early_stop({record.epoch: record.dev for record in records})
 
 
 def pack_bits(right: np.ndarray) -> str:

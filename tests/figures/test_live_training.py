@@ -26,7 +26,7 @@ from course_lib.figures.widgets.live_training import (
 from course_lib.files import CourseError
 from course_lib.training.finetune import EpochRecord, History, remove_lora, tune
 from course_lib.training.loop import Loop
-from course_lib.training.runs.checkpoints import best_epoch
+from course_lib.training.records import best_epoch
 from tests.training.test_finetune import DATA, FACTS, IDS, SHORT, adapters, base, folder, logits  # noqa: F401
 
 FIVE = replace(SHORT, epochs=5)

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from course_lib import files
 from course_lib.files import CourseError, DataError, read_json
-from course_lib.training.records import pack_bits
+from course_lib.training.records import best_epoch, pack_bits
 from course_lib.training.runs import writer as runs
-from course_lib.training.runs.checkpoints import best_epoch, pack_snapshot, read_snapshot
+from course_lib.training.runs.checkpoints import pack_snapshot, read_snapshot
 from course_lib.training.runs.folder import is_completed, read_history, read_right, read_runs
 from course_lib.training.runs.writer import RunBusy, RunSpec, open_run
 from tests.support.fake_runs import (

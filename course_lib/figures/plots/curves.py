@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from course_lib.analysis.paper_claims import main_rate
 from course_lib.analysis.stopping import STOPS, at_epochs, over_seeds, single_rate, stops
 from course_lib.data import paper
+from course_lib.data.protocol import D_KNOWN, D
 from course_lib.figures.plots.style import COLOURS, MARKERS, new_axes, plain_text
 from course_lib.files import CourseError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "curve_at_epoch", "curve_points", "describe_curve", "describe_epoch", "describe_rates",
            "hallucination_curve", "rate_curves"]
 
-LINES = {"D": "-", "D_Known": ":"}  # any other variant is dashed
+LINES = {D.name: "-", D_KNOWN.name: ":"}  # any other variant is dashed
 BETWEEN = "v^<>PX*d"  # markers of fixed numbers of epochs
 RATES = ("-", "--", ":", "-.")
 SPLITS = ("test", "ood")
@@ -35,7 +36,7 @@ SPLIT_STYLES = {"test": "o-", "ood": "s--"}
 PUBLISHED = (("ES", "EARLY_STOP", "o"), ("CONV", "CONVERGENCE", "s"))
 
 
-def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = (D.name,),
                         at: Sequence[int] = (), published: bool = False, ax: Axes | None = None) -> Axes:
     """Accuracy against % Unknown at EARLY_STOP and CONVERGENCE (paper, Fig. 3); bars are 95 % intervals over seeds.
 
@@ -54,10 +55,10 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
         for stop in (*STOPS, *_fixed(at)):
             line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
             bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
-            aside = 1.2 if variant == "D_Known" else 0  # so that its bars do not lie on those of D
+            aside = 1.2 if variant == D_KNOWN.name else 0  # so that its bars do not lie on those of D
             ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES.get(variant, "--"),
                         capsize=3, label=f"{stop}, {plain_text(variant)}",
-                        fillstyle="full" if variant == "D" else "none", **_look(stop, at))
+                        fillstyle="full" if variant == D.name else "none", **_look(stop, at))
     if published:
         _published_points(ax)
     top = ax.get_ylim()[1]
@@ -98,7 +99,7 @@ def _published_points(ax: Axes) -> None:
                 markerfacecolor="white", color="grey", label=f"{stop}, published (PaLM 2)")
 
 
-def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = ("D",),
+def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = (D.name,),
                    at: Sequence[int] = ()) -> str:
     """A sentence for :func:`hallucination_curve`.
 
@@ -113,7 +114,7 @@ def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Seq
         told = [f"at {stop} " + ", ".join(f"{value:.1f}" for value in own[own["stop"] == stop].sort_values(
             "unknown_percent")["mean"]) for stop in (*STOPS, *_fixed(at))]
         percents = ", ".join(f"{percent:g}" for percent in sorted(own["unknown_percent"].unique()))
-        name = "" if tuple(variants) == ("D",) else f"{variant} "
+        name = "" if tuple(variants) == (D.name,) else f"{variant} "
         parts.append(f"{name}at {percents} % Unknown: {'; '.join(told)} %")
     return f"Mean {measure} accuracy over {int(table['n'].max())} seed(s) {'. '.join(parts)}."
 
@@ -128,7 +129,7 @@ def _by_rate(epochs: pd.DataFrame, measure: str, variant: str) -> dict[float, pd
             for rate, group in own.groupby("lr")}
 
 
-def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = "D", ax: Axes | None = None) -> Axes:
+def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = D.name, ax: Axes | None = None) -> Axes:
     """Fig. 6: accuracy against % Unknown for every learning rate, at both stops; bars are intervals over seeds.
 
     Raises:
@@ -148,7 +149,7 @@ def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = "
     return ax
 
 
-def describe_rates(epochs: pd.DataFrame, *, measure: str = "test", variant: str = "D") -> str:
+def describe_rates(epochs: pd.DataFrame, *, measure: str = "test", variant: str = D.name) -> str:
     """A sentence for :func:`rate_curves`."""
     parts = []
     for rate, table in _by_rate(epochs, measure, variant).items():
@@ -159,7 +160,7 @@ def describe_rates(epochs: pd.DataFrame, *, measure: str = "test", variant: str 
     return f"Mean {measure} accuracy, {'. '.join(parts)}."
 
 
-def curve_points(epochs: pd.DataFrame, *, epoch: int, variant: str = "D", measure: str = "test") -> pd.DataFrame:
+def curve_points(epochs: pd.DataFrame, *, epoch: int, variant: str = D.name, measure: str = "test") -> pd.DataFrame:
     """Columns unknown_percent, mean, low, high (percent, over the seeds) and n: every share after ``epoch`` epochs."""
     main = main_rate(epochs)
     rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)].dropna(subset=[measure])
@@ -167,7 +168,7 @@ def curve_points(epochs: pd.DataFrame, *, epoch: int, variant: str = "D", measur
     return parts.rename(columns={"min": "low", "max": "high", "count": "n"})
 
 
-def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = "D",
+def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = D.name,
                    measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None, published: bool = False,
                    ax: Axes | None = None) -> Axes:
     """Accuracy against % Unknown after ``epoch`` epochs, one mix marked; mean over the seeds.
@@ -182,11 +183,11 @@ def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, 
         if band is not None:
             _band(ax, curve_points(band, epoch=epoch, variant=variant, measure=measure), measure)
     ax.axvline(unknown_percent, color="grey", linestyle=":")
-    published = published and variant == "D" and "test" in measures
+    published = published and variant == D.name and "test" in measures
     if published:
         _published(ax)
     ax.set(xlabel="Unknown facts in the training set (%)", ylabel="accuracy (%)",
-           title=f"{'' if variant == 'D' else plain_text(variant) + ', '}after epoch {epoch}",
+           title=f"{'' if variant == D.name else plain_text(variant) + ', '}after epoch {epoch}",
            ylim=(0, _top([epochs] if band is None else [epochs, band], published=published)))
     ax.legend(frameon=False, fontsize="small", ncols=2)
     return ax
@@ -212,13 +213,13 @@ def _top(tables: Sequence[pd.DataFrame], *, published: bool) -> float:
     return max(1, 1.1 * max(values))
 
 
-def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = "D",
+def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = D.name,
                    measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None) -> str:
     """What the marked mix has reached, in one sentence, or two with a band: means over the seeds."""
     main = main_rate(epochs)
     rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)
                 & (main["unknown_percent"] == unknown_percent)].mean(numeric_only=True)
-    which = f"{'' if variant == 'D' else variant + ' of '}{unknown_percent:g} % Unknown, epoch {epoch}"
+    which = f"{'' if variant == D.name else variant + ' of '}{unknown_percent:g} % Unknown, epoch {epoch}"
     if math.isnan(rows["test"]):
         own = f"{which}: no run has come so far."
     else:

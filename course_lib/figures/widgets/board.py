@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import Fact
+from course_lib.data.protocol import D_FREE
 from course_lib.figures.plots.style import COLOURS, new_panels, plain_text
 from course_lib.files import CourseError
 from course_lib.knowledge.slick import CATEGORIES
@@ -94,7 +95,7 @@ def example_rows(facts: Sequence[Fact], labelled: pd.DataFrame, chosen: Board, *
     """The set itself is drawn (D_Free) and its first rows told, a line each; "" where it cannot be built."""
     if not chosen.possible:
         return ""
-    drawn: Mix = draw(facts, labelled, "D_Free", sizes=chosen.sizes, shares=chosen.shares, seed=seed)
+    drawn: Mix = draw(facts, labelled, D_FREE.name, sizes=chosen.sizes, shares=chosen.shares, seed=seed)
     lines = [f"  {row.fact.question} {row.fact.object} ({row.category})" for row in drawn.rows[:number]]
     return "\n".join([f"The first {len(lines)} of {len(drawn.rows)} rows:", *lines])
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from course_lib.data.protocol import D_KNOWN, D
 from course_lib.figures.plots.curves import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
 from course_lib.figures.plots.sizing import describe_levels, describe_memory, level_histogram, memory_bars
@@ -181,18 +182,18 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
     Raises:
         CourseError: there is no run of D.
     """
-    runs = [table[table["variant"].isin(["D", "D_Known"])] for table in (epochs, band) if table is not None]
-    percents = sorted({float(percent) for table in runs for percent in table.loc[table["variant"] == "D",
+    runs = [table[table["variant"].isin([D.name, D_KNOWN.name])] for table in (epochs, band) if table is not None]
+    percents = sorted({float(percent) for table in runs for percent in table.loc[table["variant"] == D.name,
                                                                                  "unknown_percent"]})
-    if not (runs[0]["variant"] == "D").any():
+    if not (runs[0]["variant"] == D.name).any():
         raise CourseError("no run of D to explore; run the sweep, or give all of its epochs")
     low, high = (int(end(end(table["epoch"]) for table in runs)) for end in (min, max))
     percent = steps("% Unknown", [(f"{p:g}", p) for p in percents], percents[len(percents) // 2])
     epoch = slider("epoch", low, high, high)
     measured = toggles("measured", [("both", SPLITS), ("in distribution", ("test",)),
                                     ("out of distribution", ("ood",))], SPLITS)
-    variants = [name for name in ("D", "D_Known") if any((table["variant"] == name).any() for table in runs)]
-    variant = toggles("rows", variants, "D")
+    variants = [name for name in (D.name, D_KNOWN.name) if any((table["variant"] == name).any() for table in runs)]
+    variant = toggles("rows", variants, D.name)
 
     def chosen() -> dict[str, object]:
         return {"epoch": epoch.value, "unknown_percent": percent.value, "variant": variant.value,

@@ -23,8 +23,7 @@ from course_lib.figures.widgets.display import bundle
 from course_lib.files import CourseError
 from course_lib.training.finetune import History, Progress, TuneConfig, Tuned, add_lora, tune
 from course_lib.training.mixing import Mix
-from course_lib.training.records import EpochRecord, Snapshot, TrainingMemory
-from course_lib.training.runs.checkpoints import best_epoch
+from course_lib.training.records import EpochRecord, Snapshot, TrainingMemory, best_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
 from course_lib.analysis import paper_claims as analysis
+from course_lib.data.protocol import D_KNOWN, D
 from course_lib.experiments.forecast import describe_compared, forecast
 from course_lib.experiments.study import Study, open_study
 from course_lib.experiments.sweep import sweep
@@ -110,7 +111,7 @@ def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:
     """The curve with its intervals; then, claim by claim, the verdict, what was measured, what was published."""
     lines = ["Test accuracy in percent, mean [95 % interval over seeds]:"]
     for row in summary["curve"]:
-        if row["measure"] == "test" and row["variant"] == "D":
+        if row["measure"] == "test" and row["variant"] == D.name:
             band = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
             lines.append(f"  {row['unknown_percent']:3g} % Unknown, {row['stop']:11} {row['mean']:.1f}{band}")
     lines.append(f"How the curve compares with the paper (preset {summary['preset']}):")
@@ -133,7 +134,7 @@ def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
     first, second, third = figure.subplots(1, 3)
     half = epochs.query("variant == 'D' and unknown_percent == 50 and seed == seed.min()")
     plots.run_curve(half, ax=first).set_title("50 % Unknown, one seed")
-    variants = ("D", "D_Known") if (epochs["variant"] == "D_Known").any() else ("D",)
+    variants = (D.name, D_KNOWN.name) if (epochs["variant"] == D_KNOWN.name).any() else (D.name,)
     plots.hallucination_curve(epochs, variants=variants, ax=second).set_title("in distribution")
     plots.hallucination_curve(epochs, measure="ood", ax=third).set_title("out of distribution")
     figure.suptitle(f"Fine-tuning on facts that the model did not know (preset {plots.plain_text(preset)}, "

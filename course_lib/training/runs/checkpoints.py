@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +23,9 @@ if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
 
-__all__ = ["best_epoch", "pack_snapshot", "read_snapshot", "write_adapter"]
+__all__ = ["pack_snapshot", "read_snapshot", "write_adapter"]
 
 LARGEST = 2**40  # bytes of a file of an epoch: three times an adapter's
-
-
-def best_epoch(records: Sequence[EpochRecord]) -> int | None:
-    """The first epoch with the best dev accuracy; epoch 0 does not count; None where there is none."""
-    asked = [record for record in records if record.epoch and record.dev is not None]
-    return max(asked, key=lambda record: record.dev).epoch if asked else None
 
 
 def pack_snapshot(snapshot: Snapshot, *, run: str) -> bytes:

@@ -34,7 +34,8 @@ from course_lib.training.records import EpochRecord, History, TuneConfig, unpack
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunSpec", "is_completed", "made_of", "open_root", "read_history", "read_right", "read_runs"]
+__all__ = ["RunSpec", "finished_epochs", "is_completed", "made_of", "open_root", "read_history", "read_right",
+           "read_runs"]
 
 ABOUT = ("preset", "variant", "unknown_percent", "seed")
 NUMBERS = ("loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds", "evaluation_seconds", "answered")
@@ -173,6 +174,14 @@ def read_history(folder: str | Path | zipfile.Path) -> History:
             if number < len(lines):
                 raise DataError(f"{path} line {number}: not an epoch record; delete the folder and run again") from None
     return History(tuple(records))
+
+
+def finished_epochs(spec: RunSpec, root: str | Path) -> int:
+    """The number of epochs that a run has finished, epoch 0 included; 0 where its records cannot be read."""
+    try:
+        return len(read_history(spec.folder(root)).records)
+    except DataError:
+        return 0
 
 
 def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:

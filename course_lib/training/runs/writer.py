@@ -38,8 +38,8 @@ from course_lib.files import (
 )
 from course_lib.installation import commit as _commit
 from course_lib.models.hardware import device_name
-from course_lib.training.records import EpochRecord, Snapshot
-from course_lib.training.runs.checkpoints import best_epoch, pack_snapshot, read_snapshot, write_adapter
+from course_lib.training.records import EpochRecord, Snapshot, best_epoch
+from course_lib.training.runs.checkpoints import pack_snapshot, read_snapshot, write_adapter
 from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
 
 if TYPE_CHECKING:
