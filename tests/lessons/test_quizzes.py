@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.files import CourseError, DataError
-from course_lib.lessons import quiz as module
+from course_lib.lessons import quizzes as module
 from course_lib.lessons.quizzes import Option, Question, Quiz, as_markdown, feedback, load, score
 
 SOURCES = [path.stem[:2] for path in sorted((Path(__file__).parents[2] / "notebooks" / "src").glob("*.py"))]
