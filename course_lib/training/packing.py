@@ -19,13 +19,12 @@ Shapes: N lines, T tokens a line, R rows, L tokens of the longest row.
 from __future__ import annotations
 
 import contextvars
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from course_lib.knowledge.scoring.answer_positions import last_mlp_at, output_layer_at
+from course_lib.knowledge.scoring.forward_pass import REFUSALS, last_mlp_at, output_layer_at, with_attention
 from course_lib.knowledge.scoring.prompts import common_length
 from course_lib.models.hardware import out_of_memory
 from course_lib.models.loop_memory import Rows
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Target", "average_batch", "can_pack", "shared_tokens", "target_logits"]
 
 ATTENTION = "packed_rows"
-_found: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 _places: contextvars.ContextVar[_Places] = contextvars.ContextVar("places of packed rows")
 
 
@@ -93,8 +91,7 @@ def can_pack(model: PreTrainedModel, rows: Sequence[Target]) -> bool:
         wanted = target_logits(model, few, packed=False)
         try:
             found = target_logits(model, few, packed=True)
-        except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError,
-                ValueError) as error:
+        except REFUSALS as error:
             if out_of_memory(error):
                 raise
             return False
@@ -150,28 +147,12 @@ def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterat
     if places is None:
         yield
         return
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attend)
-    configs = _configs(model)
-    before = {key: config._attn_implementation for key, config in configs.items()}
     token = _places.set(_Places(places.out.to(model.device), places.back.to(model.device)))
     try:
-        for config in configs.values():
-            config._attn_implementation = ATTENTION
-        yield
+        with with_attention(model, ATTENTION, _attend):
+            yield
     finally:
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
         _places.reset(token)
-
-
-def _configs(model: PreTrainedModel) -> dict[int, Any]:
-    """Those that say how the model attends; found once, since a model with many adapters has thousands of modules."""
-    if model not in _found:
-        _found[model] = {id(module.config): module.config for module in model.modules()
-                         if hasattr(getattr(module, "config", None), "_attn_implementation")}
-    return _found[model]
 
 
 def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: Any, *,

@@ -177,8 +177,8 @@ def test_the_prompt_is_not_copied_for_each_row() -> None:
     model = family("Llama")
     with torch.inference_mode():
         prompts = Prompts(model, PROMPTS, way="reference")
-        kept = prompts._kept.take(slice(0, 3)).layers[0][0]
-        assert kept.shape[0] == 3 and kept.data_ptr() == prompts._kept.layers[0][0].data_ptr()
+        cached = prompts._cache.take(slice(0, 3)).layers[0][0]
+        assert cached.shape[0] == 3 and cached.data_ptr() == prompts._cache.layers[0][0].data_ptr()
 
 
 def test_in_half_precision_the_shared_prompt_is_still_taken() -> None:

@@ -1,16 +1,17 @@
-"""Many short rows after a few long prompts, each prompt read once.
+"""Many short rows after a few long prompts: the KV cache of the shared prefix is computed once.
 
 A row's token attends to the T_p tokens of its prompt p and to the tokens before it in its own row:
 
     softmax([q K_p', q K_row']) [V_p ; V_row]
 
-The keys and values of a prompt are held once and used by reference: q K_p' for all rows of the prompt is one matrix
-product (Juravsky et al. 2024, Hydragen, arXiv 2402.05099), and nothing is copied a row. All prompts go in one pass.
+The keys and values of a prompt (its KV cache) are held once and used by reference: q K_p' for all rows of the prompt
+is one matrix product (Juravsky et al. 2024, Hydragen, arXiv 2402.05099), and nothing is copied a row. All prompts go in
+one forward pass.
 
 Not every attention allows that (sliding windows, chunks, biases by position, sinks). A layer that hides anything but
-later tokens, or asks for more than a plain softmax, says so by its mask and its arguments, and is not taken so. Beyond
+later tokens, or asks for more than a plain softmax, says so by its mask and its arguments, and is refused here. Beyond
 that, each model is tried first, and again for longer texts: on a long and a short prompt, each with a long and a short
-row, all at once, against passes over one text alone. Where they differ, the keys and values are copied to every row
+row, all at once, against forward passes over one text alone. Where they differ, the KV cache is copied to every row
 ("copy"), where that differs too whole texts are read ("none"), and at last one by one ("alone"), which is right by
 definition (:mod:`.distribution`): slower, never wrong. A model to which later tokens matter is refused.
 
@@ -28,8 +29,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.answer_positions import last_mlp_at, output_layer_at
 from course_lib.knowledge.scoring.distribution import room
+from course_lib.knowledge.scoring.forward_pass import REFUSALS, last_mlp_at, output_layer_at, with_attention
 from course_lib.knowledge.scoring.prompts import Remembered
 from course_lib.models.hardware import out_of_memory
 
@@ -45,13 +46,11 @@ SAMPLE = 16  # steps of a long row that are compared
 # what attention layers are told that changes nothing here
 _IDLE = {"dropout", "position_ids", "cache_position", "use_cache", "logits_to_keep", "output_attentions",
          "output_hidden_states", "output_router_logits"}
-# what an architecture that cannot go this way raises: unknown arguments, caches of another kind, odd shapes
-_REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-_shared: contextvars.ContextVar[_Kept] = contextvars.ContextVar("shared prompts")
+_shared: contextvars.ContextVar[_KVCache] = contextvars.ContextVar("shared prompts")
 
 
 class _Settled(NamedTuple):
-    """The way that was found right, for texts of up to so many tokens: a window may hide the start of a longer one."""
+    """Way that was found right, for texts of up to so many tokens: a window may hide the start of a longer one."""
 
     way: str
     until: float
@@ -61,22 +60,23 @@ _settled, _settled_whole = Remembered(), Remembered()  # where there are prompts
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _KVCache:
     """Keys and values of each layer, (P, K, T, D), padded on the right; ``mask`` (P, T) is True at the padding."""
 
     layers: list[tuple[torch.Tensor, torch.Tensor]]
     mask: torch.Tensor | None
 
-    def take(self, at: slice) -> _Kept:
+    def take(self, at: slice) -> _KVCache:
+        """Views of some prompts; nothing is copied."""
         layers = [(keys[at], values[at]) for keys, values in self.layers]
-        return _Kept(layers, None if self.mask is None else self.mask[at])
+        return _KVCache(layers, None if self.mask is None else self.mask[at])
 
 
 class Prompts:
-    """P prompts that a model has read, ready for rows to go on from; use it under ``torch.inference_mode()``.
+    """P prompts and their KV cache, for rows to continue from; use it under ``torch.inference_mode()``.
 
-    ``way`` is one of :data:`WAYS`: None tries them in this order, and takes the first whose logits are those of passes
-    over one text alone.
+    ``way`` is one of :data:`WAYS`: None tries them in this order, and takes the first whose logits are those of forward
+    passes over one text alone.
     """
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, filler: int = 0,
@@ -85,17 +85,17 @@ class Prompts:
         self._least = 0 if all(self.prompts) else WAYS.index("none")  # nothing is shared by an empty prompt
         self._known = _settled_whole if self._least else _settled
         self._until = 0 if way is None else float("inf")
-        self._kept: _Kept | None = None
+        self._cache: _KVCache | None = None
         self.way = "none" if way is None and self._least else way
         self._take(self.way)
 
     @property
     def together(self) -> int:
-        """How many prompts one pass takes."""
+        """Number of prompts that one forward pass takes."""
         return len(self.prompts) if self.way == "reference" else 1
 
     def choose_way(self, rows: Sequence[Sequence[int]], steps: Sequence[range], columns: slice = slice(None)) -> None:
-        """Take the way that is right for these rows after prompts ``columns``; find it first, where none is settled.
+        """Take the way that is right for these rows after prompts ``columns``; find it, where none is settled.
 
         Raises:
             CourseError: to this model later tokens matter, or it cannot read a text by itself.
@@ -111,8 +111,8 @@ class Prompts:
 
     def _take(self, way: str | None) -> None:
         self.way = way
-        if way in ("reference", "copy") and self._kept is None:
-            self._kept = self._read()
+        if way in ("reference", "copy") and self._cache is None:
+            self._cache = self._read()
 
     def logits(self, rows: Sequence[Sequence[int]], steps: Sequence[range], columns: slice) -> torch.Tensor:
         """Logits (P, N, V) in float32 after the prompts ``columns``, at ``steps`` of each row one after another."""
@@ -135,19 +135,19 @@ class Prompts:
         return settled
 
     def _truth(self, rows: Sequence[Sequence[int]], steps: Sequence[range]) -> torch.Tensor:
-        """Logits (P, N, V) of passes over one text alone."""
+        """Logits (P, N, V) of forward passes over one text alone."""
         import torch
 
         try:
             return torch.cat([self._logits("alone", rows, steps, slice(p, p + 1)) for p in range(len(self.prompts))])
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if out_of_memory(error):
                 raise
             raise CourseError(f"{type(self.model).__name__} cannot read a text by itself ({error}); give a causal "
                               f"language model") from error
 
     def _refuse_later_tokens(self, row: Sequence[int]) -> None:
-        """Compare the beginnings of the longest text with its whole."""
+        """Refuse a model whose logits at the beginnings of the longest text change with what follows."""
         import torch
 
         at = functools.partial(torch.tensor, device=self.model.device)
@@ -169,31 +169,33 @@ class Prompts:
             self._take(way)
             parts = [slice(0, 2)] if way == "reference" else [slice(0, 1), slice(1, 2)]
             found = torch.cat([self._logits(way, rows, steps, part) for part in parts])
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if out_of_memory(error):
                 raise
             return False
         return same_logits(self.model, found, truth)
 
-    def _read(self) -> _Kept:
-        """One pass over all prompts; padding on the right is hidden from every real token by the causal mask."""
+    def _read(self) -> _KVCache:
+        """Fill the KV cache in one forward pass; the causal mask hides the padding on the right from every real token.
+        """
         import torch
         from transformers import DynamicCache
 
         device, lengths = self.model.device, [len(prompt) for prompt in self.prompts]
         longest = max(lengths)
         ids = torch.tensor([prompt + [self.filler] * (longest - len(prompt)) for prompt in self.prompts], device=device)
-        # the model's own cache may keep only a sliding window, which is not enough to go on from
+        # the model's own cache may keep only a sliding window, which is not enough to continue from
         with output_layer_at(self.model, torch.zeros(1, dtype=torch.long, device=device)):
             cache = self.model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True).past_key_values
         padding = torch.arange(longest, device=device) >= torch.tensor(lengths, device=device)[:, None]
-        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        layers = [(layer.keys, layer.values) for layer in cache.layers]  # each (P, K, T, D)
         if any(keys.shape[-2] != longest for keys, _ in layers):
             raise NotImplementedError("a layer that does not keep every token")
-        return _Kept(layers, padding if min(lengths) < longest else None)
+        return _KVCache(layers, padding if min(lengths) < longest else None)
 
     def _logits(self, way: str, rows: Sequence[Sequence[int]], steps: Sequence[range],
                 columns: slice) -> torch.Tensor:
+        """Logits (P, N, V) by one way, prompts ``columns`` with every row."""
         import torch
 
         prompts = self.prompts[columns]
@@ -206,38 +208,39 @@ class Prompts:
         width = max(map(len, rows))
         ids = torch.tensor([[*row, *[self.filler] * (width - len(row))] for row in rows], device=self.model.device)
         index = torch.tensor([r * width + at for r, row_steps in enumerate(steps) for at in row_steps],
-                             device=ids.device)
+                             device=ids.device)  # (N,) into the flattened (R, S)
         inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
         if way == "copy":
-            inputs |= {"past_key_values": _copied(self._kept.take(columns), len(prompts[0]), len(rows)),
+            inputs |= {"past_key_values": _copied(self._cache.take(columns), len(prompts[0]), len(rows)),
                        "use_cache": True}
         if way != "reference":
             return self._pass(inputs, index)[None]
-        first = torch.tensor([len(prompt) for prompt in prompts], device=ids.device)
+        first = torch.tensor([len(prompt) for prompt in prompts], device=ids.device)  # (P,): where its rows begin
         inputs |= {"input_ids": ids.repeat(len(prompts), 1), "past_key_values": _only_own(len(prompts[0])),
                    "position_ids": (first[:, None, None] + torch.arange(width, device=ids.device)).expand(
-                       -1, len(rows), -1).reshape(-1, width), "use_cache": True}
+                       -1, len(rows), -1).reshape(-1, width), "use_cache": True}  # both (P * R, S)
+        # (P * N,) into the flattened (P, R, S)
         every = (torch.arange(len(prompts), device=ids.device)[:, None] * ids.numel() + index).flatten()
         longest = max(map(len, prompts)) + width
-        with _attending_to(self.model, self._kept.take(columns), longest), last_mlp_at(self.model, every):
+        with _attending_to(self.model, self._cache.take(columns), longest), last_mlp_at(self.model, every):
             return self._pass(inputs, every).view(len(prompts), len(index), -1)
 
     def _pass(self, inputs: dict[str, Any], index: torch.Tensor) -> torch.Tensor:
-        """Logits (N, V) at ``index`` into the flattened (rows, tokens); the output layer sees only these."""
+        """Logits (N, V) at ``index`` into the flattened (rows, tokens); the LM head is computed only at these."""
         with output_layer_at(self.model, index) as done:
             logits = self.model(**inputs).logits
         return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
 
 
 def same_logits(model: PreTrainedModel, found: torch.Tensor, wanted: torch.Tensor, *, slack: float = 1) -> bool:
-    """Whether logits (..., V) are equal but for rounding, which is measured by how far the best ones stand out.
+    """Compare logits (..., V): equal but for rounding, which is measured by how far the best ones stand out?
 
     ``slack`` times as much is let pass.
     """
     import torch
 
     known = wanted.nan_to_num(0, 0, 0)
-    scale = (known.amax(-1) - known.median(-1).values).max()
+    scale = (known.amax(-1) - known.median(-1).values).max()  # max over steps of best - median logit
     rounding = slack * (1e-4 if _exact(model) else 0.1)
     return torch.allclose(found, wanted, rtol=0, atol=float(rounding * scale), equal_nan=True)
 
@@ -250,7 +253,7 @@ def _exact(model: PreTrainedModel) -> bool:
 
 def _few(rows: Sequence[Sequence[int]], steps: Sequence[range], before: int,
          most: float) -> tuple[list[Sequence[int]], list[Sequence[int]], int]:
-    """The longest row and the shortest, the steps to compare, and the tokens of the longest text.
+    """Longest row and shortest, the steps to compare, and the tokens of the longest text.
 
     The longest row is drawn out to the next power of two, so that somewhat longer texts need no new trial.
     """
@@ -262,13 +265,13 @@ def _few(rows: Sequence[Sequence[int]], steps: Sequence[range], before: int,
     return [drawn, rows[short]], [[*range(len(drawn) - 1, steps[long].start - 1, -apart)][::-1], steps[short]], until
 
 
-def _copied(kept: _Kept, length: int, rows: int) -> Any:
-    """A cache that holds the first prompt of ``kept`` for every row."""
+def _copied(cached: _KVCache, length: int, rows: int) -> Any:
+    """A cache that holds the first prompt of ``cached`` for every row."""
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    for number, (keys, values) in enumerate(kept.layers):
-        cache.update(*(part[:1, :, :length].expand(rows, -1, -1, -1) for part in (keys, values)), number)
+    for number, layer in enumerate(cached.layers):
+        cache.update(*(part[:1, :, :length].expand(rows, -1, -1, -1) for part in layer), number)  # (R, K, T, D)
     return cache
 
 
@@ -287,23 +290,13 @@ def _only_own(length: int) -> Any:
 
 
 @contextmanager
-def _attending_to(model: PreTrainedModel, kept: _Kept, longest: int) -> Iterator[None]:
-    """Let every attention layer of ``model`` attend to ``kept`` beside the rows' own tokens; texts of ``longest``."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-
-    AttentionInterface.register(ATTENTION, _attend)
-    AttentionMaskInterface.register(ATTENTION, functools.partial(_no_mask, longest))
-    configs = {id(module.config): module.config for module in model.modules()
-               if hasattr(getattr(module, "config", None), "_attn_implementation")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    token = _shared.set(kept)
+def _attending_to(model: PreTrainedModel, cache: _KVCache, longest: int) -> Iterator[None]:
+    """Let every attention layer attend to ``cache`` beside the rows' own tokens; the longest text has ``longest``."""
+    token = _shared.set(cache)
     try:
-        for config in configs.values():
-            config._attn_implementation = ATTENTION
-        yield
+        with with_attention(model, ATTENTION, _attend, functools.partial(_no_mask, longest)):
+            yield
     finally:
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
         _shared.reset(token)
 
 
@@ -327,8 +320,8 @@ def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Te
     """Attention of (P * R, heads, S, D) queries to their prompt and to their own row; returns (P * R, S, heads, D)."""
     import torch
 
-    kept = _shared.get()
-    far_keys, far_values = kept.layers[module.layer_idx]  # (P, K, T, D)
+    cache = _shared.get()
+    far_keys, far_values = cache.layers[module.layer_idx]  # K_p, V_p: (P, K, T, D)
     prompts, groups, before, size = far_keys.shape
     heads, length = query.shape[1:3]
     asked = {name for name, value in more.items() if value is not None} - _IDLE
@@ -338,19 +331,20 @@ def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Te
     shape = (prompts, groups, -1, heads // groups, length)  # (P, K, R, G, S)
     query = (query * (size**-0.5 if scaling is None else scaling)).view(
         prompts, -1, groups, heads // groups, length, size).transpose(1, 2).reshape(prompts, groups, -1, size)
+    # K_row, V_row: (P, K, R, S, D)
     key, value = (own.view(prompts, -1, groups, length, size).transpose(1, 2) for own in (key, value))
-    rows = (prompts, groups, key.shape[2], -1)
-    weights = torch.cat([(query @ far_keys.transpose(-1, -2)).view(*shape, before),
-                         (query.view(*rows, size) @ key.transpose(-1, -2)).view(*shape, length)], dim=-1)
-    weights += _hidden(kept.mask, prompts, before, length, weights)
-    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    rows = (prompts, groups, key.shape[2], -1)  # (P, K, R, G * S)
+    weights = torch.cat([(query @ far_keys.transpose(-1, -2)).view(*shape, before),  # q K_p': (P, K, R, G, S, T)
+                         (query.view(*rows, size) @ key.transpose(-1, -2)).view(*shape, length)], dim=-1)  # q K_row'
+    weights += _hidden(cache.mask, prompts, before, length, weights)
+    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)  # one softmax over both: (..., T + S)
     out = weights[..., :before].reshape(prompts, groups, -1, before) @ far_values
-    out = out.view(*rows, size) + weights[..., before:].reshape(*rows, length) @ value
+    out = out.view(*rows, size) + weights[..., before:].reshape(*rows, length) @ value  # [w_p w_row] [V_p ; V_row]
     return out.view(*shape, size).permute(0, 2, 4, 1, 3, 5).reshape(-1, length, heads, size), None
 
 
 def _hidden(padding: torch.Tensor | None, prompts: int, before: int, length: int, like: torch.Tensor) -> torch.Tensor:
-    """What to add to scores (P, K, R, G, S, T + S): -inf at padding of a prompt and at later tokens of a row."""
+    """Mask to add to scores (P, K, R, G, S, T + S): -inf at padding of a prompt and at later tokens of a row."""
     hidden = like.new_zeros(prompts, 1, 1, 1, length, before + length)
     hidden[..., before:] = like.new_full((length, length), float("-inf")).triu(1)
     if padding is not None:
