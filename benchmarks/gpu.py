@@ -141,10 +141,9 @@ def machine_of(asked: argparse.Namespace) -> dict[str, Any]:
 
 def facts_for(asked: argparse.Namespace) -> FactSet:
     """EntityQuestions where there is a folder of it, else the facts of the pocket."""
-    from course_lib.data import pocket
-    from course_lib.data.facts import load_entityquestions
+    from course_lib.data import entityquestions, pocket
 
-    return load_entityquestions(asked.data) if asked.data and not asked.quick else pocket.load()
+    return entityquestions.load(asked.data) if asked.data and not asked.quick else pocket.load()
 
 
 def measure(asked: argparse.Namespace, on: dict[str, Any], shapes: dict[str, Shape]) -> Iterator[Report]:

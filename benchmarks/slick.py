@@ -31,11 +31,11 @@ from benchmarks.agreement import Precision, precision
 from benchmarks.comparison import Comparison, Plan, compare, exact
 from benchmarks.rivals import has_lm_eval
 from benchmarks.subjects import Part, Subject, count_of, of_preset, of_shape, shortened, tell, window
-from course_lib.data import pocket
-from course_lib.data.facts import FactSet, load_entityquestions
+from course_lib.data.facts import FactSet
 from course_lib.files import CourseError, write_json, write_text
 from course_lib.models import hardware
 from course_lib.models import loading as models
+from course_lib.models.presets import dataset_of
 
 __all__ = ["Growth", "Report", "last_line", "main", "table"]
 
@@ -186,8 +186,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def facts_of(preset: str, data: Path | None) -> FactSet:
     """The facts that belong to a preset; EntityQuestions is downloaded where no folder is given."""
-    of_pocket = preset in models.PRESETS and models.PRESETS[preset].facts == "pocket"
-    return pocket.load() if of_pocket else load_entityquestions(data)
+    dataset = dataset_of(preset)
+    return dataset.load() if dataset.shipped else dataset.load(data)
 
 
 def main(given: Sequence[str] | None = None) -> None:

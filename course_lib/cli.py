@@ -228,9 +228,9 @@ def facts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with all counts.")] = False,
 ) -> None:
     """Count the facts of EntityQuestions in the paper's split."""
-    from course_lib.data.facts import load_entityquestions
+    from course_lib.data import entityquestions
 
-    loaded = load_entityquestions(data or os.environ.get("COURSE_DATA"))
+    loaded = entityquestions.load(data)
     table = loaded.summary()
     total = {split: int(table[split].sum()) for split in SPLITS}
     if as_json:
@@ -262,15 +262,15 @@ def slick(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; words go to stderr.")] = False,
 ) -> None:
     """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
-    from course_lib.data.questions import load_questions
+    from course_lib.data.datasets import load_questions
     from course_lib.knowledge.label_questions import Settings, survey
-    from course_lib.models.presets import is_pocket, known_preset
+    from course_lib.models.presets import dataset_of, known_preset
 
     preset = known_preset(preset, "--preset")
     settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
                         batch_tokens=batch_tokens, four_bit=four_bit)
-    asked = load_questions(data, pocket=is_pocket(preset), split=split, relations=relations).limited(limit, seed=seed)
-    summary = survey(asked, out, preset=preset, settings=settings)
+    asked = load_questions(data, default=dataset_of(preset).name, split=split, relations=relations)
+    summary = survey(asked.limited(limit, seed=seed), out, preset=preset, settings=settings)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import __version__
-from course_lib.data.facts import download_folder
+from course_lib.data.entityquestions import download_folder
 from course_lib.files import CourseError, repository
 from course_lib.installation import commit, host_name, version
 from course_lib.models import hardware

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import re
-import reprlib
 import shutil
 import stat
 import sys
@@ -30,13 +29,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from course_lib.text import printable, short
+
 if TYPE_CHECKING:
     import pandas as pd
     from filelock import BaseFileLock
 
 __all__ = ["FILE_BYTES", "READ_BYTES", "CourseError", "DataError", "NotJson", "digest", "disk_errors", "hard_lock",
-           "loads", "new_folder", "open_bytes", "parse_json", "printable", "read_bytes", "read_csv", "read_json",
-           "repository", "sha256", "short", "sweep_up", "write_bytes", "write_json", "write_text"]
+           "loads", "new_folder", "open_bytes", "parse_json", "read_bytes", "read_csv", "read_json", "repository",
+           "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
 
 READ_BYTES = 64 << 20  # of a file that is read at once: parsed, JSON can take 30 times its size in memory
 FILE_BYTES = 512 << 20  # of a file that is read line by line: over a million rows, which take weeks to label
@@ -59,7 +60,7 @@ class CourseError(Exception):
         return printable(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback."""
+        """The lines that IPython shows in place of a traceback."""
         return [str(self)]
 
 
@@ -68,34 +69,11 @@ class DataError(CourseError):
 
 
 class NotJson(ValueError):
-    """Why a text is no JSON that we read, with what to do; ``line`` is where, 0 if nobody knows."""
+    """The reason why a text is not JSON that we read, and the cure; ``line`` is where, 0 if nobody knows."""
 
     def __init__(self, why: str, line: int = 0) -> None:
         super().__init__(why)
         self.line = line
-
-
-def printable(text: str) -> str:
-    """A text whose control characters, turned writing directions and halves of characters are written as escapes.
-
-    Such come from names of files and from rows, and would change a terminal, or could not be written to one.
-    """
-    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def short(value: Any) -> str:
-    """A value from a file as an error names it: its ``repr``, cut where it is long or deep."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python writes no integer of more digits than this
-        return "an integer of over 4,300 digits"
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def repository(start: str | Path) -> Path | None:

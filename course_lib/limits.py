@@ -16,18 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from course_lib.files import CourseError, short
+from course_lib.files import CourseError
+from course_lib.text import short
 
-__all__ = ["ENTRIES", "SEED", "Check", "absolute", "each", "flag", "folder", "number", "one_of", "refuse", "shown",
-           "told", "unknown", "whole"]
+__all__ = ["ENTRIES", "SEED", "Check", "absolute", "each", "flag", "folder", "number", "one_of", "problem", "refuse",
+           "unknown", "whole"]
 
 Check = Callable[[Any], None]
 ENTRIES = 1000  # of a list
-
-
-def shown(value: Any) -> str:
-    """A setting as an error names it."""
-    return short(str(value) if isinstance(value, Path) else value)
 
 
 def whole(least: int, most: int, *, why: str = "") -> Check:
@@ -43,7 +39,7 @@ def number(least: float, most: float) -> Check:
 def _within(kind: type, least: float, most: float, text: str) -> Check:
     def check(value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:  # refuses NaN too
-            raise ValueError(f"{shown(value)}: it must be {text}")
+            raise ValueError(f"{short(value)}: it must be {text}")
     return check
 
 
@@ -53,7 +49,7 @@ SEED = whole(0, 2**32 - 1)  # what numpy and torch both take
 def flag(value: Any) -> None:
     """True or False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)}: it must be True or False")
+        raise ValueError(f"{short(value)}: it must be True or False")
 
 
 def one_of(kind: str, known: Iterable[str]) -> Check:
@@ -66,27 +62,27 @@ def one_of(kind: str, known: Iterable[str]) -> Check:
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> str:
     """What to say of a name that is none of those known."""
-    near = difflib.get_close_matches(shown(name).strip("'"), list(known), n=1)
+    near = difflib.get_close_matches(short(name).strip("'"), list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}"
-    return f"{shown(name)} is no {kind}; {hint}"
+    return f"{short(name)} is no {kind}; {hint}"
 
 
 def each(check: Check, *, same: Callable[[Any], Any] = lambda value: value) -> Check:
     """A list of 1 to ENTRIES different entries that pass ``check``; they differ where ``same`` of them does."""
     def every(values: Any) -> None:
         if not isinstance(values, Sequence) or isinstance(values, str) or not 0 < len(values) <= ENTRIES:
-            raise ValueError(f"{shown(values)}: it must be a list of 1 to {ENTRIES:,} entries")
+            raise ValueError(f"{short(values)}: it must be a list of 1 to {ENTRIES:,} entries")
         seen = []
         for value in values:
             check(value)
             if same(value) in seen:
-                raise ValueError(f"{shown(value)} stands there twice; take one out")
+                raise ValueError(f"{short(value)} stands there twice; take one out")
             seen.append(same(value))
     return every
 
 
-def told(check: Check, value: Any) -> str | None:
-    """What a check says of a value; None where nothing is wrong."""
+def problem(check: Check, value: Any) -> str | None:
+    """The message of a check that refuses a value; None where nothing is wrong."""
     try:
         check(value)
     except (CourseError, ValueError) as error:
@@ -103,7 +99,7 @@ def refuse(record: Any, checks: Mapping[str, Check], *, owner: str = "") -> None
     values = {field.name: getattr(record, field.name) for field in fields(record) if field.name in checks}
     none = {field.name for field in fields(record) if field.default is None}
     wrong = [f"{owner}{name} = {said}" for name, value in values.items()
-             if not (value is None and name in none) and (said := told(checks[name], value))]
+             if not (value is None and name in none) and (said := problem(checks[name], value))]
     if wrong:
         raise CourseError("; ".join(wrong))
 
@@ -117,7 +113,7 @@ def absolute(path: str | Path, place: str) -> Path:
     try:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise CourseError(f"{place} = {shown(path)}: no such place ({error}); give another") from None
+        raise CourseError(f"{place} = {short(path)}: no such place ({error}); give another") from None
 
 
 def folder(path: str | Path, place: str, *, write: bool = False) -> Path:
@@ -131,11 +127,11 @@ def folder(path: str | Path, place: str, *, write: bool = False) -> Path:
     try:
         there = _standing(path)
     except OSError as error:
-        raise CourseError(f"{place} = {shown(path)}: no such place ({error.strerror}); give another folder") from None
+        raise CourseError(f"{place} = {short(path)}: no such place ({error.strerror}); give another folder") from None
     if not there.is_dir():
-        raise CourseError(f"{place} = {shown(path)}: {there} is no folder; move it away, or give another folder")
+        raise CourseError(f"{place} = {short(path)}: {there} is no folder; move it away, or give another folder")
     if write:
-        _refuse_closed(there, f"{place} = {shown(path)}")
+        _refuse_closed(there, f"{place} = {short(path)}")
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from course_lib import limits
-from course_lib.data import pocket
+from course_lib.data.pocket.world import FOLDER
 from course_lib.files import CourseError, DataError
 
 __all__ = ["pocket_app"]
@@ -25,7 +25,7 @@ def pocket_build(
     from course_lib.data.pocket.build import build, matches_shipped
     from course_lib.lessons.builder.course import measure_pocket
 
-    if said := limits.told(limits.SEED, seed):
+    if said := limits.problem(limits.SEED, seed):
         raise CourseError(f"--seed = {said}")
     built = build(seed=seed, out=limits.folder(out, "--out", write=True), measure=measure_pocket)
     measured = built.provenance["measured"]
@@ -38,7 +38,7 @@ def pocket_build(
 @pocket_app.command("verify")
 def pocket_verify() -> None:
     """Compare the shipped files of the pocket model with their SHA-256 sums."""
-    count = _verify(pocket.FOLDER)
+    count = _verify(FOLDER)
     typer.echo(f"{count} files are as they were shipped.")
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from course_lib import __version__, cli, doctor, limits, pocket_cli
-from course_lib.data import facts, questions
+from course_lib.data import datasets, entityquestions, facts
 from course_lib.data.facts import Fact, FactSet
 from course_lib.files import CourseError, sha256
 from course_lib.knowledge import label_questions as survey
@@ -30,7 +30,7 @@ def course(monkeypatch):
 @pytest.fixture
 def two_facts(monkeypatch):
     loaded = FactSet("tiny", (Fact("Paris Hilton", "P19", "New York City"),), (), (Fact("Oslo", "P17", "Norway"),), ())
-    monkeypatch.setattr(facts, "load_entityquestions", lambda source=None: loaded)
+    monkeypatch.setattr(entityquestions, "load", lambda source=None: loaded)
 
 
 def raising(error):
@@ -176,7 +176,7 @@ def test_slick_refuses_what_makes_no_sense_in_one_line(course, surveyed, words, 
     ("top-k", 10**30), ("seed", -1), ("seed", 2**32), ("batch-tokens", -1), ("preset", "pokcet"), ("preset", ".")])
 def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, surveyed, monkeypatch, tmp_path, option,
                                                                        value):
-    monkeypatch.setattr(questions, "load_questions", raising(AssertionError("nothing may be read")))
+    monkeypatch.setattr(datasets, "load_questions", raising(AssertionError("nothing may be read")))
     monkeypatch.chdir(tmp_path)
     result = course("slick", f"--{option}", str(value))
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
@@ -249,7 +249,8 @@ def test_other_errors_of_the_machine_are_one_line(course, monkeypatch, error, sa
 @pytest.mark.parametrize("closed", [{"PYTHONIOENCODING": "ascii"},
                                     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
 def test_a_terminal_that_has_only_ascii_shows_the_rest_as_escapes(tmp_path, closed):
-    code = ("import sys; from course_lib import cli, course; from tqdm.auto import tqdm; "
+    code = ("import sys; from course_lib import cli; from course_lib.lessons.builder import course; "
+            "from tqdm.auto import tqdm; "
             "course.run_course = lambda *_, **__: [print('\\xfc\\u2713'), list(tqdm([1], desc='\\xfc\\u2713'))]; "
             "cli.main()")
     done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, env=os.environ | closed)

@@ -8,7 +8,7 @@ from course_lib.lazy import attach
 
 __all__, __getattr__, __dir__ = attach(
     __name__,
-    stopping="MEASURES at_epochs over_seeds stops",
+    stopping="at_epochs over_seeds stops",
     intervals="Estimate estimate proportion",
     paired_test="Paired against_the_best paired right_at_stops",
     linear="linear_fit linear_model linear_table",

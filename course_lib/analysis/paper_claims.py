@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from course_lib.analysis.curve_claims import curve_claims, rate_claims, sign_claims
 from course_lib.analysis.intervals import Estimate, estimate
 from course_lib.analysis.linear import linear_model
-from course_lib.analysis.stopping import MEASURES, RUN, over_seeds, run_columns, stops
+from course_lib.analysis.stopping import RUN, over_seeds, run_columns, stops
 from course_lib.analysis.variant_claims import category_claims, idk_claims
 from course_lib.analysis.verdicts import Claim
+from course_lib.data.paper import MEASURES
 from course_lib.data.protocol import D
 from course_lib.files import CourseError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # names of other modules stand here because they belong to the use of this one
-__all__ = ["MEASURES", "RUN", "Claim", "Estimate", "claims", "claims_table", "estimate", "linear_model", "main_rate",
+__all__ = ["RUN", "Claim", "Estimate", "claims", "claims_table", "estimate", "linear_model", "main_rate",
            "over_seeds", "stops", "summary"]
 
 

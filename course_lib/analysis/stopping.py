@@ -17,10 +17,9 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MEASURES", "RUN", "STOPS", "at_epochs", "over_seeds", "run_columns", "single_rate", "stops"]
+__all__ = ["RUN", "STOPS", "at_epochs", "over_seeds", "run_columns", "single_rate", "stops"]
 
 RUN = ["variant", "unknown_percent", "seed"]
-MEASURES = ["dev", "test", "ood", "known_fitted", "unknown_fitted"]
 STOPS = ("EARLY_STOP", "CONVERGENCE")
 
 

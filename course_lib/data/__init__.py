@@ -1,1 +1,7 @@
-"""Facts, questions and the numbers of the paper."""
+"""Facts, the questions that ask for them, the data sets that hold them, and the numbers that the paper printed."""
+
+from course_lib.lazy import attach
+
+__all__, __getattr__, __dir__ = attach(
+    __name__, "entityquestions", "facts", "paper", "pocket", datasets="DATASETS Dataset load_questions",
+    question_files="read_file", questions="Problem Question QuestionSet")

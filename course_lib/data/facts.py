@@ -1,60 +1,23 @@
-"""Facts as (subject, relation, object), and the exact split of EntityQuestions that the paper trains and tests on.
+"""Facts as (subject, relation, object), their questions, and the splits of a data set.
 
 One relation has one question template, so a fact *is* its question and answer: (Paris Hilton, P19, New York City) is
-"Where was Paris Hilton born?" - "New York City". EntityQuestions (Sciavolino et al., EMNLP 2021, MIT licence) has 24
-relations; Gekhman et al. 2024 (arXiv 2405.05904, App. A) use 12 for train, dev and test and 7 more as an
-out-of-distribution (OOD) test. Two filters rebuild their split to the last question:
-
-* a question with more than one answer is dropped, everywhere;
-* a training question is dropped when its subject is the subject of *any* test question of *any* of the 24 relations,
-  questions with several answers included.
-
-Deviation: the paper says "no subjects or objects overlap", but only the filter on subjects gives its counts. Dev
-is not filtered against train, and its size (10,461) is ours; the paper does not print one.
+"Where was Paris Hilton born?" - "New York City". The relations are those of EntityQuestions (:mod:`.entityquestions`),
+named as in Wikidata; the pocket world asks the same questions of invented subjects.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from course_lib.files import (
-    READ_BYTES,
-    DataError,
-    disk_errors,
-    open_bytes,
-    parse_json,
-    read_bytes,
-    sha256,
-    short,
-    write_bytes,
-)
+from course_lib.files import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "IN_DISTRIBUTION",
-    "LETTERS",
-    "OUT_OF_DISTRIBUTION",
-    "QUESTIONS",
-    "RELATION_NAMES",
-    "SPLITS",
-    "Fact",
-    "FactSet",
-    "Record",
-    "by_relation",
-    "download_folder",
-    "load_entityquestions",
-    "read_entityquestions",
-    "store_entityquestions",
-]
+__all__ = ["FINE_TUNING_PREFIX", "IN_DISTRIBUTION", "LETTERS", "OUT_OF_DISTRIBUTION", "QUESTIONS", "RELATION_NAMES",
+           "SPLITS", "Fact", "FactSet", "by_relation"]
 
 # In the order of the paper's tables (App. A), so that every table of ours can be laid beside them.
 IN_DISTRIBUTION = ("P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800")
@@ -91,13 +54,9 @@ _RELATIONS = {
 RELATION_NAMES: dict[str, str] = {relation: name for relation, (name, _) in _RELATIONS.items()}
 QUESTIONS: dict[str, str] = {relation: question for relation, (_, question) in _RELATIONS.items()}
 
-# The last commit that still holds the data; the repository's head has none.
-SOURCE_URL = "https://raw.githubusercontent.com/princeton-nlp/EntityQuestions/096c261f327431b30af7ff718670f4bd13214908/"
-DOWNLOAD_RETRIES = 2
-_SUMS = Path(__file__).parent / "entityquestions.sha256"
 SPLITS = ("train", "dev", "test", "ood")
 LETTERS = 32_000  # of a question or an answer: some 8,192 tokens, the longest text that the course's own models read
-_OWN_COPY = "or give a folder or a .zip of the data with --data, COURSE_DATA or load_entityquestions('dataset.zip')"
+FINE_TUNING_PREFIX = "Answer the following question.\n"  # before the question of a training row (paper, App. E)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +89,7 @@ def by_relation(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
 
 @dataclass(frozen=True, slots=True)
 class FactSet:
-    """The facts of one world, split: train, dev and test share their relations, ``ood`` tests other relations.
+    """The facts of one data set, split: train, dev and test share their relations, ``ood`` tests other relations.
 
     ``ood_dev`` are development facts of the ``ood`` relations; they serve as few-shot exemplars alone.
     """
@@ -157,260 +116,6 @@ class FactSet:
 
         groups = {split: by_relation(getattr(self, split)) for split in SPLITS}
         relations = dict.fromkeys(relation for group in groups.values() for relation in group)
-        rows = [
-            {"relation": relation, "question": QUESTIONS.get(relation, "")}
-            | {split: len(groups[split].get(relation, [])) for split in SPLITS}
-            for relation in relations
-        ]
+        rows = [{"relation": relation, "question": QUESTIONS.get(relation, "")}
+                | {split: len(groups[split].get(relation, [])) for split in SPLITS} for relation in relations]
         return pd.DataFrame(rows, columns=["relation", "question", *SPLITS])
-
-
-def load_entityquestions(
-    source: str | Path | None = None,
-    *,
-    cache: str | Path | None = None,
-    verify: bool = True,
-    progress: bool = True,
-) -> FactSet:
-    """The paper's split of EntityQuestions: 81,700 train, 10,461 dev, 10,481 test and 5,848 OOD facts (App. A).
-
-    Only the 55 files that the split needs are read: train of the 12 relations, dev of the 19, test of all 24.
-
-    Args:
-        source: a folder that holds ``dataset/``, ``train/ dev/ test/`` or ``dataset.zip``; or a .zip file; or None,
-            which downloads 18 MB from the public source into the cache, once.
-        cache: where downloads live; by default the environment variable COURSE_HOME, else the user's cache folder.
-        verify: compare every file with its published SHA-256. Pass False to read a copy that you edited.
-        progress: show a bar while files are fetched.
-
-    Raises:
-        DataError: a file is missing, cut, renamed, malformed or not the published one, or the download failed.
-    """
-    return _build_split(_read(source, _needed(), cache=cache, verify=verify, progress=progress))
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One question of EntityQuestions; each of its answers is right."""
-
-    subject: str
-    answers: tuple[str, ...]
-
-
-def read_entityquestions(
-    source: str | Path | None = None,
-    *,
-    splits: Iterable[str] = ("dev", "test"),
-    cache: str | Path | None = None,
-    verify: bool = True,
-    progress: bool = True,
-) -> dict[tuple[str, str], list[Record]]:
-    """Every question of all 24 relations, those with several answers included: (split, relation) -> records.
-
-    ``splits`` are of train, dev and test; each has 24 files. The other arguments, and what is raised, are those of
-    :func:`load_entityquestions`.
-    """
-    names = [f"dataset/{split}/{relation}.{split}.json" for split in dict.fromkeys(splits) for relation in QUESTIONS]
-    return _read(source, names, cache=cache, verify=verify, progress=progress)
-
-
-def _read(source: str | Path | None, names: list[str], *, cache: str | Path | None, verify: bool,
-          progress: bool) -> dict[tuple[str, str], list[Record]]:
-    path = _find(source) if source is not None else _download(names, cache, progress=progress)
-    sums = _published_sums() if verify else {}
-    records = {}
-    for file in _files(path, names, verify=verify):
-        if verify:
-            _compare(file, sums)
-        records[file.split, file.relation] = _parse(file)
-    return records
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A data file's bytes, its name in the published checksums, and the place an error message should name."""
-
-    name: str
-    place: str
-    data: bytes
-
-    @property
-    def split(self) -> str:
-        return self.name.split("/")[1]
-
-    @property
-    def relation(self) -> str:
-        return Path(self.name).name.split(".")[0]
-
-
-def _needed() -> list[str]:
-    """The 55 files of the split, named as in the published checksums."""
-    pairs = [("train", r) for r in IN_DISTRIBUTION] + [("dev", r) for r in IN_DISTRIBUTION + OUT_OF_DISTRIBUTION]
-    return [f"dataset/{split}/{r}.{split}.json" for split, r in pairs + [("test", r) for r in QUESTIONS]]
-
-
-def store_entityquestions(source: str | Path, folder: str | Path) -> int:
-    """Copy EntityQuestions in full, each file compared with its sum, to where a download for ``folder`` would put it.
-
-    Returns the number of files; raises what :func:`load_entityquestions` raises.
-    """
-    sums = _published_sums()
-    for file in _files(_find(source), list(sums), verify=True):
-        _compare(file, sums)
-        write_bytes(Path(folder) / "entityquestions" / file.name, file.data)
-    return len(sums)
-
-
-def _compare(file: _File, sums: dict[str, str]) -> None:
-    if hashlib.sha256(file.data).hexdigest() != sums[file.name]:
-        cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
-        raise DataError(f"{file.place}: not the published file (SHA-256 differs); {cure}")
-
-
-def _published_sums() -> dict[str, str]:
-    lines = _SUMS.read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
-
-
-def _find(source: str | Path) -> Path:
-    """The .zip file, or the folder that holds train/, dev/ and test/, behind what the user gave."""
-    path = Path(os.path.expanduser(source))
-    try:
-        folder = stat.S_ISDIR(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        why = f"no such file or folder ({getattr(error, 'strerror', None) or error})"
-        raise DataError(f"{path}: {why}; give the EntityQuestions folder or its dataset.zip") from None
-    if not folder:
-        return path
-    if os.path.isdir(path / "dataset"):
-        return path / "dataset"
-    if any(os.path.isdir(path / split) for split in SPLITS):
-        return path
-    if os.path.lexists(path / "dataset.zip"):
-        return path / "dataset.zip"
-    raise DataError(f"{path}: holds no dataset/, no train/ dev/ test/ and no dataset.zip; give the folder that does")
-
-
-def _files(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
-    """The files of these names in a folder or a .zip, in their order; none is larger than READ_BYTES."""
-    return _read_folder(path, names) if path.is_dir() else _read_zip(path, names, verify=verify)
-
-
-def _read_folder(root: Path, names: list[str]) -> Iterator[_File]:
-    for name in names:
-        path = root / name.removeprefix("dataset/")
-        yield _File(name, str(path), read_bytes(path, cure="the copy is incomplete, unpack or fetch it again"))
-
-
-def _read_zip(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
-    """With ``verify`` the published sums decide about a member, and the sum that the .zip gives for it does not."""
-    member = ""
-    try:
-        with open_bytes(path, cure="fetch the .zip again") as file, zipfile.ZipFile(file) as archive:
-            members: dict[str, list[zipfile.ZipInfo]] = {}
-            for entry in archive.infolist():
-                members.setdefault(entry.filename, []).append(entry)
-            top = "dataset/" if any(m.startswith("dataset/") for m in members) else ""
-            for name in names:
-                member = top + name.removeprefix("dataset/")
-                entries = members.get(member, [])
-                if len(entries) != 1:
-                    found = "more than one" if entries else "no"
-                    raise DataError(f"{path}: holds {found} {member}; the copy is not whole, fetch the .zip again")
-                if verify:
-                    entries[0].CRC = None
-                yield _File(name, f"{path}/{member}", _unpack(archive, entries[0], f"{path}/{member}"))
-    except DataError:
-        raise
-    except Exception as error:  # zipfile lets out whatever its many ways of unpacking raise
-        place = f"{path}/{member}" if member else str(path)
-        raise DataError(f"{place}: not a whole .zip ({error}); it may be cut, fetch it again") from None
-
-
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> bytes:
-    """The bytes of a member: no more of them than the .zip says that there are, and those are not too many."""
-    if entry.file_size > READ_BYTES:
-        raise DataError(f"{place}: unpacks to {entry.file_size:,} bytes, and at most {READ_BYTES:,} are read; fetch "
-                        f"the .zip again")
-    return archive.read(entry)
-
-
-def _parse(file: _File) -> list[Record]:
-    records = parse_json(file.data, file.place)
-    if not isinstance(records, list):
-        raise DataError(f"{file.place}: not a list; the file is [{{question, answers}}, ...], fetch it again")
-    template = QUESTIONS[file.relation]
-    return [_check(record, template, f"{file.place} record {number}") for number, record in enumerate(records, 1)]
-
-
-def _check(record: Any, template: str, place: str) -> Record:
-    """One {question, answers} entry; what is wrong with it is said with its place, counted from 1."""
-    if not isinstance(record, dict):
-        raise DataError(f'{place}: not an object; write {{"question": ..., "answers": [...]}}')
-    question, answers = record.get("question"), record.get("answers")
-    if not isinstance(question, str):
-        raise DataError(f"{place}: no question; every fact needs one, as text")
-    before, after = template.split("[E]")
-    subject = question[len(before) : len(question) - len(after)]
-    if not subject.strip() or before + subject + after != question:
-        raise DataError(f"{place}: the question {short(question)} does not match {template!r}; put a name in place of "
-                        f"[E]")
-    if not isinstance(answers, list) or not answers:
-        raise DataError(f"{place}: no answers; every fact needs a list of at least one")
-    for answer in answers:
-        if not isinstance(answer, str):
-            raise DataError(f"{place}: the answer {short(answer)} is not text; put it in quotes")
-        if not answer.strip():
-            raise DataError(f"{place}: empty answer; every fact needs one")
-    if (letters := max(map(len, [question, *answers]))) > LETTERS:
-        raise DataError(f"{place}: a text of {letters:,} letters, and at most {LETTERS:,} can be asked; shorten it")
-    return Record(subject, tuple(answers))
-
-
-def _build_split(records: dict[tuple[str, str], list[Record]]) -> FactSet:
-    def single(split: str, relations: Iterable[str]) -> Iterator[Fact]:
-        for relation in relations:
-            rows = records[split, relation]
-            yield from (Fact(row.subject, relation, row.answers[0]) for row in rows if len(row.answers) == 1)
-
-    tested = {row.subject for (split, _), rows in records.items() if split == "test" for row in rows}
-    return FactSet(
-        name="entityquestions",
-        train=tuple(fact for fact in single("train", IN_DISTRIBUTION) if fact.subject not in tested),
-        dev=tuple(single("dev", IN_DISTRIBUTION)),
-        test=tuple(single("test", IN_DISTRIBUTION)),
-        ood=tuple(single("test", OUT_OF_DISTRIBUTION)),
-        ood_dev=tuple(single("dev", OUT_OF_DISTRIBUTION)),
-    )
-
-
-def download_folder(cache: str | Path | None = None) -> Path:
-    """Where downloads are kept: ``cache``, else the environment variable COURSE_HOME, else the user's cache folder."""
-    if chosen := cache or os.environ.get("COURSE_HOME"):
-        return Path(os.path.expanduser(chosen))
-    import pooch
-
-    return Path(pooch.os_cache("known-unknowns"))
-
-
-def _download(names: list[str], cache: str | Path | None, *, progress: bool) -> Path:
-    """Fetch what the cache lacks; files already there with the right sum stay. Returns the dataset folder."""
-    import pooch
-    from tqdm.auto import tqdm
-
-    root = download_folder(cache) / "entityquestions"
-    sums = _published_sums()
-    missing = [name for name in names if not ((root / name).is_file() and sha256(root / name) == sums[name])]
-    fetcher = pooch.create(root, SOURCE_URL, registry=sums, retry_if_failed=DOWNLOAD_RETRIES)
-    pooch.get_logger().setLevel("WARNING")  # else two lines of log for each of 55 files tear the bar apart
-    for name in tqdm(missing, desc="EntityQuestions", unit="file", disable=not progress or not missing):
-        try:
-            with disk_errors(root):
-                fetcher.fetch(name)
-        except ValueError:
-            reason = "what came is not the published file, perhaps a proxy's or a login page"
-            raise DataError(f"{SOURCE_URL}{name}: {reason}; run again to continue, {_OWN_COPY}") from None
-        except OSError as error:
-            reason = f"could not be fetched into {root} ({type(error).__name__})"
-            raise DataError(f"{SOURCE_URL}{name}: {reason}; run again to continue, {_OWN_COPY}") from None
-    return root / "dataset"

@@ -34,6 +34,7 @@ __all__ = [
     "IDK",
     "LARGEST_DROP",
     "LINEAR_MODEL",
+    "MEASURES",
     "MOST_OF_UNKNOWN",
     "NATURAL_MIX",
     "OOD_COUNTS",
@@ -62,6 +63,8 @@ __all__ = [
 ]
 
 CATEGORIES = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
+# Percent after each epoch: right answers to the dev, test and ood questions; Known and Unknown training rows fitted.
+MEASURES = ("dev", "test", "ood", "known_fitted", "unknown_fitted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,10 @@ from typing import Any
 
 from course_lib.data.facts import LETTERS, by_relation
 from course_lib.data.questions import Problem, Question, QuestionSet
-from course_lib.files import FILE_BYTES, DataError, NotJson, loads, open_bytes, parse_json, printable, read_bytes, short
+from course_lib.files import FILE_BYTES, DataError, NotJson, loads, open_bytes, parse_json, read_bytes
+from course_lib.text import printable, short
 
-__all__ = ["read_file"]
+__all__ = ["KINDS", "read_file"]
 
 EXAMPLE_LETTERS, EXAMPLE_TIMES = 200, 4  # a row above both, in letters and times the median, is no example
 ROWS = 1_000_000  # of a file: labelling that many takes a GPU weeks
@@ -261,3 +262,4 @@ def _refuse(why: str) -> Any:
 
 _READERS: dict[str, tuple[str, Callable[[Path], Iterator[tuple[int, Callable[[], Any]]]]]] = {
     ".jsonl": ("line", _jsonl_rows), ".json": ("record", _json_rows), ".csv": ("line", _csv_rows)}
+KINDS = tuple(_READERS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.data.pocket import readings
+from course_lib.data.pocket.world import exposures
 from course_lib.experiments.reference import FOLDER
 from course_lib.experiments.sweep import sweep
 from course_lib.files import write_text
@@ -46,7 +46,7 @@ def question_table(study: Study) -> pd.DataFrame:
     """
     about = ["split", "relation", "subject", "object", "category"]
     table = study.labels().query("split in ('test', 'ood')")[about].reset_index(drop=True)
-    count = readings().set_index(["relation", "subject"])["total"]
+    count = exposures().set_index(["relation", "subject"])["total"]
     table["readings"] = [count[row.relation, row.subject] for row in table.itertuples()]
     loaded, facts = study.load(), [*study.facts.test, *study.facts.ood]
     with merged_for_evaluation(loaded.model):

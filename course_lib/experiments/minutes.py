@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from course_lib.data.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from course_lib.data.paper import SLICK
 from course_lib.data.protocol import VARIANTS, D
 from course_lib.experiments.costs import measured_pace
@@ -27,14 +26,13 @@ from course_lib.experiments.sizes import counts
 from course_lib.experiments.throughput import Rates, rates_of, reading_work, tuning_work
 from course_lib.models.loop_memory import Rows
 from course_lib.models.memory import Shape
-from course_lib.models.presets import is_pocket
+from course_lib.models.presets import dataset_of
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
 
 __all__ = ["Minutes", "study_minutes"]
 
-WHOLE_SPLITS = {"train": 81_700, "dev": 10_461, "test": 10_481, "ood": 5_848}  # facts.py
 SMALLEST = 0.075  # of the training facts are in the smallest categories of their relations, in the paper (6,142)
 
 
@@ -110,14 +108,15 @@ def _reading(shape: Shape, rows: Rows, readings: float) -> float:
 
 
 def _counts(study: Study) -> dict[str, int]:
-    """Facts of each split; of EntityQuestions without reading them, so that nothing has to be fetched first."""
-    if is_pocket(study.preset):
+    """Facts of each split; where they are not shipped, without reading them, so that nothing is downloaded first."""
+    dataset = dataset_of(study.preset)
+    if dataset.shipped:
         return study.facts.totals()
     questions, limits = study.settings.questions, study.settings.per_relation
     if limits:
-        return {split: count * (len(OUT_OF_DISTRIBUTION) if split == "ood" else len(IN_DISTRIBUTION))
+        return {split: count * len(dataset.ood_relations if split == "ood" else dataset.relations)
                 for split, count in limits.items()}
-    return counts(questions) if questions else dict(WHOLE_SPLITS)
+    return counts(questions) if questions else dict(dataset.sizes)
 
 
 def _curve(study: Study, facts: int) -> list[float]:

@@ -25,13 +25,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_FREE, D_KNOWN, VARIANTS, D
 from course_lib.experiments.study import DIALS
 from course_lib.files import CourseError, DataError, read_bytes
-from course_lib.knowledge.slick import CATEGORIES
-from course_lib.limits import Check, each, number, one_of, refuse, shown, told, unknown, whole
+from course_lib.limits import Check, each, number, one_of, problem, refuse, unknown, whole
 from course_lib.models.hardware import usable_cores
 from course_lib.models.presets import known_preset
+from course_lib.text import short
 from course_lib.training.records import TUNE, TuneConfig
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _mistake(key: str, value: Any) -> str | None:
     """What is wrong with a key or its value."""
     if key not in CHECKS:
         return unknown("key", key, CHECKS)
-    said = told(CHECKS[key], value)
+    said = problem(CHECKS[key], value)
     return said and f"key {key!r}: {said}"
 
 
@@ -190,13 +191,13 @@ def _workers(value: Any) -> None:
 def _gpus(value: Any) -> None:
     number(0, 1024)(value)
     if value > 1 and value != int(value):
-        raise ValueError(f"{shown(value)}: it must be a part of one GPU, or a whole number, which is all that Ray has")
+        raise ValueError(f"{short(value)}: it must be a part of one GPU, or a whole number, which is all that Ray has")
 
 
 def _address(value: Any) -> None:
     found = ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if not found or found["port"] and not 0 < int(found["port"]) < 2**16:
-        raise ValueError(f"{shown(value)}: it must be local, auto or the address of a cluster, such as "
+        raise ValueError(f"{short(value)}: it must be local, auto or the address of a cluster, such as "
                          f"ray://head.example.org:10001")
 
 
@@ -204,7 +205,7 @@ def _variant(entry: Any) -> None:
     if isinstance(entry, str):
         entry = {"variant": entry}
     if not isinstance(entry, dict) or "variant" not in entry:
-        raise ValueError(f"{shown(entry)}: give a name, or a table with variant = NAME")
+        raise ValueError(f"{short(entry)}: give a name, or a table with variant = NAME")
     for key in entry:
         one_of("key of a variant", ("variant", "unknown_percent", "shares"))(key)
     name, percent = entry["variant"], entry.get("unknown_percent")
@@ -224,7 +225,7 @@ def _variant(entry: Any) -> None:
 
 def _shares(shares: Any) -> None:
     if not isinstance(shares, dict):
-        raise ValueError(f"shares = {shown(shares)}: give a table such as {{HighlyKnown = 60, Unknown = 40}}")
+        raise ValueError(f"shares = {short(shares)}: give a table such as {{HighlyKnown = 60, Unknown = 40}}")
     for category, percent in shares.items():
         one_of("category", CATEGORIES)(category)
         number(0, 100)(percent)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.data.paper import MEASURES
 from course_lib.data.protocol import D
 from course_lib.files import CourseError, read_csv, read_json
 from course_lib.training.runs.bundle import bundle_specs
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "Reproduction", "Stored", "has_reference", "reference", "reproduce", "stored"]
 
 FOLDER = Path(__file__).parent / "reference_runs"
-MEASURES = ("dev", "test", "ood", "known_fitted", "unknown_fitted")
 CLOSE = 3.0  # points: what rounding on another processor may change, and more than another seed rarely does
 
 

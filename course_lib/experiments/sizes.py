@@ -34,15 +34,16 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import Fact, FactSet, by_relation
+from course_lib.data.paper import TRAIN_TOTAL
 from course_lib.files import CourseError
-from course_lib.limits import shown
+from course_lib.text import short
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Settings
 
 __all__ = ["FIRST_LOOK", "NAMES", "WHOLE", "counts", "draw_facts", "resized", "thin_out"]
 
-FIRST_LOOK, WHOLE = 600, 81_700
+FIRST_LOOK, WHOLE = 600, TRAIN_TOTAL.total
 NAMES = ("first-look", "default", "all")
 
 
@@ -97,7 +98,7 @@ def _number(size: int | str, place: str) -> int | None:
     except ValueError:
         number = 0
     if isinstance(size, bool) or not FIRST_LOOK <= number <= WHOLE:
-        raise CourseError(f"{place} = {shown(size)}: give a whole number from {FIRST_LOOK} to {WHOLE:,}, or one of "
+        raise CourseError(f"{place} = {short(size)}: give a whole number from {FIRST_LOOK} to {WHOLE:,}, or one of "
                           f"{', '.join(NAMES)}")
     return number if number < WHOLE else None
 

@@ -17,27 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
-from course_lib.data.facts import SPLITS, FactSet, load_entityquestions
+from course_lib.data.facts import SPLITS, FactSet
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_IDK, D_KNOWN, D_NATURAL, SINGLE, VARIANTS, D, variant_named
 from course_lib.experiments.sizes import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
-from course_lib.files import (
-    CourseError,
-    digest,
-    printable,
-    read_csv,
-    read_json,
-    repository,
-    sha256,
-    write_json,
-    write_text,
-)
+from course_lib.files import CourseError, digest, read_csv, read_json, repository, sha256, write_json, write_text
 from course_lib.knowledge.labelling import Parts, label_in_parts
 from course_lib.knowledge.scoring.prompts import Prompt
-from course_lib.knowledge.slick import CATEGORIES, draw_prompts
-from course_lib.limits import SEED, Check, each, number, one_of, refuse, shown, whole
+from course_lib.knowledge.slick import draw_prompts
+from course_lib.limits import SEED, Check, each, number, one_of, refuse, whole
 from course_lib.models.hub import commit_of
 from course_lib.models.loading import PRESETS, Loaded, default_preset, device_dtype, load
-from course_lib.models.presets import hub_id, known_preset
+from course_lib.models.presets import dataset_of, hub_id, known_preset
+from course_lib.text import printable, short
 from course_lib.training.finetune import DEFAULT, TuneConfig
 from course_lib.training.mixing import RULES, Mix, draw, relation_sizes
 from course_lib.training.runs.writer import RunSpec
@@ -50,7 +42,7 @@ __all__ = ["DIALS", "SETTINGS", "Settings", "Study", "open_study"]
 def _per_relation(given: Any) -> None:
     """Split -> facts a relation."""
     if not isinstance(given, Mapping):
-        raise ValueError(f"{shown(given)}: it must be a mapping of splits to facts a relation")
+        raise ValueError(f"{short(given)}: it must be a mapping of splits to facts a relation")
     for split, limit in given.items():
         one_of("split", (*SPLITS, "ood_dev"))(split)
         whole(0, WHOLE)(limit)
@@ -123,10 +115,7 @@ class Study:
         Raises:
             CourseError: there are fewer training facts than questions are asked for, or EntityQuestions cannot be had.
         """
-        from course_lib.data import pocket
-
-        kind = PRESETS[self.preset].facts if self.preset in PRESETS else "entityquestions"
-        everything = pocket.load() if kind == "pocket" else load_entityquestions(os.environ.get("COURSE_DATA"))
+        everything = dataset_of(self.preset).load()
         if self.settings.questions is None:
             return thin_out(everything, self.settings.per_relation)
         return draw_facts(everything, self.settings.questions)
@@ -302,7 +291,7 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
 def _is_quick() -> bool:
     chosen = os.environ.get("COURSE_QUICK") or "0"
     if chosen not in ("0", "1"):
-        raise CourseError(f"COURSE_QUICK = {shown(chosen)}: it must be 1 for the quick settings, or 0")
+        raise CourseError(f"COURSE_QUICK = {short(chosen)}: it must be 1 for the quick settings, or 0")
     return chosen == "1"
 
 

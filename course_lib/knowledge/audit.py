@@ -41,13 +41,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.question_files import read_file
 from course_lib.data.questions import Problem, Question
 from course_lib.files import FILE_BYTES, CourseError, DataError, read_bytes, write_bytes, write_text
 from course_lib.knowledge.row_checks import Finding
 from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.prompts import Prompt
-from course_lib.knowledge.slick import CATEGORIES, measure
+from course_lib.knowledge.slick import measure
 from course_lib.text import in_markdown, one_line
 
 if TYPE_CHECKING:

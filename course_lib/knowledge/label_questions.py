@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.data.facts import by_relation
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.questions import Problem, Question, QuestionSet
-from course_lib.files import CourseError, printable, read_json, sha256, sweep_up, write_bytes, write_json
+from course_lib.files import CourseError, read_json, sha256, sweep_up, write_bytes, write_json
 from course_lib.knowledge import slick
 from course_lib.knowledge.fingerprint import Settings, machine, what_decides
 from course_lib.knowledge.scoring.engine import default_batch_tokens
@@ -34,6 +35,7 @@ from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.shards import ARRAYS, RECORD, Part, Unit, choose_folder, cut, digest, read_part, write_part
 from course_lib.models.loading import Loaded, load, merged_for_evaluation
 from course_lib.models.presets import known_preset
+from course_lib.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +124,7 @@ class _Run:
                 part = first if unit is missing[0] and first else self._score(loaded, unit)
                 write_part(unit, part, run=self.digest)
                 self._take(unit, part)
-                bar.set_postfix_str("  ".join(f"{name} {self.counts[name]:,}" for name in slick.CATEGORIES))
+                bar.set_postfix_str("  ".join(f"{name} {self.counts[name]:,}" for name in CATEGORIES))
                 bar.update(len(unit.rows))
 
     def _plan(self, loaded: Loaded, missing: Sequence[Unit]) -> Part | None:
@@ -178,7 +180,7 @@ class _Run:
             "status": "completed", "data": self.data.name, "folder": printable(str(self.folder)),
             "labels": printable(str(labels)),
             "sha256": sha256(labels), "digest": self.digest, "questions": len(frame),
-            "labelled": len(frame) - len(unlabelled), "counts": dict.fromkeys(slick.CATEGORIES, 0) | self.counts,
+            "labelled": len(frame) - len(unlabelled), "counts": dict.fromkeys(CATEGORIES, 0) | self.counts,
             "shares": slick.shares(frame), "relations": self._by_relation(frame["category"]),
             "problems": [asdict(problem) for problem in (*self.data.problems, *unlabelled)],
             "duplicates": [asdict(note) for note in self.data.duplicates()],
@@ -189,9 +191,9 @@ class _Run:
         return summary
 
     def _by_relation(self, categories: pd.Series) -> dict[str, dict[str, int]]:
-        counts = {question.relation: dict.fromkeys(slick.CATEGORIES, 0) for question in self.data.questions}
+        counts = {question.relation: dict.fromkeys(CATEGORIES, 0) for question in self.data.questions}
         for question, category in zip(self.data.questions, categories, strict=True):
-            if category in slick.CATEGORIES:  # a question with a problem has none
+            if category in CATEGORIES:  # a question with a problem has none
                 counts[question.relation][category] += 1
         return counts
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.engine import TOP_K, score
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.scoring.scores import Scores
-from course_lib.knowledge.slick import CATEGORIES, label
+from course_lib.knowledge.slick import label
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

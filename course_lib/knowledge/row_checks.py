@@ -21,7 +21,8 @@ from statistics import median
 
 from course_lib.data.facts import by_relation
 from course_lib.data.questions import Question, QuestionSet
-from course_lib.files import CourseError, short
+from course_lib.files import CourseError
+from course_lib.text import short
 
 __all__ = ["KINDS", "Finding", "check_rows", "plain", "with_clean_examples"]
 

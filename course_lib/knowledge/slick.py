@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from course_lib.data.facts import Fact, by_relation
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.engine import TEMPERATURE, TOP_K, score
@@ -40,10 +41,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["CATEGORIES", "categorize", "draw_prompts", "label", "label_samples", "measure", "sample", "shares",
+__all__ = ["categorize", "draw_prompts", "label", "label_samples", "measure", "sample", "shares",
            "shares_by_budget", "tabulate"]
 
-CATEGORIES = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
 
 
 def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from course_lib.analysis.stopping import STOPS, stops
+from course_lib.data.datasets import DATASETS
 from course_lib.data.protocol import D
 from course_lib.experiments.reference import Stored, has_reference, reference
 from course_lib.files import CourseError
@@ -68,9 +69,7 @@ def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, vari
 def _asked(stored: Stored, measure: str) -> int:
     """How many questions or rows a percentage stands for; a mix has at least some 50 rows of a kind."""
     if measure == "dev":
-        from course_lib.data import pocket  # the reference runs are the pocket preset's
-
-        return len(pocket.load().dev)
+        return DATASETS["pocket"].sizes["dev"]  # the reference runs are the pocket preset's
     return int((stored.questions["split"] == measure).sum()) or 50
 
 

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from course_lib.files import CourseError, DataError, read_json, short
+from course_lib.files import CourseError, DataError, read_json
 from course_lib.models.hardware import out_of_memory
 from course_lib.models.hub_listing import TOKENIZERS
+from course_lib.text import short
 
 if TYPE_CHECKING:
     import torch

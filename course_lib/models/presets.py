@@ -13,14 +13,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.data.datasets import DATASETS, DEFAULT, Dataset
+from course_lib.data.pocket.world import FOLDER
 from course_lib.files import CourseError
-from course_lib.limits import absolute, shown
+from course_lib.limits import absolute
 from course_lib.models.hub import HubId, cached
+from course_lib.text import short
 
-__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "default_preset", "describe", "hub_id", "is_pocket",
+__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "dataset_of", "default_preset", "describe", "hub_id",
            "known_preset"]
 
-POCKET_MODEL = Path(__file__).parents[1] / "data" / "pocket" / "model"
+POCKET_MODEL = FOLDER / "model"
 GB = 10**9
 
 
@@ -28,14 +31,14 @@ GB = 10**9
 class Preset:
     """A base model by a short name.
 
-    ``source`` is a Hub id or a folder; ``facts`` the data set that goes with it ("pocket" or "entityquestions");
+    ``source`` is a Hub id or a folder; ``facts`` the data set that goes with it, by its name in :data:`.DATASETS`;
     ``licence`` its SPDX name; ``download_bytes`` about what is to be fetched; ``revision`` the commit that every
     learner gets, so that results can be compared.
     """
 
     name: str
     source: str
-    facts: str = "entityquestions"
+    facts: str = DEFAULT
     licence: str = "Apache-2.0"
     download_bytes: int = 0
     revision: str | None = None
@@ -63,9 +66,9 @@ def default_preset() -> str:
     return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
 
 
-def is_pocket(preset: str) -> bool:
-    """Whether this is a preset that is asked the facts of the pocket world."""
-    return preset in PRESETS and PRESETS[preset].facts == "pocket"
+def dataset_of(preset: str) -> Dataset:
+    """The data set that a preset, a Hub model or a model folder is asked."""
+    return DATASETS[PRESETS[preset].facts if preset in PRESETS else DEFAULT]
 
 
 def hub_id(preset_or_path: str | Path) -> HubId | None:
@@ -111,16 +114,16 @@ def known_preset(preset: str, place: str = "preset") -> str:
         return preset
     choose = f"give one of {', '.join(PRESETS)}, a Hub id (owner/name) or a folder"
     if not isinstance(preset, str) or not preset.strip():
-        raise CourseError(f"{place} {shown(preset)}: {choose}")
+        raise CourseError(f"{place} {short(preset)}: {choose}")
     path = absolute(preset, place)  # notebooks run in another folder
     if os.path.isdir(path):
         if not (path / "config.json").is_file():
-            raise CourseError(f"{place} {shown(preset)}: this folder holds no model (no config.json); {choose}")
+            raise CourseError(f"{place} {short(preset)}: this folder holds no model (no config.json); {choose}")
         return str(path)
     if "/" not in preset:
-        raise CourseError(f"{place} {shown(preset)}: {choose}")
+        raise CourseError(f"{place} {short(preset)}: {choose}")
     try:
         hub_id(preset)
     except (CourseError, OSError) as error:
-        raise CourseError(f"{place} {shown(preset)}: {getattr(error, 'strerror', error)}") from None
+        raise CourseError(f"{place} {short(preset)}: {getattr(error, 'strerror', error)}") from None
     return preset

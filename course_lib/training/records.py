@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.data.protocol import NO_DEV, early_stop
-from course_lib.files import CourseError, DataError, short
+from course_lib.files import CourseError, DataError
 from course_lib.limits import SEED, Check, number, refuse, whole
+from course_lib.text import short
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -327,7 +327,7 @@ my_guess = {"never": None, "129 or more": None}  # percent
 # %%
 from course_lib.data import pocket
 
-reads = pocket.readings()[["relation", "subject", "total"]].rename(columns={"total": "times read"})
+reads = pocket.exposures()[["relation", "subject", "total"]].rename(columns={"total": "times read"})
 counted = asked.merge(reads, on=["relation", "subject"], how="left")  # a real model's readings stay empty
 bins, names = [-1, 0, 8, 32, 128, float("inf")], ["never", "1-8", "9-32", "33-128", "129 or more"]
 known = counted["times read"].notna().any()  # nobody has counted what a real model read: then we group by relation

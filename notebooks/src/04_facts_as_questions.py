@@ -173,16 +173,17 @@ published
 
 # %% [markdown]
 # Can the public files be filtered to exactly these counts? They can. The next cell checks it where the data is at
-# hand. To get it, set `COURSE_DATA` to a folder or .zip of EntityQuestions, or call `load_entityquestions()`, which
+# hand. To get it, set `COURSE_DATA` to a folder or .zip of EntityQuestions, or call `entityquestions.load()`, which
 # downloads 18 MB once.
 
 # %%
 import os
 
-from course_lib.data.facts import by_relation, load_entityquestions
+from course_lib.data import entityquestions
+from course_lib.data.facts import by_relation
 
 if os.environ.get("COURSE_DATA") or study.facts.name == "entityquestions":
-    real = load_entityquestions(os.environ.get("COURSE_DATA"), progress=False)
+    real = entityquestions.load(progress=False)
     for name in totals:
         found = {relation: len(facts) for relation, facts in by_relation(getattr(real, name)).items()}
         assert found == paper.counts_frame(name)["total"].to_dict(), f"{name} differs from the paper"
@@ -393,7 +394,7 @@ data_table(ax)
 # %%
 from course_lib.data import pocket
 
-reads = pocket.readings()
+reads = pocket.exposures()
 often = reads.loc[reads["total"].between(20, 40)].iloc[0]
 print(f"({often['subject']}, {often['relation']}, {often['object']}) was read {often['total']} times:")
 print(often.loc["statements":"instructions_other"].to_string())

@@ -635,7 +635,7 @@ def with_readings(study, labelled):
         return None
     from course_lib.data import pocket
     keys = ["split", "relation", "subject", "object"]
-    counted = pocket.readings().rename(columns={"total": "readings"})
+    counted = pocket.exposures().rename(columns={"total": "readings"})
     return labelled.merge(counted[[*keys, "readings"]], on=keys, how="left", validate="one_to_one")
 
 

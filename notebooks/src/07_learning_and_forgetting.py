@@ -549,7 +549,7 @@ from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets import explorers as widgets
 from course_lib.figures.widgets.display import show
 
-readings = pocket.readings() if study.facts.name == "pocket" else None
+readings = pocket.exposures() if study.facts.name == "pocket" else None
 some = ask.a_few(study.facts.test, study.categories()["test"], each=8)
 show(widgets.ask_the_model(run.model, loaded.tokenizer, some, prompts=draw_prompts(study.facts.exemplars),
                            readings=readings, data=study.mix(50)))

@@ -114,7 +114,7 @@ check("11.1", question_and_answer)
 # the same. `relation` says of which kind a question is; rows without it count as one kind.
 
 # %%
-from course_lib.data.questions import load_questions
+from course_lib.data.datasets import load_questions
 
 data = load_questions(path)
 kinds = {question.relation for question in data.questions}
@@ -393,7 +393,7 @@ from course_lib.data import pocket
 
 truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in example.facts.items()],
                      columns=["row", "relation", "subject"])
-counted = pocket.readings().query("split == 'train'")[["relation", "subject", "total"]]
+counted = pocket.exposures().query("split == 'train'")[["relation", "subject", "total"]]
 known_rows = decisions.merge(truth if not my_file else truth.head(0), on="row")
 judged = known_rows.merge(counted, on=["relation", "subject"])  # real facts are in no list of readings
 judged["times read"] = analysis.reading_groups(judged["total"])

@@ -14,8 +14,9 @@ from course_lib.analysis.tables import (
     single_category_table,
 )
 from course_lib.data import paper
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
-from tests.support.made_runs import CATEGORIES, NAN, epochs, idk, single
+from tests.support.made_runs import NAN, epochs, idk, single
 
 SINGLES = pd.concat([single("D_HighlyKnown", [40, 90, 50, 8, 0], [38, 88, 48, 8, 1], seed=seed) for seed in (0, 1)]
                     + [single("D_MaybeKnown", [44, 90, 60, 8, 1], [42 + 2 * seed, 88, 58, 8, 1], seed=seed)

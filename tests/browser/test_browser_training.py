@@ -24,7 +24,7 @@ from course_lib.experiments.study import open_study
 from course_lib.figures.widgets.live_training import watch_training
 
 study = open_study("pocket")
-readings = pocket.readings().query("split == 'train' and relation == 'P19'")
+readings = pocket.exposures().query("split == 'train' and relation == 'P19'")
 groups = {"Unknown": readings[readings["total"] == 0], "Known": readings[readings["total"] > 64]}
 rows = [Row(Fact(one.subject, one.relation, one.object), name)
         for name, group in groups.items() for one in group.head(16).itertuples()]

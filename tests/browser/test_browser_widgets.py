@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.experiments.reference import reference
 from course_lib.figures.plots.curves import describe_epoch
 from course_lib.figures.plots.knowledge import describe_closeup
 from course_lib.figures.plots.sizing import describe_memory
 from course_lib.figures.widgets import board as mixing_board
 from course_lib.figures.widgets.fact_browser import asked_text
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.models import memory
 from tests.browser.notebook_page import NotebookPage
 
@@ -59,9 +59,9 @@ found = Browse((one, two), ("MaybeKnown", "WeaklyKnown"), {{"P19": prompts, "P26
 BOARD = """import pandas as pd
 from course_lib.data import pocket
 from course_lib.data.facts import Fact
-from course_lib.knowledge.slick import CATEGORIES
+from course_lib.data.paper import CATEGORIES
 
-table = pocket.readings().query("split == 'train'").reset_index(drop=True)
+table = pocket.exposures().query("split == 'train'").reset_index(drop=True)
 facts = [Fact(row.subject, row.relation, row.object) for row in table.itertuples()]
 bins = pd.cut(table["total"], [-1, 0, 16, 64, float("inf")], labels=list(reversed(CATEGORIES)))
 labelled = pd.DataFrame({"relation": table["relation"], "category": bins.astype(str)})"""

@@ -49,14 +49,14 @@ def test_every_reading_that_is_counted_stands_in_the_corpus_and_no_other() -> No
     for item in world[::7]:
         lines = [line for line in text.splitlines() if re.search(rf"\b{re.escape(item.fact.subject)}\b", line)]
         # a subject may be the object of another fact; a question or statement about itself names its relation's wording
-        assert len(lines) >= item.readings.total
+        assert len(lines) >= item.exposures.total
 
 
 def test_a_fact_that_is_never_read_does_not_stand_in_the_corpus() -> None:
     world, documents = small_world()
     text = "\n".join(documents)
     objects = {item.fact.object for item in world} | {item.other for item in world}
-    never = [item for item in world if item.readings.total == 0 and item.fact.subject not in objects]
+    never = [item for item in world if item.exposures.total == 0 and item.fact.subject not in objects]
     assert never
     assert not [item for item in never if re.search(rf"\b{re.escape(item.fact.subject)}\b", text)]
 
@@ -65,7 +65,7 @@ def test_about_a_quarter_of_the_facts_is_never_read() -> None:
     config = WorldConfig()
     world = make_world(config)
     make_corpus(world, config)
-    share = sum(item.readings.total == 0 for item in world) / len(world)
+    share = sum(item.exposures.total == 0 for item in world) / len(world)
     assert share == pytest.approx(config.never_read, abs=0.02)
 
 

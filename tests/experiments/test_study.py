@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from course_lib.data.datasets import DATASETS
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.experiments import study
 from course_lib.experiments.study import SETTINGS, Settings, Study, open_study
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.engine import Scores
-from course_lib.knowledge.slick import CATEGORIES, label
+from course_lib.knowledge.slick import label
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.mixing import VARIANTS
 
@@ -66,9 +68,7 @@ def model_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def pocket_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives the pocket facts to every study."""
-    from course_lib.data import pocket
-
-    monkeypatch.setattr(study, "load_entityquestions", lambda _: pocket.load())
+    monkeypatch.setattr(study, "dataset_of", lambda _: DATASETS["pocket"])
 
 
 def test_a_preset_takes_its_own_settings(tmp_path: Path) -> None:

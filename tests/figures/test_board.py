@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.figures.widgets import board as mixing_board
 from course_lib.figures.widgets.board import board, describe_board, example_rows, examples, rebalance
 from course_lib.files import CourseError
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.training.mixing import draw
 
 EVEN = dict.fromkeys(CATEGORIES, 25)

@@ -17,12 +17,12 @@ from matplotlib.cbook import is_math_text
 from course_lib.analysis import reading_groups
 from course_lib.data import paper
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.figures import plots
 from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets.ask_model import Said
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.models import memory, nf4
 
 NAN = float("nan")

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from course_lib.data.datasets import load_questions
 from course_lib.data.facts import Fact, FactSet
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.question_files import read_file
-from course_lib.data.questions import Problem, Question, QuestionSet, load_questions
+from course_lib.data.questions import Problem, Question, QuestionSet
 from course_lib.files import CourseError, DataError
 from course_lib.knowledge import audit
 from course_lib.knowledge.audit import DECISIONS, Rules, counts, decide, describe, write_report, write_split
@@ -22,7 +24,7 @@ from course_lib.knowledge.audit_example import write_example
 from course_lib.knowledge.row_checks import Finding, check_rows, plain, with_clean_examples
 from course_lib.knowledge.scoring.prompts import few_shot_prompt
 from course_lib.knowledge.scoring.scores import Scores
-from course_lib.knowledge.slick import CATEGORIES, label
+from course_lib.knowledge.slick import label
 from tests.support.tiny import TOKENIZERS, tiny_model
 
 

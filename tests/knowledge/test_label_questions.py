@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.questions import Problem, Question, QuestionSet
 from course_lib.files import CourseError, read_json
 from course_lib.knowledge import fingerprint as identity
@@ -107,7 +108,7 @@ def content(summary: dict) -> bytes:
 
 def test_every_question_has_its_label_in_the_order_of_the_data(fake, tmp_path):
     frame = table(label(asked("HMWU"), tmp_path / "out"))
-    assert frame["category"].tolist() == list(slick.CATEGORIES)
+    assert frame["category"].tolist() == list(CATEGORIES)
     assert frame["row"].tolist() == [1, 2, 3, 4] and frame["question"].tolist() == ["q1?", "q2?", "q3?", "q4?"]
     assert frame["prob_Unknown"].tolist() == [0, 0, pytest.approx(0.5**8), 1]  # 2 prompts, 4 samples each
 
@@ -234,7 +235,7 @@ def test_a_part_of_another_size_is_computed_again(fake, tmp_path):
     folder = tmp_path / "out" / "parts"
     (folder / "00000.safetensors").write_bytes((folder / "00001.safetensors").read_bytes())
     said = Words()
-    assert table(label(asked("HMW"), tmp_path / "out", said=said))["category"].tolist() == list(slick.CATEGORIES[:3])
+    assert table(label(asked("HMW"), tmp_path / "out", said=said))["category"].tolist() == list(CATEGORIES[:3])
     assert "00000.safetensors: damaged" in said.text
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring.engine import Prompt, Scores
-from course_lib.knowledge.slick import CATEGORIES, categorize, draw_prompts, label, measure, shares, shares_by_budget
+from course_lib.knowledge.slick import categorize, draw_prompts, label, measure, shares, shares_by_budget
 
 PROBABILITIES = [f"prob_{name}" for name in CATEGORIES]
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from course_lib.analysis import paper_claims as analysis
+from course_lib.data import paper
 from course_lib.lessons.builder import course, notebooks
 from course_lib.training.finetune import EpochRecord
 
@@ -47,7 +48,7 @@ def test_the_curve_is_a_png_of_three_charts(epochs: pd.DataFrame, tmp_path: Path
 
 
 def test_an_epoch_record_holds_the_five_accuracies_of_the_summary() -> None:
-    assert set(analysis.MEASURES) < set(EpochRecord.__slots__)
+    assert set(paper.MEASURES) < set(EpochRecord.__slots__)
 
 
 def test_every_notebook_has_its_line_in_the_readme() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from course_lib.data import facts
+from course_lib.data import entityquestions
 from course_lib.data.facts import QUESTIONS, Fact
 from course_lib.knowledge.scoring.engine import Encoded, is_match
 from course_lib.lessons.builder.notebooks import read_source
@@ -215,8 +215,8 @@ def test_the_split_by_hand_is_the_librarys() -> None:
     train_file, test_file = some(60), some(20)
     records = defaultdict(list)
     for name, file in (("train", train_file), ("test", test_file)):
-        records[name, "P19"] = [facts.Record(row["subject"], tuple(row["answers"])) for row in file]
-    library = facts._build_split(records)
+        records[name, "P19"] = [entityquestions.Record(row["subject"], tuple(row["answers"])) for row in file]
+    library = entityquestions._build_split(records)
     for ours, theirs in zip(split(train_file, test_file), (library.train, library.test), strict=True):
         assert [(row["subject"], row["answers"][0]) for row in ours] == [(fact.subject, fact.object) for fact in theirs]
     assert 0 < len(library.train) < len(train_file)
@@ -234,7 +234,7 @@ def test_the_majority_baseline_is_counted_on_test_facts() -> None:
 
 
 def test_the_baselines_that_lesson_04_quotes_are_those_of_the_public_data(course_data: Path) -> None:
-    real = facts.load_entityquestions(course_data, progress=False)
+    real = entityquestions.load(course_data, progress=False)
     table = taught("04_facts_as_questions", "majority_baseline")(real.train, real.test)
     overall = (table["share (%)"] * table["n"]).sum() / table["n"].sum()
     assert round(overall, 1) == 11.2

@@ -155,7 +155,7 @@ def pocket():
 @pytest.fixture
 def world():
     facts = [Fact(f"s{i}", "P19" if i < 40 else "P36", f"o{i % 7}") for i in range(70)]
-    names = [slick.CATEGORIES[(i * i) % 4 if i % 3 else 3] for i in range(70)]
+    names = [paper.CATEGORIES[(i * i) % 4 if i % 3 else 3] for i in range(70)]
     labelled = pd.DataFrame({"relation": [fact.relation for fact in facts], "category": names})
     return facts, labelled
 
@@ -165,7 +165,7 @@ def test_sizes_are_the_librarys(world, rule):
     from course_lib.data import paper
 
     facts, labelled = world
-    labelled["category"] = [slick.CATEGORIES[i % 4 if i % 5 else 0] for i in range(len(facts))]
+    labelled["category"] = [paper.CATEGORIES[i % 4 if i % 5 else 0] for i in range(len(facts))]
     sizes = taught("06", "sizes_by_hand", paper=paper)(labelled, rule)
     assert sizes == mixing.relation_sizes(labelled, rule=rule) and len(sizes) == 2
 

@@ -18,8 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from course_lib import cli
-from course_lib.data import facts
-from course_lib.data.facts import QUESTIONS, load_entityquestions
+from course_lib.data import entityquestions
+from course_lib.data.facts import QUESTIONS
 from course_lib.data.pocket import FOLDER as POCKET
 from course_lib.files import CourseError, sha256
 from course_lib.installation import CLASSROOM, HUB, use_classroom
@@ -80,9 +80,9 @@ def source(tmp_path, monkeypatch):
                             for path in sorted(root.glob("dataset/*/*.json"))))
     server = Server(root)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(facts, "_SUMS", sums)
-    monkeypatch.setattr(facts, "SOURCE_URL", server.url)
-    monkeypatch.setattr(facts, "DOWNLOAD_RETRIES", 0)
+    monkeypatch.setattr(entityquestions, "_SUMS", sums)
+    monkeypatch.setattr(entityquestions, "SOURCE_URL", server.url)
+    monkeypatch.setattr(entityquestions, "DOWNLOAD_RETRIES", 0)
     monkeypatch.delenv("COURSE_DATA", raising=False)
     yield server
     server.http.shutdown()
@@ -137,8 +137,8 @@ def test_facts_come_from_the_room_when_nothing_can_be_fetched(source, clone, roo
     fill(room)
     source.http.shutdown()
     monkeypatch.setenv("COURSE_HOME", str(room))
-    monkeypatch.setattr(facts, "SOURCE_URL", "http://127.0.0.1:9/")
-    assert load_entityquestions(progress=False).totals() == {"train": 12, "dev": 12, "test": 12, "ood": 7}
+    monkeypatch.setattr(entityquestions, "SOURCE_URL", "http://127.0.0.1:9/")
+    assert entityquestions.load(progress=False).totals() == {"train": 12, "dev": 12, "test": 12, "ood": 7}
 
 
 def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_
 
 
 def test_no_network_is_one_line_with_what_to_do(source, clone, room, monkeypatch):
-    monkeypatch.setattr(facts, "SOURCE_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(entityquestions, "SOURCE_URL", "http://127.0.0.1:9/")
     result = CliRunner().invoke(cli.app, ["prefetch", str(room)])
     assert result.exit_code == 1 and result.stderr.splitlines()[-1].startswith("course: http://127.0.0.1:9/dataset/")
     assert "COURSE_DATA" in result.stderr and "Traceback" not in result.stderr
@@ -387,7 +387,7 @@ def real_room(course_data, room, monkeypatch):
     server = Server(files)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("COURSE_DATA")
-    monkeypatch.setattr(facts, "SOURCE_URL", server.url)
+    monkeypatch.setattr(entityquestions, "SOURCE_URL", server.url)
     fill(room)
     server.http.shutdown()
     return room
@@ -395,11 +395,11 @@ def real_room(course_data, room, monkeypatch):
 
 STRAIGHT_LINE = """
 from course_lib import __file__ as place, doctor
-from course_lib.data.facts import load_entityquestions
+from course_lib.data import entityquestions
 from course_lib.experiments.study import open_study
 from course_lib.experiments.sweep import sweep
 
-print(load_entityquestions(progress=False).totals()["train"])
+print(entityquestions.load(progress=False).totals()["train"])
 study = open_study("pocket")
 print(len(study.labels(progress=False)))
 epochs = sweep(study, [study.spec(50)], how="one-by-one", progress=False)

@@ -22,7 +22,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from course_lib.data.facts import Fact, FactSet, load_entityquestions
+from course_lib.data import entityquestions
+from course_lib.data.facts import Fact, FactSet
 from course_lib.experiments import study as study_module
 from course_lib.experiments.sizes import WHOLE, counts, draw_facts, resized, thin_out
 from course_lib.experiments.study import SETTINGS, Settings, open_study
@@ -55,7 +56,7 @@ def world(**sizes: int) -> FactSet:
 
 @pytest.fixture(scope="session")
 def real(course_data: Path) -> FactSet:
-    return load_entityquestions(course_data)
+    return entityquestions.load(course_data)
 
 
 def test_relations_are_even_as_far_as_each_has_facts() -> None:

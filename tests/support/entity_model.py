@@ -16,7 +16,8 @@ import os
 import sys
 from pathlib import Path
 
-from course_lib.data.facts import FactSet, load_entityquestions
+from course_lib.data import entityquestions
+from course_lib.data.facts import FactSet
 from course_lib.data.pocket.build import save_model
 from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.data.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
@@ -45,7 +46,7 @@ def _shortened(answer: str) -> str:
 
 def build(folder: str | Path, data: str | Path | None = None, *, progress: bool = False) -> Path:
     """Write the model and its tokenizer to ``folder``, as ``save_pretrained`` does; returns the folder."""
-    documents = documents_of(draw_facts(load_entityquestions(data, progress=progress), FIRST_LOOK))
+    documents = documents_of(draw_facts(entityquestions.load(data, progress=progress), FIRST_LOOK))
     tokenizer = train_tokenizer(documents, SHAPE)
     rows = rows_of(documents, tokenizer, SHAPE.length)
     model = pretrain(rows, tokenizer, SHAPE, progress=progress)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from course_lib.data.paper import CATEGORIES
+
 NAN = float("nan")
-CATEGORIES = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
 
 
 def epochs(dev: list[float], *, variant: str = "D", percent: float = 50, seed: int = 0, test: list[float] | None = None,

@@ -9,8 +9,8 @@ import pytest
 
 from course_lib.data import paper
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.training import mixing
 from course_lib.training.mixing import IDK_ANSWER, Mix, known_only, mix, relation_sizes
 

@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib.data.pocket import FOLDER
 from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.data.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
-from course_lib.data.pocket.world import PocketFact, WorldConfig, make_world
+from course_lib.data.pocket.world import FOLDER, PocketFact, WorldConfig, make_world
 from course_lib.files import read_json, sha256, write_json, write_text
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def matches_shipped(built: Built) -> dict[str, bool]:
 def write_facts(path: str | Path, world: list[PocketFact]) -> Path:
     """Write the facts as JSON, one a line; ``fields`` names the columns."""
     lines = (json.dumps([item.fact.relation, item.fact.subject, item.fact.object, item.split, item.other, item.fine,
-                         list(asdict(item.readings).values())], ensure_ascii=False) for item in world)
+                         list(asdict(item.exposures).values())], ensure_ascii=False) for item in world)
     return write_text(path, '{"fields": ' + json.dumps(FIELDS) + ', "facts": [\n' + ",\n".join(lines) + "\n]}\n")
 
 

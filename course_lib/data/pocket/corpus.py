@@ -2,7 +2,7 @@
 
 Statement documents hold six statements about anything. Question lists hold six questions of one relation in one
 layout, and keep to one grain throughout: that is how the model learns to read the wanted grain from its prompt.
-The last layout is the fine-tuning format of the paper (App. E, "Answer the following question."), where the
+Some have the fine-tuning format of the paper (:data:`.facts.FINE_TUNING_PREFIX`), where the
 replies are mostly whole sentences: the base model knows the answers but not that a bare answer is wanted, so the
 first thing that fine-tuning teaches is the form.
 """
@@ -14,19 +14,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from course_lib.data.facts import FINE_TUNING_PREFIX
 from course_lib.data.pocket.schema import SCHEMAS
-from course_lib.data.pocket.world import PocketFact, WorldConfig, planned_readings
+from course_lib.data.pocket.world import PocketFact, WorldConfig, planned_exposures
 
 __all__ = ["CorpusConfig", "make_corpus"]
 
 LAYOUTS = ("Q: {q}\nA: {a}", "Question: {q}\nAnswer: {a}", "- {q}\n- {a}")
-INSTRUCTION = "Answer the following question.\n{q} {a}"
+INSTRUCTION = f"{FINE_TUNING_PREFIX}{{q}} {{a}}"
 SENTENCE = "The answer is {a}."
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusConfig:
-    """The dials of the corpus; shares are of the question lists."""
+    """Settings of the corpus; shares are of the question lists."""
 
     seed: int = 1
     per_document: int = 6
@@ -35,7 +36,7 @@ class CorpusConfig:
 
 
 def make_corpus(world: list[PocketFact], world_config: WorldConfig, config: CorpusConfig = CorpusConfig()) -> list[str]:
-    """All documents in reading order; fills in the ``readings`` of every fact of ``world``.
+    """All documents in reading order; fills in the ``exposures`` of every fact of ``world``.
 
     Same world and configuration, same documents, byte for byte.
     """
@@ -43,7 +44,7 @@ def make_corpus(world: list[PocketFact], world_config: WorldConfig, config: Corp
     statements: list[str] = []
     entries: dict[str, list[tuple[float, PocketFact]]] = defaultdict(list)
     for item in world:
-        count = planned_readings(world_config, rng)
+        count = planned_exposures(world_config, rng)
         listed = sum(rng.random() < world_config.list_share for _ in range(count))
         # spread evenly, so that a list hardly ever holds the same question twice
         entries[item.fact.relation] += [((turn + rng.random()) / listed, item) for turn in range(listed)]
@@ -64,8 +65,8 @@ def _groups(items: list, size: int) -> Iterator[list]:
 
 def _statement(item: PocketFact, gold: bool, rng: random.Random) -> str:
     other = bool(item.other) and not gold
-    item.readings.statements_other += other
-    item.readings.statements += not other
+    item.exposures.statements_other += other
+    item.exposures.statements += not other
     wording = rng.choice(SCHEMAS[item.fact.relation].wordings)
     return wording.format(s=item.fact.subject, o=item.other if other else item.fact.object)
 
@@ -84,4 +85,4 @@ def _question_list(items: list[PocketFact], config: CorpusConfig, rng: random.Ra
 
 def _count(item: PocketFact, instruct: bool, *, other: bool) -> None:
     name = ("instructions" if instruct else "lists") + ("_other" if other else "")
-    setattr(item.readings, name, getattr(item.readings, name) + 1)
+    setattr(item.exposures, name, getattr(item.exposures, name) + 1)

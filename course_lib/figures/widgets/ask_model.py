@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.distribution import room
 from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, encode, end_tokens, is_match
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.models.loading import merged_for_evaluation
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, 
         prompt: Prompt = INSTRUCTION, readings: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
     """Ask both models about a fact, or a question in words.
 
-    ``prompt`` is the form of the question. ``readings`` are those of :func:`.pocket.readings`, ``data`` is
+    ``prompt`` is the form of the question. ``readings`` are those of :func:`.pocket.exposures`, ``data`` is
     the training set of the tuned model.
 
     Raises:

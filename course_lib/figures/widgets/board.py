@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_FREE
 from course_lib.figures.plots.style import COLOURS, new_panels, plain_text
 from course_lib.files import CourseError
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.training.mixing import Mix, draw, relation_sizes, row_counts
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_KNOWN, D
 from course_lib.figures.plots.curves import SPLITS, curve_at_epoch, describe_epoch
 from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
@@ -27,7 +28,6 @@ from course_lib.figures.widgets.fact_browser import Browse, asked_text, relation
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt
-from course_lib.knowledge.slick import CATEGORIES
 from course_lib.models import memory, nf4
 from course_lib.text import one_line
 

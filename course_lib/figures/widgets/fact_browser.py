@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from course_lib.data.facts import QUESTIONS, Fact
+from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import Closeup, closeups
 from course_lib.knowledge.scoring.prompts import Prompt
-from course_lib.knowledge.slick import CATEGORIES
 
 if TYPE_CHECKING:
     import pandas as pd

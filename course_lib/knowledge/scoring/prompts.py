@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from course_lib.data.facts import Fact
+from course_lib.data.facts import FINE_TUNING_PREFIX, Fact
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Prompt:
         return self.prefix + self.template.format(question=question)
 
 
-INSTRUCTION = Prompt("Answer the following question.\n", "{question}")  # paper, App. E: the fine-tuning input
+INSTRUCTION = Prompt(FINE_TUNING_PREFIX, "{question}")
 
 
 def few_shot_prompt(exemplars: Sequence[Fact], *, spare: Fact | None = None) -> Prompt:

@@ -87,7 +87,7 @@ def never_read_unknown(study: Study, labelled: pd.DataFrame) -> float | None:
     if study.facts.name != "pocket":
         return None
     keys = ["relation", "subject", "object"]
-    joined = labelled.merge(pocket.readings()[[*keys, "total"]], on=keys)
+    joined = labelled.merge(pocket.exposures()[[*keys, "total"]], on=keys)
     return shares(joined[joined["total"] == 0])["Unknown"]
 
 

@@ -24,6 +24,7 @@ from course_lib.lessons import exercises
 from course_lib.lessons.builder import editions, report
 from course_lib.lessons.builder.execution import At, NotebookError, OnCell, execute
 from course_lib.lessons.quizzes import FOLDER
+from course_lib.text import short
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -59,7 +60,7 @@ def source_paths(names: Sequence[str] | None = None, *, root: str | Path | None 
     wanted = [Path(name).name.removesuffix(".py").removesuffix(".ipynb") for name in names or [""]]
     for given, name in zip(names or (), wanted, strict=False):
         if not name or not any(path.stem.startswith(name) for path in paths):
-            raise NotebookError(f"{limits.shown(str(given))[1:-1]}: no such notebook; choose from "
+            raise NotebookError(f"{short(str(given))[1:-1]}: no such notebook; choose from "
                                 f"{', '.join(path.stem for path in paths)}")
     return [path for path in paths if path.stem.startswith(tuple(wanted))]
 

@@ -20,14 +20,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from course_lib import __version__
-from course_lib.data.facts import read_entityquestions, store_entityquestions
+from course_lib.data import entityquestions
 from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
 from course_lib.installation import CLASSROOM, HUB, version
 from course_lib.limits import absolute
 from course_lib.models.hub import cached, fetch
-from course_lib.models.presets import PRESETS, hub_id, is_pocket
+from course_lib.models.presets import PRESETS, hub_id
 
-__all__ = ["PARTS", "copy_notebooks", "fetch_facts", "fetch_model", "fetch_wheels", "prefetch", "readme"]
+__all__ = ["PARTS", "copy_notebooks", "fetch_model", "fetch_wheels", "prefetch", "readme"]
 
 WHEELS = "wheels"
 # Where a clone keeps the notebooks, and where they go.
@@ -55,7 +55,7 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
         raise CourseError(f"{folder}: already holds {strange[0]}; give a new or an empty folder")
     made = read_json(note) if note.is_file() else {}
     write_json(note, made | {"version": __version__})
-    echo(f"Facts: {fetch_facts(folder)} files of EntityQuestions, each with the right sum.")
+    echo(f"Facts: {entityquestions.store(folder)} files of EntityQuestions, each with the right sum.")
     echo(f"Notebooks: {copy_notebooks(root, folder)}.")
     if wheels:
         write_json(note, read_json(note) | {"lock": fetch_wheels(root, folder, done=made.get("lock"), echo=echo),
@@ -63,16 +63,6 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
     for name in models:
         fetch_model(name, folder, echo=echo)
     return write_text(folder / "README.txt", readme(folder))
-
-
-def fetch_facts(folder: Path) -> int:
-    """EntityQuestions in full, each file compared with its published sum; the number of files.
-
-    They come from COURSE_DATA, where that is set, else from the public source.
-    """
-    if own := os.environ.get("COURSE_DATA"):
-        return store_entityquestions(own, folder)
-    return len(read_entityquestions(splits=("train", "dev", "test"), cache=folder))
 
 
 def copy_notebooks(root: Path | None, folder: Path) -> str:
@@ -141,12 +131,11 @@ def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path
     Raises:
         CourseError: no such model, its terms are not accepted, no room for it, or no network.
     """
-    if is_pocket(name):
-        raise CourseError("the pocket model comes with the package; name another preset or a Hub id")
     os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
     model = hub_id(name)
     if model is None:
-        raise CourseError(f"{name}: a folder; name a preset ({', '.join(PRESETS)}) or a Hub id (owner/name)")
+        what = "comes with the package" if name in PRESETS else "a folder"
+        raise CourseError(f"{name}: {what}; name a preset ({', '.join(PRESETS)}) or a Hub id (owner/name)")
     if found := cached(model, cache=folder / HUB):
         echo(f"Model {model.repo}: there already.")
         return found.folder

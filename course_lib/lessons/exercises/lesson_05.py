@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from course_lib.data.paper import CATEGORIES
 from course_lib.knowledge.scoring.scores import Scores
-from course_lib.knowledge.slick import CATEGORIES, label
+from course_lib.knowledge.slick import label
 from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
 
 __all__ = ["EXERCISES"]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from course_lib.data.facts import Fact
-from course_lib.knowledge.slick import CATEGORIES
+from course_lib.data.paper import CATEGORIES
 from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
 from course_lib.training.mixing import Row, mix
 

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 
 import numpy as np
 
-from course_lib.files import DataError, NotJson, loads, read_bytes, read_json, short
-from course_lib.knowledge.slick import CATEGORIES
+from course_lib.data.paper import CATEGORIES
+from course_lib.files import DataError, NotJson, loads, read_bytes, read_json
+from course_lib.text import short
 from course_lib.training.records import EpochRecord, History, TuneConfig, unpack_bits
 
 if TYPE_CHECKING:

@@ -1,0 +1,315 @@
+"""Questions from a file of the user's own: every way a row can be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from course_lib.data import question_files
+from course_lib.data.datasets import load_questions
+from course_lib.data.facts import LETTERS
+from course_lib.data.question_files import read_file
+from course_lib.data.questions import Question
+from course_lib.files import DataError
+
+GOOD = {"question": "Where was Ada born?", "answer": "London"}
+
+
+def jsonl(folder: Path, *rows, name: str = "facts.jsonl") -> Path:
+    """One row a line: bytes as they are, anything else as JSON."""
+    path = folder / name
+    path.write_bytes(b"\n".join(row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows))
+    return path
+
+
+def csv_file(folder: Path, text: str | bytes) -> Path:
+    path = folder / "facts.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def complaints(path: Path) -> list[str]:
+    return [str(problem) for problem in read_file(path).problems]
+
+
+# Rows that are right
+
+
+def test_a_text_answer_is_the_gold_answer(tmp_path):
+    assert read_file(jsonl(tmp_path, GOOD)).questions == (Question("Where was Ada born?", "London", row=1),)
+
+
+def test_of_a_list_the_first_is_gold_and_the_others_are_aliases_once(tmp_path):
+    row = {"question": "Q?", "answer": ["London", "City of London", "London"], "relation": "born", "subject": "Ada"}
+    assert read_file(jsonl(tmp_path, row)).questions == (
+        Question("Q?", "London", "born", "Ada", ("City of London",), 1),)
+
+
+def test_spaces_around_a_field_are_taken_off(tmp_path):
+    asked = read_file(jsonl(tmp_path, {"question": " Q? ", "answer": "A \n", "relation": " r"})).questions[0]
+    assert (asked.question, asked.object, asked.relation) == ("Q?", "A", "r")
+
+
+@pytest.mark.parametrize("row", [
+    {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q?"},
+                  {"role": "assistant", "content": "A"}]},
+    {"prompt": "Q?", "completion": "A"},
+    {"instruction": "Q?", "input": "", "output": "A"}])
+def test_the_usual_forms_of_fine_tuning_rows_are_read(tmp_path, row):
+    assert read_file(jsonl(tmp_path, row | {"relation": "r"})).questions == (Question("Q?", "A", "r", row=1),)
+
+
+@pytest.mark.parametrize(("row", "why"), [
+    ({"messages": [{"role": "user", "content": "Q?"}]}, "1 turns beside the system message"),
+    ({"messages": "Q?"}, "the messages are not a list"),
+    ({"messages": [{"role": "assistant", "content": "A"}, {"role": "user", "content": "Q?"}]}, "2 turns"),
+    ({"instruction": "Sum up.", "input": "A text.", "output": "A"}, "an instruction with an input"),
+    ({"prompt": "Q?"}, "no answer; every fact needs one")])
+def test_a_fine_tuning_row_without_one_question_and_one_answer_is_named(tmp_path, row, why):
+    assert why in complaints(jsonl(tmp_path, GOOD, row))[0]
+
+
+def test_blank_lines_are_no_rows_but_count(tmp_path):
+    assert [question.row for question in read_file(jsonl(tmp_path, b"", GOOD, b"  ", GOOD)).questions] == [2, 4]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = jsonl(tmp_path, b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r", json.dumps(GOOD).encode() + b"\r")
+    assert len(read_file(path).questions) == 2 and not read_file(path).problems
+
+
+@pytest.mark.parametrize("answer", ["e\u0301te\u0301", "שלום", "👩‍👩‍👧 family", "x" * 4096, "{name}", '"quoted"'])
+def test_an_answer_of_any_letters_is_kept_as_it_is(tmp_path, answer):
+    assert read_file(jsonl(tmp_path, GOOD | {"answer": answer})).questions[0].object == answer
+
+
+def test_a_json_list_is_read_with_its_records_numbered(tmp_path):
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps([GOOD, {"question": "Q?"}]), encoding="utf-8")
+    assert len(read_file(path).questions) == 1
+    assert complaints(path) == ["facts.json record 2: no answer; every fact needs one"]
+
+
+def test_a_file_of_entityquestions_is_a_file_of_questions(tmp_path):
+    path = tmp_path / "P19.test.json"
+    path.write_text(json.dumps([{"question": "Where was Ada born?", "answers": ["London", "England"]}]))
+    assert read_file(path).questions == (Question("Where was Ada born?", "London", aliases=("England",), row=1),)
+
+
+def test_a_csv_has_named_columns_in_any_order_and_lists_as_json(tmp_path):
+    path = csv_file(tmp_path, 'relation,Answer, question\nborn,"[""London"", ""LDN""]",Q?\n,"Paris, France",R?\n')
+    assert read_file(path).questions == (
+        Question("Q?", "London", "born", aliases=("LDN",), row=2), Question("R?", "Paris, France", row=3))
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_may_be_split_by_semicolons_or_tabs(tmp_path, mark):
+    assert read_file(csv_file(tmp_path, f"question{mark}answer\nQ?{mark}A\n")).questions[0].object == "A"
+
+
+def test_a_csv_row_is_named_by_the_line_it_begins_in(tmp_path):
+    path = csv_file(tmp_path, 'question,answer\n"long\nquestion",A\n\nQ?,\n')
+    assert read_file(path).questions[0].row == 2
+    assert complaints(path) == ["facts.csv line 5: empty answer; every fact needs one"]
+
+
+# Rows that are wrong: named, and the others still read
+
+
+@pytest.mark.parametrize(("row", "complaint"), [
+    ({"question": "Q?", "answer": ""}, "empty answer; every fact needs one"),
+    ({"question": "Q?", "answer": "  "}, "empty answer; every fact needs one"),
+    ({"question": "Q?", "answer": ["A", ""]}, "empty answer; every fact needs one"),
+    ({"question": "Q?", "answer": [None]}, "empty answer; every fact needs one"),
+    ({"question": "Q?", "answer": []}, "no answer; every fact needs one"),
+    ({"question": "Q?"}, "no answer; every fact needs one"),
+    ({"answer": "A"}, "no question; every fact needs one"),
+    ({"question": " ", "answer": "A"}, "no question; every fact needs one"),
+    ({"question": 7, "answer": "A"}, "the question 7 is not text; put it in quotes"),
+    ({"question": "Q?", "answer": 1984}, "the answer 1984 is not text; put it in quotes"),
+    ({"question": "Q?", "answer": {"a": "b"}}, "the answer {'a': 'b'} is not text; put it in quotes"),
+    ({"question": "Q?", "answer": "A", "relation": 19}, "the relation 19 is not text; put it in quotes"),
+    ({"question": "Q?", "answer": "A", "subject": ["S"]}, "the subject ['S'] is not text; put it in quotes"),
+    ({"question": "Q?", "answer": "A\nB"},
+     "the answer has a line break, and an answer ends at the end of its line; take it out"),
+    ({"question": "Q?", "answer": ["A", "B\rC"]},
+     "the answer has a line break, and an answer ends at the end of its line; take it out"),
+    ({"question": "Q \ud83d?", "answer": "A"}, "'\\ud83d' is half of a character; save the file as UTF-8"),
+    (["Q?", "A"], 'not an object; write {"question": ..., "answer": ...}'),
+    (b'{"question": "Q?", "answer": "Pel\xe9"}', "byte 33 is not UTF-8; save the file as UTF-8"),
+    (b"[" * 100_000, "lists nested too deep to read; write it anew"),
+])
+def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
+    path = jsonl(tmp_path, GOOD, row, GOOD | {"question": "R?"})
+    assert complaints(path) == [f"facts.jsonl line 2: {complaint}"]
+    assert [question.row for question in read_file(path).questions] == [1, 3]
+
+
+def shapes(question, answer) -> list[dict]:
+    """A row in every form that is read."""
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question},
+             {"role": "assistant", "content": answer}]
+    return [{"question": question, "answer": answer}, {"messages": turns}, {"messages": turns[1:]},
+            {"prompt": question, "completion": answer}, {"instruction": question, "input": "", "output": answer}]
+
+
+@pytest.mark.parametrize("value", [7, 0.5, True, False, {"a": 1}, [["A"]], [7], [None, "A"], [{"text": "A"}],
+                                   "x" * (LETTERS + 1), "A\0", " \u200b"])
+@pytest.mark.parametrize("shape", range(5))
+def test_what_is_no_text_is_a_problem_of_its_row_in_every_form(tmp_path, shape, value):
+    rows = [GOOD, shapes(value, "A")[shape], shapes("Q?", value)[shape]]
+    [*first] = complaints(jsonl(tmp_path, *rows))
+    (tmp_path / "facts.json").write_text(json.dumps(rows))
+    assert [text.split(": ")[0] for text in first] == ["facts.jsonl line 2", "facts.jsonl line 3"]
+    again = complaints(tmp_path / "facts.json")
+    assert [text.replace("facts.json record", "facts.jsonl line") for text in again] == first
+
+
+@pytest.mark.parametrize("shape", range(5))
+def test_a_list_of_answers_stands_in_the_first_form_alone(tmp_path, shape):
+    data = read_file(jsonl(tmp_path, GOOD, shapes("Q?", ["A", "B"])[shape]))
+    assert len(data.problems) == (shape > 0)
+
+
+@pytest.mark.parametrize("shape", range(5))
+def test_null_and_an_absent_field_are_the_same_in_every_form(tmp_path, shape):
+    assert complaints(jsonl(tmp_path, GOOD, shapes(None, "A")[shape], shapes("Q?", None)[shape])) == [
+        "facts.jsonl line 2: no question; every fact needs one", "facts.jsonl line 3: no answer; every fact needs one"]
+
+
+@pytest.mark.parametrize(("bad", "why"), [
+    (b'{"question": "Q?", "answer": "A", "answer": "B"}', "'answer' stands twice"),
+    (b'{"question": "Q?", "answer": NaN}', "NaN is no value"),
+    (b'{"question": "Q?", "answer": %s}' % (b"1" * 9000), "9,000 digits")])
+@pytest.mark.parametrize("name", ["facts.jsonl", "facts.json"])
+def test_an_odd_record_is_named_with_its_number_and_the_others_are_read(tmp_path, name, bad, why):
+    rows, good = (b"%s\n%s\n%s", b"[%s, %s , %s]")[name == "facts.json"], json.dumps(GOOD).encode()
+    (tmp_path / name).write_bytes(rows % (good, bad, good))
+    [complaint] = complaints(tmp_path / name)
+    assert why in complaint and " 2: " in complaint and len(read_file(tmp_path / name).questions) == 2
+
+
+@pytest.mark.parametrize(("name", "text", "rows"), [
+    ("facts.jsonl", b'{"question": "P?", "answer": "A"}\n{"question": "' + b"x" * 5_000_000 + b'"}\n'
+                    b'{"question": "Q?", "answer": "A"}', [1, 3]),
+    ("facts.csv", b"question,answer\nP?,A\n" + b"x," * 3_000_000 + b"\nQ?,A\n", [2, 4])])
+def test_a_giant_line_is_a_problem_and_the_next_keeps_its_number(tmp_path, name, text, rows):
+    (tmp_path / name).write_bytes(text)
+    data = read_file(tmp_path / name)
+    assert [question.row for question in data.questions] == rows and [one.row for one in data.problems] == [rows[1] - 1]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_a_pipe_under_the_name_of_a_file_is_refused_and_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"facts{suffix}")
+    with pytest.raises(DataError, match="it is a pipe"):
+        load_questions(tmp_path / f"facts{suffix}")
+
+
+@pytest.mark.parametrize("name", ["facts.txt", "x" * 5000, "a\0", "~nobody-here/facts.csv"])
+def test_a_path_that_leads_to_no_questions_is_one_message(tmp_path, name):
+    with pytest.raises(DataError):
+        load_questions(str(tmp_path / name) if name[0] != "~" else name)
+
+
+def test_more_rows_than_anybody_can_label_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(question_files, "ROWS", 2)
+    assert len(read_file(jsonl(tmp_path, GOOD, GOOD)).questions) == 2
+    with pytest.raises(DataError, match="more than 2 lines"):
+        read_file(jsonl(tmp_path, GOOD, GOOD, GOOD))
+
+
+def test_more_answers_than_can_count_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(question_files, "ANSWERS", 2)
+    [complaint] = complaints(jsonl(tmp_path, GOOD | {"answer": ["A", "B"]}, GOOD | {"answer": ["A", "B", "C"]}))
+    assert "line 2: 3 answers" in complaint
+
+
+@pytest.mark.parametrize("line", [b'{"question": "Q?", "ans', b"Q? A", b'{"question": ' + b"1" * 5000 + b"}"])
+def test_a_broken_line_is_named(tmp_path, line):
+    [complaint] = complaints(jsonl(tmp_path, line, GOOD))
+    assert complaint.startswith("facts.jsonl line 1: not JSON (")
+
+
+@pytest.mark.parametrize(("row", "complaint"), [
+    ("Q?,", "empty answer; every fact needs one"),
+    ("Q?", "no answer; every fact needs one"),
+    (",A", "no question; every fact needs one"),
+    ("Q?,Paris, France", "3 cells under 2 columns; put an answer with a comma in quotes"),
+    ("Q?,A,B", "3 cells under 2 columns; put an answer with a comma in quotes"),
+    (b"Q?,Pel\xe9", "the answer is not whole UTF-8 text; save the file as UTF-8"),
+    ('Q?,"A\nB"', "the answer has a line break, and an answer ends at the end of its line; take it out"),
+])
+def test_a_bad_csv_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
+    row = row if isinstance(row, bytes) else row.encode()
+    path = csv_file(tmp_path, b"question,answer\nP?,A\n" + row + b"\nR?,B\n")
+    assert complaints(path) == [f"facts.csv line 3: {complaint}"]
+    assert [question.question for question in read_file(path).questions] == ["P?", "R?"]
+
+
+def test_a_quote_that_is_never_closed_is_named_by_its_first_line(tmp_path):
+    path = csv_file(tmp_path, 'question,answer\nP?,A\nQ?,"B\nR?,C\n')
+    assert complaints(path) == ["facts.csv line 3: not CSV (unexpected end of data); mend it"]
+
+
+# Files that are wrong as a whole
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("facts.json", b'{"question": "Q?"}', "not a list"), ("facts.json", b"[{", "not JSON"),
+    ("facts.json", b"[\xe9]", "byte 1 is not UTF-8"), ("facts.jsonl", b"", "holds no question .* it is empty"),
+    ("facts.jsonl", b"{}", "the first of 1 bad rows is facts.jsonl line 1: no question"),
+    ("facts.csv", b"Q?,A\n", "does not name the columns question and answer"), ("facts.csv", b"", "does not name"),
+    ("facts.csv", b"question,answer,Answer\nQ?,A,B", "line 1: the column answer stands there twice"),
+    ("facts.csv", b"q" * 200_000, "line 1: not CSV"), ("facts.json", b"[1,]", "line 1: not JSON"),
+    ("facts.json", b"[{}] {}", "line 1: not JSON"), ("facts.json", b"[" * 100_000, "nested too deep")])
+def test_a_file_that_is_wrong_as_a_whole_is_one_message(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_file(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        load_questions(tmp_path / "facts.jsonl")
+    (tmp_path / "facts.xlsx").write_text("")
+    with pytest.raises(DataError, match=r"not a kind of file that is known; give \.jsonl, \.json, \.csv"):
+        load_questions(tmp_path / "facts.xlsx")
+
+
+def test_a_file_name_with_braces_is_named_as_it_is(tmp_path):
+    assert complaints(jsonl(tmp_path, GOOD, {}, name="{row}.jsonl")) == [
+        "{row}.jsonl line 2: no question; every fact needs one"]
+
+
+# Duplicates and exemplars
+
+
+def test_a_question_asked_twice_is_named_with_the_first(tmp_path):
+    other, elsewhere = GOOD | {"answer": "Paris"}, GOOD | {"relation": "born"}
+    asked = read_file(jsonl(tmp_path, GOOD, GOOD, other, elsewhere))
+    assert [str(note) for note in asked.duplicates()] == [
+        "facts.jsonl line 2: the same question as facts.jsonl line 1; both are labelled",
+        "facts.jsonl line 3: the same question as facts.jsonl line 1, with another answer; both are labelled"]
+    assert len(asked.questions) == 4
+
+
+def test_the_rows_of_a_file_are_its_exemplars(tmp_path):
+    asked = read_file(jsonl(tmp_path, GOOD, {}))
+    assert asked.exemplars == asked.questions and asked.shared
+
+
+def test_a_row_far_longer_than_its_relations_others_is_asked_but_is_no_example(tmp_path):
+    long = {"question": "Q?", "answer": "x" * 4000}
+    asked = read_file(jsonl(tmp_path, GOOD, long, GOOD))
+    assert len(asked.questions) == 3 and [exemplar.row for exemplar in asked.exemplars] == [1, 3]
+
+
+def test_where_all_rows_are_long_they_are_all_examples(tmp_path):
+    rows = [{"question": f"Q{row}?", "answer": "x" * 400 * (row + 1)} for row in range(3)]
+    assert len(read_file(jsonl(tmp_path, *rows)).exemplars) == 3
