@@ -66,7 +66,7 @@ def claims_table(found: Sequence[Claim]) -> pd.DataFrame:
 
 def summary(epochs: pd.DataFrame, shares: dict[str, float], never_read_unknown: float | None, *,
             preset: str) -> dict[str, Any]:
-    """The content of ``build/summary.json``; its fields are documented in the README.
+    """The content of ``build/summary.json``; its fields are documented in docs/results.md.
 
     ``curve`` and ``runs`` are about the learning rate that most epochs have (:func:`main_rate`), ``claims`` about all.
 

@@ -149,8 +149,8 @@ def test_without_finished_runs_nothing_is_compared(study) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "pocket"])
-def test_the_readme_has_this_forecast(name, study) -> None:
+def test_the_documentation_has_this_forecast(name, study) -> None:
     found, preset = forecast(study(name), gpu="T4"), PRESETS[name]
     row = (f"| `{name}` | {preset.licence} | {preset.download_bytes / 1e9:.2f} | {found.memory.peak / GIB:.2f} "
            f"| {found.minutes.total:.0f} |")
-    assert row in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert row in (Path(__file__).parents[2] / "docs" / "real-models.md").read_text(encoding="utf-8")

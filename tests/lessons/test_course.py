@@ -1,4 +1,4 @@
-"""The whole course: what it writes, and that the README says so."""
+"""The whole course: what it writes, and that the documentation says so."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def epochs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_every_field_of_the_summary_stands_in_the_readme(epochs: pd.DataFrame) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_field_of_the_summary_is_documented(epochs: pd.DataFrame) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     summary = analysis.summary(epochs, {"Unknown": 1.0}, None, preset="pocket")
     names = {*summary, *summary["runs"][0], *summary["runs"][0]["early_stop"], *summary["claims"][0]}
-    assert [name for name in sorted(names) if f"`{name}`" not in readme] == []
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 
 def test_the_comparison_names_every_claim_that_does_not_hold(epochs: pd.DataFrame) -> None:
