@@ -105,10 +105,10 @@ def compute(work: str, *, quick: bool) -> float:
     from benchmarks.sweep import draw_mixes
     from course_lib.data import pocket
     from course_lib.knowledge import slick
-    from course_lib.models import loading as models
+    from course_lib.models.loading import load
     from course_lib.training import finetune
 
-    loaded, facts = models.load("pocket"), pocket.load()
+    loaded, facts = load("pocket"), pocket.load()
     count = 40 if quick else 800
     if work == "labels":
         slick.categorize(loaded.model, loaded.tokenizer, facts.train[:8], facts.exemplars, progress=False)  # warms up

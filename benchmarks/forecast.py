@@ -36,9 +36,8 @@ from benchmarks.sweep import draw_mixes
 from course_lib.data import pocket
 from course_lib.experiments import throughput as rates
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.models import loading as models
-from course_lib.models.loop_memory import estimate_loop
-from course_lib.models.memory import SHAPES
+from course_lib.models import hardware
+from course_lib.models.memory import SHAPES, estimate_loop
 from course_lib.models.memory_usage import Peak, give_back_memory
 from course_lib.training.evaluation import evaluate
 from course_lib.training.finetune import TuneConfig, add_lora
@@ -84,10 +83,8 @@ class Measured:
 
 def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
     """All figures of one shape, in this process."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype, shape, config = models.device_dtype(device), SHAPES[name], TuneConfig(epochs=1, warmup=0, batch=batch)
+    device = hardware.device()
+    dtype, shape, config = hardware.device_dtype(device), SHAPES[name], TuneConfig(epochs=1, warmup=0, batch=batch)
     warm_up(device)
     start = Peak(device).start
     base = random_base(name, shape, device=device, dtype=dtype)
@@ -122,7 +119,7 @@ def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
 
 def warm_up(device: str) -> None:
     """Let bitsandbytes, PEFT and the device's libraries take what they take, with a model that is thrown away."""
-    base = random_base("pocket", SHAPES["pocket"], device=device, dtype=models.device_dtype(device))
+    base = random_base("pocket", SHAPES["pocket"], device=device, dtype=hardware.device_dtype(device))
     config = TuneConfig(epochs=1, warmup=0)
     data = draw_mixes(pocket.load().train, runs=1, rows=8)[0]
     Loop(add_lora(base.model, config).eval(), base.tokenizer, ["default"], [data], [config]).epoch(1)

@@ -22,8 +22,7 @@ from benchmarks.trainers import METHODS, Method, Run, Task, tokenised
 from course_lib.data.facts import FactSet
 from course_lib.experiments import throughput as rates
 from course_lib.knowledge.scoring.engine import score
-from course_lib.models.loop_memory import estimate_loop
-from course_lib.models.memory import Shape, estimate
+from course_lib.models.memory import Shape, estimate_loop, estimate_trainer
 from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.packing import Target, average_batch
 
@@ -137,7 +136,7 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
 def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | None:
     """Bytes of a training step by the library's formulas; None for TRL, which computes parts of it twice.
 
-    Ours by :mod:`.loop_memory`; Trainer's, padded to the longest row, by :mod:`.memory`.
+    Ours by :func:`.estimate_loop`; Trainer's, padded to the longest row, by :func:`.estimate_trainer`.
     """
     rank = TuneConfig().rank
     if method.kind == "ours":
@@ -145,7 +144,8 @@ def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | No
         return estimate_loop(bench.shape, batch, rank=rank, dtype=bench.dtype,
                              copies=method.more.get("copies", True)).peak
     if method.kind == "trainer":
-        return estimate(bench.shape, rank=rank, batch=method.batch, tokens=max(len(row.tokens) for row in rows)).total
+        longest = max(len(row.tokens) for row in rows)
+        return estimate_trainer(bench.shape, rank=rank, batch=method.batch, tokens=longest).total
     return None
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.counted import config_of
 from benchmarks.subjects import widened_tokenizer
-from course_lib.models.loading import Loaded, is_four_bit, keep_exact_on_cpu, nf4_config
+from course_lib.models.four_bit import is_four_bit, keep_exact_on_cpu, nf4_config
+from course_lib.models.loading import Loaded
 from course_lib.models.memory import Shape
 from course_lib.models.memory_usage import give_back_memory
 

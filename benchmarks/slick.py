@@ -31,10 +31,11 @@ from benchmarks.agreement import Precision, precision
 from benchmarks.comparison import Comparison, Plan, compare, exact
 from benchmarks.rivals import has_lm_eval
 from benchmarks.subjects import Part, Subject, count_of, of_preset, of_shape, shortened, tell, window
+from course_lib import doctor
 from course_lib.data.facts import FactSet
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.models import hardware
-from course_lib.models import loading as models
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.models.loading import load
 from course_lib.models.presets import dataset_of
 
 __all__ = ["Growth", "Report", "last_line", "main", "table"]
@@ -81,7 +82,7 @@ def in_bfloat16(subject: Subject, preset: str, questions: int) -> Precision:
     """The stored weights of a preset, not quantised, in float32 and in bfloat16."""
     import torch
 
-    model = models.load(preset, four_bit=False).model.float()
+    model = load(preset, four_bit=False).model.float()
     some = dataclasses.replace(shortened(subject, questions), model=model)
     full = exact(some, some.parts)
     model.to(torch.bfloat16)
@@ -92,7 +93,7 @@ def machine() -> dict[str, Any]:
     """Date, hardware, threads and versions."""
     import torch
 
-    found = hardware.inspect()
+    found = doctor.inspect()
     versions = {name: found.versions.get(name) for name in ("known-unknowns", "transformers", "bitsandbytes")}
     versions |= {"torch": torch.__version__, "lm_eval": metadata.version("lm_eval") if has_lm_eval() else None}
     return {"date": datetime.date.today().isoformat(), "device": "cuda" if found.gpu else "cpu", "cpu": found.cpu,
@@ -137,7 +138,7 @@ def _summary(found: Comparison) -> dict[str, float | None]:
 
 def measure(subject: Subject, plan: Plan, *, preset: str | None = None) -> Report:
     """Everything on one model. ``preset`` names the one whose bfloat16 is measured too."""
-    with models.merged_for_evaluation(subject.model):
+    with merged_for_evaluation(subject.model):
         if preset is None:
             subject = shortened(subject, _affordable(subject, plan.seconds))
         comparison = compare(subject, plan)

@@ -21,7 +21,9 @@ from course_lib.data.facts import Fact, FactSet, by_relation
 from course_lib.files import CourseError
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring.prompts import Prompt
-from course_lib.models import loading as models
+from course_lib.models import hardware
+from course_lib.models.loading import load
+from course_lib.models.presets import POCKET_MODEL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -112,7 +114,7 @@ def of_preset(name: str, facts: FactSet, *, questions: int | None = None) -> Sub
 
     Measure it under ``merged_for_evaluation``, as the course does.
     """
-    loaded = models.load(name)
+    loaded = load(name)
     parts = parts_of(facts, questions=questions, relations=tuple(by_relation(facts.test)))
     asked = [fact for part in parts for fact in part.facts]
     about = f"the {loaded.preset} preset as the course loads it (4 bits; on a CPU merged for evaluation)"
@@ -127,7 +129,7 @@ def widened_tokenizer(size: int) -> PreTrainedTokenizerBase:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    own = AutoTokenizer.from_pretrained(models.POCKET_MODEL)
+    own = AutoTokenizer.from_pretrained(POCKET_MODEL)
     description = json.loads(own.backend_tokenizer.to_str())
     description["model"]["vocab"] |= {f"~{number}": number for number in range(len(own), size)}  # no merge makes them
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(description)),
@@ -146,8 +148,8 @@ def of_shape(name: str, *, questions: int, prompts: int = 10, seed: int = 0) -> 
     if name not in SHAPES:
         raise CourseError(f"shape {name}: not known; give one of {', '.join(SHAPES)}, or none")
     tokenizer = widened_tokenizer(SHAPES[name]["vocab_size"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = models.device_dtype(device)
+    device = hardware.device()
+    dtype = hardware.device_dtype(device)
     torch.manual_seed(seed)
     config = LlamaConfig(**SHAPES[name], bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
                          pad_token_id=tokenizer.pad_token_id)

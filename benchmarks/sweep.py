@@ -31,7 +31,7 @@ from benchmarks.slick import facts_of, machine
 from benchmarks.subjects import tell
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.models import loading as models
+from course_lib.models.loading import load
 from course_lib.training.finetune import TuneConfig, add_lora, remove_lora
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix, Row
@@ -199,7 +199,7 @@ def main(given: Sequence[str] | None = None) -> None:
     asked = arguments(given)
     sizes = {"runs": 2, "steps": 2, "rounds": 1} if asked.quick else {
         "runs": asked.runs, "steps": asked.steps, "rounds": asked.rounds}
-    base = models.load(asked.preset, **({} if asked.device == "auto" else {"device": asked.device}))
+    base = load(asked.preset, **({} if asked.device == "auto" else {"device": asked.device}))
     facts = facts_of(asked.preset, asked.data).train
     report = Report(asked.preset, tuple(compare(base, facts, batch=batch, **sizes) for batch in BATCHES),
                     sizes["rounds"], machine() | {"device": base.model.device.type})

@@ -36,7 +36,7 @@ from benchmarks.sweep import draw_mixes
 from benchmarks.trainers import METHODS, Method, Run, Task, installed, run
 from course_lib.data.facts import FactSet
 from course_lib.files import CourseError, write_json, write_text
-from course_lib.models import loading as models
+from course_lib.models.loading import load
 from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.loop import Loop
 
@@ -151,7 +151,7 @@ def time_to(loss: float, result: Result) -> float:
 
 def evaluation(task: Task, facts: FactSet, *, epochs: int = 4) -> Evaluation:
     """Train and ask in turn, as a study does; the first epoch warms up and does not count."""
-    base = models.load(task.preset, **({} if task.device is None else {"device": task.device}))
+    base = load(task.preset, **({} if task.device is None else {"device": task.device}))
     model = add_lora(base.model, task.config).eval()
     loop = Loop(model, base.tokenizer, ["default"], [task.data], [task.config])
     everything = {"dev": facts.dev, "test": facts.test, "ood": facts.ood,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.timing import Traffic, count_traffic, peak_bytes
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode_answers
-from course_lib.models import loading as models
+from course_lib.models.loading import Loaded, load
 from course_lib.training.finetune import TuneConfig, add_lora
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix
@@ -106,12 +106,12 @@ def installed(kind: str) -> bool:
     return all(importlib.util.find_spec(package) for package in PACKAGES[kind])
 
 
-def run(task: Task, method: Method, *, count: bool = False, base: models.Loaded | None = None) -> Run:
+def run(task: Task, method: Method, *, count: bool = False, base: Loaded | None = None) -> Run:
     """Train a fresh adapter on a fresh base. ``count`` counts tokens too, which costs a little time.
 
     ``base`` is taken in place of the preset, and must not be used again: rivals leave their marks on it.
     """
-    base = base or models.load(task.preset, **({} if task.device is None else {"device": task.device}))
+    base = base or load(task.preset, **({} if task.device is None else {"device": task.device}))
     task = replace(task, config=replace(task.config, batch=method.batch))
     start = time.perf_counter()
     model = add_lora(base.model, task.config)

@@ -1,38 +1,88 @@
-"""What ``course doctor`` prints: where the course runs and what this machine can do, to be pasted into a bug form.
+"""What ``course doctor`` prints: where the course runs, whether this machine will do, and what a study will cost.
 
 A stranger who reads it must be able to set the same scene: version and commit, host, preset, notebook server, the
-environment variables that change what the course does, its folders, then every check of :mod:`.hardware`.
-Nothing in it names you: the home folder becomes ``~``, your user name in any other path ``<user>``. Tokens and keys
-are not read at all.
+environment variables that change what the course does, its folders, then every check of the machine: each line says
+``[OK]``, or ``[NO]`` and the cure. Nothing in it names you: the home folder becomes ``~``, your user name in any other
+path ``<user>``. Tokens and keys are not read at all.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import platform
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_lib import __version__
+from course_lib import __version__, threads
 from course_lib.data.entityquestions import download_folder
 from course_lib.files import CourseError, repository
-from course_lib.installation import commit, host_name, version
-from course_lib.models import hardware
-from course_lib.models.hardware import GIB, Machine
+from course_lib.installation import (
+    BUILDER,
+    DISTRIBUTION,
+    FIRST_GOOD_TORCHAO,
+    commit,
+    host_name,
+    ranges,
+    version,
+)
+from course_lib.models.hardware import GIB, compute_dtype, device, installed_memory, usable_cores
+from course_lib.models.presets import PRESETS, default_preset, describe
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
 
-__all__ = ["Scene", "anonymous", "as_data", "report", "scene"]
+__all__ = ["Check", "Machine", "Scene", "anonymous", "as_data", "checks", "inspect", "report", "scene"]
 
+# The pocket preset fits into this with room for JupyterLab and a browser; its runs and caches need little disk.
+NEEDED_RAM_BYTES = int(3.5 * GIB)
+NEEDED_DISK_BYTES = 2 * GIB
+# Other programs on more than this share of the cores make a run visibly slower (benchmarks/busy.py).
+BUSY_SHARE = 0.25
 JUPYTER = ("jupyterlab", "notebook", "ipywidgets", "ipykernel", "jupyter-server", "matplotlib-inline")
 # Besides COURSE_*: what moves folders, hides a GPU or closes the network.
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
              "XDG_CACHE_HOME", "BNB_CUDA_VERSION", "PYTORCH_ALLOC_CONF", "JUPYTER_CONFIG_DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A snapshot of hardware and packages; sizes in bytes, ``None`` where there is no such thing.
+
+    ``busy_cores`` are those that other programs keep computing; ``threads_spin`` says that this process's threads do.
+    """
+
+    python: str
+    os: str
+    cpu: str
+    cores: int
+    ram_bytes: int
+    gpu: str | None
+    capability: tuple[int, int] | None
+    gpu_bytes: int | None
+    free_disk_bytes: int
+    omp_threads: int | None
+    versions: Mapping[str, str | None]
+    host: str | None = None
+    busy_cores: float = 0.0
+    threads_spin: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the report: what was looked at, whether it will do, and what was found or has to be done."""
+
+    name: str
+    ok: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"[{'OK' if self.ok else 'NO'}] {self.name}: {self.detail}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +95,55 @@ class Scene:
     jupyter: Mapping[str, str | None]
     variables: Mapping[str, str]
     folders: Mapping[str, str]
+
+
+def report(machine: Machine | None = None, *, environ: Mapping[str, str] | None = None, study: Study | None = None,
+           gpu: str | None = None) -> str:
+    """Write the text that ``course doctor`` prints: the scene in six lines, the machine in two, and one line a check.
+
+    With a ``study``, the forecast of what it costs here or on the ``gpu`` that is named (:mod:`.forecast`), and how
+    forecasts of finished runs compare with what was measured. ``environ`` stands in for the environment variables.
+    """
+    machine = machine or inspect()
+    around = scene(machine, environ=environ)
+    jupyter = ", ".join(f"{name} {found}" for name, found in around.jupyter.items() if found) or "none installed"
+    lines = [f"Course: {around.course}", f"Host: {around.host}", f"Preset: {around.preset}", f"Jupyter: {jupyter}",
+             "Variables: " + (", ".join(f"{name}={value}" for name, value in around.variables.items()) or "none set"),
+             "Folders: " + ", ".join(f"{name} {text}" for name, text in around.folders.items())]
+    return "\n".join([*lines, anonymous(_describe(machine)), *(_forecast(study, gpu) if study else [])])
+
+
+def as_data(machine: Machine | None = None, *, study: Study | None = None, gpu: str | None = None) -> dict[str, Any]:
+    """The same findings for a script: keys ``scene``, ``machine`` and ``checks``; with a study, ``forecast`` too."""
+    from course_lib.experiments import forecast
+
+    machine = machine or inspect()
+    expected = {"forecast": forecast.as_data(forecast.forecast(study, gpu=gpu))} if study else {}
+    return expected | {"scene": asdict(scene(machine)), "machine": asdict(machine),
+                       "checks": [asdict(check) for check in checks(machine)]}
+
+
+def inspect(path: str | Path = ".") -> Machine:
+    """Look at this machine; ``path`` lies on the disk whose free space counts."""
+    busy = threads.busy_cores()
+    gpu, capability, gpu_bytes = _gpu()
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return Machine(
+        python=platform.python_version(),
+        os=platform.platform(),
+        cpu=_cpu_model(),
+        cores=usable_cores(),
+        ram_bytes=installed_memory(),
+        gpu=gpu,
+        capability=capability,
+        gpu_bytes=gpu_bytes,
+        free_disk_bytes=shutil.disk_usage(path).free,
+        omp_threads=int(wanted) if wanted.isdigit() else None,
+        versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
+        host=host_name(),
+        busy_cores=busy,
+        threads_spin=threads.spin(),
+    )
 
 
 def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scene:
@@ -65,42 +164,128 @@ def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scen
     )
 
 
-def report(machine: Machine | None = None, *, environ: Mapping[str, str] | None = None, study: Study | None = None,
-           gpu: str | None = None) -> str:
-    """The text that ``course doctor`` prints: the scene in six lines, the machine in two, and one line a check.
+def checks(machine: Machine) -> tuple[Check, ...]:
+    """Compare everything that the course needs with what ``machine`` has."""
+    return (
+        _check_python(machine),
+        _check_cores(machine),
+        _check_other_programs(machine),
+        _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine"),
+        _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk"),
+        _check_gpu(machine),
+        *_check_packages(machine),
+        _check_torchao(machine),
+    )
 
-    With a ``study``, the forecast of what it costs here or on the ``gpu`` that is named (:mod:`.preflight`), and how
-    forecasts of finished runs compare with what was measured.
-    """
-    machine = machine or hardware.inspect()
-    around = scene(machine, environ=environ)
-    jupyter = ", ".join(f"{name} {found}" for name, found in around.jupyter.items() if found) or "none installed"
-    lines = [f"Course: {around.course}", f"Host: {around.host}", f"Preset: {around.preset}", f"Jupyter: {jupyter}",
-             "Variables: " + (", ".join(f"{name}={value}" for name, value in around.variables.items()) or "none set"),
-             "Folders: " + ", ".join(f"{name} {text}" for name, text in around.folders.items())]
-    return "\n".join([*lines, anonymous(hardware.doctor(machine)), *(_forecast(study, gpu) if study else [])])
+
+def _check_python(machine: Machine) -> Check:
+    ok = tuple(map(int, machine.python.split(".")[:2])) >= (3, 11)
+    return Check(name="Python", ok=ok, detail=machine.python + ("" if ok else "; install Python 3.11 or newer"))
+
+
+def _check_cores(machine: Machine) -> Check:
+    """More threads than cores make each wait for the others, which can cost a factor of ten."""
+    cores, asked = machine.cores, machine.omp_threads
+    if machine.threads_spin:
+        return Check(name="cores", ok=False, detail=f"{cores} usable, but {threads.SPINNING}")
+    if asked is not None and asked > cores:
+        detail = f"OMP_NUM_THREADS={asked} but only {cores} usable; set OMP_NUM_THREADS={cores} before you start"
+        return Check(name="cores", ok=False, detail=detail)
+    chosen = "OMP_NUM_THREADS not set" if asked is None else f"OMP_NUM_THREADS={asked}"
+    return Check(name="cores", ok=True, detail=f"{cores} usable, {chosen}")
+
+
+def _check_other_programs(machine: Machine) -> Check:
+    ok = machine.busy_cores <= BUSY_SHARE * machine.cores
+    detail = f"{machine.busy_cores:.1f} of {machine.cores} cores busy just now"
+    return Check(name="other programs", ok=ok, detail=detail if ok else
+                 f"{detail}; close what computes (or wait for it), or everything here takes longer")
+
+
+def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
+    ok = found >= needed
+    detail = f"{found / GIB:.1f} GiB"
+    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed / GIB:g} GiB needed; {cure}")
+
+
+def _check_gpu(machine: Machine) -> Check:
+    dtype = compute_dtype(machine.capability)
+    if machine.capability is None:
+        detail = f"none that torch can use; the pocket preset needs none (computes in {dtype})"
+        return Check(name="GPU", ok=True, detail=detail)
+    major, minor = machine.capability
+    size = f"{(machine.gpu_bytes or 0) / GIB:.1f} GiB"
+    detail = f"{machine.gpu}, {size}, compute capability {major}.{minor}, computes in {dtype}"
+    return Check(name="GPU", ok=True, detail=detail)
+
+
+def _check_packages(machine: Machine) -> tuple[Check, ...]:
+    needed = ranges()
+    if not needed:
+        detail = "not installed; run make test, or pip install -e . in the repository"
+        return (Check(name=DISTRIBUTION, ok=False, detail=detail),)
+    if machine.host:  # there is no `course build` on Colab and Kaggle
+        needed = {name: wanted for name, wanted in needed.items() if name not in BUILDER}
+    return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in needed.items())
+
+
+def _check_package(name: str, found: str | None, wanted: str) -> Check:
+    from packaging.specifiers import SpecifierSet
+
+    if found is None:
+        return Check(name=name, ok=False, detail=f"missing; run pip install '{name}{wanted}'")
+    # A development or pre-release build counts: Colab and vendors ship them.
+    if SpecifierSet(wanted).contains(found, prereleases=True):
+        return Check(name=name, ok=True, detail=f"{found} ({wanted})")
+    return Check(name=name, ok=False, detail=f"{found} is outside {wanted}; run pip install '{name}{wanted}'")
+
+
+def _check_torchao(machine: Machine) -> Check:
+    from packaging.version import Version
+
+    found = machine.versions.get("torchao")
+    ok = found is None or Version(found) >= Version(FIRST_GOOD_TORCHAO)
+    cure = f"{found} stops PEFT from adding any LoRA layer; run pip uninstall torchao"
+    return Check(name="torchao", ok=ok, detail=(found or "absent, which is fine") if ok else cure)
+
+
+def _gpu() -> tuple[str | None, tuple[int, int] | None, int | None]:
+    """Name, compute capability and memory of the first CUDA GPU. Imports torch, which takes a second or two."""
+    if util.find_spec("torch") is None or device() == "cpu":
+        return None, None, None
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    return properties.name, (properties.major, properties.minor), properties.total_memory
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _describe(machine: Machine) -> str:
+    """The machine in two lines, one line for each check, and a verdict."""
+    found = checks(machine)
+    bad = sum(not check.ok for check in found)
+    verdict = f"{bad} of {len(found)} checks failed; each line marked [NO] says what to do." if bad else "All is well."
+    head = [f"{DISTRIBUTION} {machine.versions.get(DISTRIBUTION) or '(not installed)'} on {machine.os}", machine.cpu]
+    return "\n".join([*head, *map(str, found), verdict])
 
 
 def _forecast(study: Study, gpu: str | None) -> list[str]:
-    from course_lib.experiments import forecast as preflight
-    from course_lib.models import presets
+    from course_lib.experiments import forecast
 
-    about = [presets.describe(study.preset)] if study.preset in presets.PRESETS else []
+    about = [describe(study.preset)] if study.preset in PRESETS else []
     try:
-        expected = str(preflight.forecast(study, gpu=gpu))
+        expected = str(forecast.forecast(study, gpu=gpu))
     except (CourseError, ImportError) as error:  # a report on a machine without torch is worth the most
         expected = f"No forecast: {error}"
-    return ["", *about, anonymous(expected), *([] if gpu else preflight.describe_compared(study))]
-
-
-def as_data(machine: Machine | None = None, *, study: Study | None = None, gpu: str | None = None) -> dict[str, Any]:
-    """The same findings for a script: keys ``scene``, ``machine`` and ``checks``; with a study, ``forecast`` too."""
-    from course_lib.experiments import forecast as preflight
-
-    machine = machine or hardware.inspect()
-    expected = {"forecast": preflight.as_data(preflight.forecast(study, gpu=gpu))} if study else {}
-    return expected | {"scene": asdict(scene(machine)), "machine": asdict(machine),
-            "checks": [asdict(check) for check in hardware.checks(machine)]}
+    return ["", *about, anonymous(expected), *([] if gpu else forecast.describe_compared(study))]
 
 
 def anonymous(text: str, *, home: str | None = None, user: str | None = None) -> str:
@@ -127,8 +312,8 @@ def _preset(machine: Machine, environ: Mapping[str, str]) -> str:
     quick = ", quick settings" if environ.get("COURSE_QUICK") not in (None, "", "0") else ""
     if chosen := environ.get("COURSE_PRESET"):
         return f"{anonymous(chosen)} (from COURSE_PRESET{quick})"
-    default, gpu = ("smollm2-1.7b", "with") if machine.gpu else ("pocket", "without")
-    return f"{default} (the default {gpu} a GPU{quick})"
+    gpu = machine.gpu is not None
+    return f"{default_preset(gpu=gpu)} (the default {'with' if gpu else 'without'} a GPU{quick})"
 
 
 def _hub(environ: Mapping[str, str]) -> Path:

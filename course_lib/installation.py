@@ -11,12 +11,14 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "HUB", "commit", "host_name", "installed", "ranges",
-           "use_classroom", "version"]
+__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "FIRST_GOOD_TORCHAO", "HUB", "commit", "host_name", "installed",
+           "ranges", "use_classroom", "version"]
 
 DISTRIBUTION = "known-unknowns"
 # Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
 BUILDER = frozenset({"ipykernel", "jupyter-client", "jupytext", "nbclient", "nbformat"})
+# Below this version PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
+FIRST_GOOD_TORCHAO = "0.16"
 # A folder made by `course prefetch` holds this note, and below this name the Hub's models.
 CLASSROOM, HUB = "known-unknowns.json", "hub"
 

@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from course_lib import __version__, doctor, installation
-from course_lib.doctor import anonymous, report, scene
-from course_lib.models import hardware
-from tests.models.test_hardware import GOOD
+from course_lib.doctor import Machine, anonymous, checks, report, scene
+from course_lib.models.hardware import GIB
 
+GOOD = Machine(python="3.11.7", os="Linux", cpu="A CPU", cores=2, ram_bytes=16 * GIB, gpu=None, capability=None,
+               gpu_bytes=None, free_disk_bytes=50 * GIB, omp_threads=None,
+               versions={"known-unknowns": "0.1.0", "torch": "2.13.0"})
 FORM = Path(__file__).parents[1] / ".github" / "ISSUE_TEMPLATE" / "bug.yml"
 
 
@@ -26,6 +28,10 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     return tmp_path / "home" / "ada"
+
+
+def failed(machine):
+    return {check.name: check.detail for check in checks(machine) if not check.ok}
 
 
 @pytest.mark.parametrize(("text", "said"), [
@@ -54,7 +60,7 @@ def test_the_report_names_nobody(nobody, monkeypatch):
 
 def test_the_report_sets_the_scene(monkeypatch):
     monkeypatch.setattr(doctor, "commit", lambda: "abc1234")
-    monkeypatch.setattr(hardware, "ranges", lambda: {"torch": ">=2.10"})
+    monkeypatch.setattr(doctor, "ranges", lambda: {"torch": ">=2.10"})
     monkeypatch.setattr(doctor, "version", {"jupyterlab": "4.6.6", "ipywidgets": "8.1.9"}.get)
     lines = report(GOOD, environ={"OMP_NUM_THREADS": "1", "PATH": "/bin"}).splitlines()
     assert all(re.match(pattern, line) for pattern, line in zip(
@@ -89,10 +95,10 @@ def test_the_host_is_known_in_a_command_too(monkeypatch, variable, host):
 
 
 def test_a_host_is_not_told_to_change_the_builders_packages(monkeypatch):
-    monkeypatch.setattr(hardware, "ranges", lambda: {"ipykernel": ">=6.29", "torch": ">=2.10"})
+    monkeypatch.setattr(doctor, "ranges", lambda: {"ipykernel": ">=6.29", "torch": ">=2.10"})
     old = replace(GOOD, versions=GOOD.versions | {"ipykernel": "6.17.1"})
-    assert "pip install 'ipykernel>=6.29'" in hardware.doctor(old)
-    assert "ipykernel" not in hardware.doctor(replace(old, host="Colab"))
+    assert "pip install 'ipykernel>=6.29'" in failed(old)["ipykernel"]
+    assert failed(replace(old, host="Colab")) == {}
 
 
 def test_the_json_has_the_scene_beside_the_machine_and_the_checks():
@@ -117,3 +123,46 @@ def test_the_choice_of_forms_is_valid():
 @pytest.mark.parametrize(("value", "quick"), [("1", True), ("0", False), ("", False)])
 def test_quick_settings_are_named_only_where_they_hold(value, quick):
     assert ("quick" in scene(GOOD, environ={"COURSE_QUICK": value}).preset) is quick
+
+
+@pytest.fixture
+def one_range(monkeypatch):
+    monkeypatch.setattr(doctor, "ranges", lambda: {"torch": ">=2.10"})
+
+
+@pytest.mark.parametrize("changes", [{}, {"versions": {"torch": "2.10.0+cpu"}}, {"busy_cores": 0.4}],
+                         ids=["good", "a local build", "a little busy"])
+def test_a_good_machine_passes_every_check(changes, one_range):
+    assert failed(replace(GOOD, **changes)) == {}
+
+
+@pytest.mark.parametrize(("changes", "name", "cure"), [
+    ({"omp_threads": 8}, "cores", "OMP_NUM_THREADS=2"),
+    ({"versions": {**GOOD.versions, "torchao": "0.15.0"}}, "torchao", "pip uninstall torchao"),
+    ({"versions": {"torch": "2.9.1"}}, "torch", "pip install 'torch>=2.10'"),
+    ({"ram_bytes": 2 * GIB}, "memory", "3.5 GiB"),
+    ({"python": "3.10.2"}, "Python", "3.11"),
+    ({"busy_cores": 1.2}, "other programs", "1.2 of 2"),
+    ({"threads_spin": True}, "cores", "import course_lib")], ids=str)
+def test_what_will_not_do_is_told_with_its_cure(changes, name, cure, one_range):
+    found = failed(replace(GOOD, **changes))
+    assert list(found) == [name] and cure in found[name]
+
+
+def test_a_t4_computes_in_float16(one_range):
+    found = report(replace(GOOD, gpu="Tesla T4", capability=(7, 5), gpu_bytes=15 * GIB))
+    assert re.search(r"\[OK\] GPU: Tesla T4, 15\.0 GiB, .*7\.5, .*float16$", found, re.M)
+
+
+def test_the_report_counts_what_failed(one_range):
+    assert report(replace(GOOD, omp_threads=8)).splitlines()[-1].startswith("1 of")
+
+
+def test_inspect_describes_this_machine():
+    machine = doctor.inspect()
+    assert machine.cores >= 1 and machine.ram_bytes > 0 and machine.free_disk_bytes > 0 and machine.cpu
+
+
+def test_the_package_that_is_not_installed_is_told_how(monkeypatch):
+    monkeypatch.setattr(doctor, "ranges", dict)
+    assert "pip install -e ." in failed(GOOD)["known-unknowns"]

@@ -64,8 +64,34 @@ def test_other_processes_are_counted_and_this_one_is_not(monkeypatch):
 
 
 def test_a_model_on_a_cpu_warns_of_threads_that_spin(monkeypatch):
-    from course_lib.models import loading as models
+    from course_lib.models.loading import load
 
     monkeypatch.setattr(threads, "_late", True)
     with pytest.warns(UserWarning, match="OMP_WAIT_POLICY"):
-        models.load("pocket", device="cpu")
+        load("pocket", device="cpu")
+
+
+def test_usable_cores_are_those_of_the_affinity_mask(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: None)
+    assert threads.usable_cores() == 3
+
+
+def test_usable_cores_are_capped_by_the_containers_quota(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: 1.5)
+    assert threads.usable_cores() == 2
+
+
+@pytest.mark.parametrize(("text", "cores"), [("150000 100000", 1.5), ("max 100000", None)])
+def test_quota_is_read_from_control_group_version_2(tmp_path, text, cores):
+    (tmp_path / "cpu.max").write_text(text)
+    assert threads._cpu_quota(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("400000", 4.0), ("-1", None)])
+def test_quota_is_read_from_control_group_version_1(tmp_path, quota, cores):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert threads._cpu_quota(tmp_path) == cores

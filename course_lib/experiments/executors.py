@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.data.protocol import variant_named
 from course_lib.files import CourseError
-from course_lib.models.hardware import usable_cores
+from course_lib.models.hardware import device, usable_cores
 from course_lib.training import finetune
 from course_lib.training.records import EpochRecord
 from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run
@@ -113,9 +113,8 @@ class Here:
 def default_workers(study: Study) -> int:
     """Processes that a sweep takes where none are asked for: several for the pocket model on a CPU alone."""
     import psutil
-    import torch
 
-    if torch.cuda.is_available() or study.preset != "pocket":
+    if device() == "cuda" or study.preset != "pocket":
         return 1
     return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 

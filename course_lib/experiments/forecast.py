@@ -1,8 +1,8 @@
 """Before anything is fetched or trained: what a study will cost on this machine, and how it will be fitted in.
 
 From the shape of a model, the size of a study and what a GPU has, :func:`forecast` chooses the number format, the
-parts that a batch goes through in, and whether a restored copy of the frozen weights is kept; and it predicts the peak
-of memory (:mod:`.loop_memory`) and the minutes of each stage (:mod:`.minutes`)::
+micro-batches of a batch, and whether a dequantised copy of the frozen weights is kept; and it predicts the peak
+of memory (:mod:`.memory`) and the minutes of each stage (:mod:`.minutes`)::
 
     print(forecast(open_study("smollm2-1.7b")))             # on this machine
     print(forecast(open_study("smollm2-1.7b"), gpu="T4"))   # on another
@@ -12,19 +12,16 @@ A training run notes the peak that it really had; :func:`compare` puts it beside
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from course_lib.experiments.minutes import Minutes, study_minutes
 from course_lib.files import CourseError, DataError, read_json
 from course_lib.knowledge.scoring.batching import CPU_TOKENS, GPU_TOKENS, token_bytes
-from course_lib.models import hub, memory, presets
+from course_lib.models import hub, presets
 from course_lib.models.checks import in_one_sentence
-from course_lib.models.hardware import compute_dtype, device_name, free_memory
-from course_lib.models.loading import device_dtype
-from course_lib.models.loop_memory import LoopMemory, Rows, estimate_loop, fitted
-from course_lib.models.memory import GIB, Shape
+from course_lib.models.hardware import compute_dtype, device, device_dtype, device_name, free_memory, installed_memory
+from course_lib.models.memory import GIB, GPUS, SHAPES, Gpu, LoopMemory, Rows, Shape, plan_step
 from course_lib.models.memory_usage import Peak
 
 if TYPE_CHECKING:
@@ -32,35 +29,18 @@ if TYPE_CHECKING:
 
     from course_lib.experiments.study import Study
 
-__all__ = ["GPUS", "Forecast", "Gpu", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """What a forecast needs to know of a device: bytes that are free, and its compute capability (None: a CPU).
-
-    ``held`` are bytes that this process has in use besides.
-    """
-
-    name: str
-    free: float
-    capability: tuple[int, int] | None
-    held: float = 0.0
-
-
-# what programs find free on them, CUDA's own part taken off
-GPUS: Mapping[str, Gpu] = {gpu.name: gpu for gpu in (
-    Gpu("T4", 14.2 * GIB, (7, 5)), Gpu("8 GB card", 7.2 * GIB, (8, 6)), Gpu("24 GB card", 23.0 * GIB, (8, 9)))}
+__all__ = ["Forecast", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected of a study on a device. ``parts``: a batch goes through in so many; ``minutes`` may be None."""
+    """What is expected of a study on a device. A batch is cut into ``micro_batches``; ``minutes`` may be None."""
 
     preset: str
     gpu: Gpu
     dtype: str
     rows: Rows
-    parts: int
+    micro_batches: int
     copies: bool
     memory: LoopMemory
     asking_limit: float
@@ -75,20 +55,20 @@ class Forecast:
     @property
     def fits(self) -> bool:
         """Whether a step fits at all."""
-        return self.memory.peak <= self.gpu.free
+        return self.gpu.fits(self.memory.peak)
 
     def __str__(self) -> str:
         return "\n".join([self._what(), self._memory(), self._time()])
 
     def _what(self) -> str:
-        cut = f", each batch in {self.parts} parts" if self.parts > 1 else ""
+        cut = f", each batch in {self.micro_batches} micro-batches" if self.micro_batches > 1 else ""
         fetched = (f"{self.fetch_bytes / 1e9:.2f} GB to fetch first" if self.fetch_bytes else "nothing to fetch")
         return (f"Forecast for preset {self.preset} on {self.gpu.name}: computes in {self.dtype}, batches of "
-                f"{self.rows.count * self.parts} rows up to {self.rows.longest} tokens{cut}; {fetched}.")
+                f"{self.rows.count * self.micro_batches} rows up to {self.rows.longest} tokens{cut}; {fetched}.")
 
     def _memory(self) -> str:
         held, free = self.memory, self.gpu.free / GIB
-        kept = f", a restored copy {held.copies / GIB:.2f}" if self.copies else ""
+        kept = f", a dequantised copy {held.copies / GIB:.2f}" if self.copies else ""
         beside = f", beside the {self.gpu.held / GIB:.1f} that this process holds" if self.gpu.held else ""
         told = (f"weights {held.weights / GIB:.2f}{kept}, adapters {held.adapters / GIB:.2f}, a step "
                 f"{held.passing / GIB:.2f}")
@@ -117,8 +97,8 @@ def shape_of(preset: str) -> Shape:
     """
     model = presets.hub_id(preset)
     name = model.repo.partition("/")[2] if model else preset
-    if name in memory.SHAPES:
-        return memory.SHAPES[name]
+    if name in SHAPES:
+        return SHAPES[name]
     from transformers import AutoConfig
 
     source = presets.PRESETS[preset].source if preset in presets.PRESETS else model.repo if model else preset
@@ -139,16 +119,14 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
     Raises:
         CourseError: another GPU, or a model whose sizes are not known.
     """
-    shape, device = shape_of(study.preset), _here() if gpu is None else _named(gpu)
-    dtype, tune = device_dtype() if gpu is None else compute_dtype(device.capability), study.settings.tune
+    shape, place = shape_of(study.preset), _here() if gpu is None else _named(gpu)
+    dtype, tune = device_dtype() if gpu is None else compute_dtype(place.capability), study.settings.tune
     asked = replace(rows or Rows(), count=tune.batch)
-    plan = fitted(shape, asked, rank=tune.rank, dtype=dtype, free=device.free)
-    one = replace(asked, count=max(1, -(-asked.count // plan.parts)))
-    return Forecast(study.preset, device, dtype, one, plan.parts, plan.copies,
-                    estimate_loop(shape, one, rank=tune.rank, dtype=dtype, copies=plan.copies),
+    plan = plan_step(shape, asked, rank=tune.rank, dtype=dtype, free=place.free)
+    return Forecast(study.preset, place, dtype, plan.rows, plan.micro_batches, plan.copies, plan.memory,
                     token_bytes(max(shape.hidden, shape.inner), shape.vocabulary)
-                    * (CPU_TOKENS if device.capability is None else GPU_TOKENS),
-                    _to_fetch(study.preset), study_minutes(study, shape, asked, device.name, here=gpu is None))
+                    * (CPU_TOKENS if place.capability is None else GPU_TOKENS),
+                    _to_fetch(study.preset), study_minutes(study, shape, asked, place.name, here=gpu is None))
 
 
 def compare(study: Study) -> pd.DataFrame:
@@ -182,11 +160,12 @@ def describe_compared(study: Study) -> list[str]:
 
 
 def _here() -> Gpu:
-    import torch
+    if device() == "cuda":
+        import torch
 
-    if torch.cuda.is_available():
-        return Gpu(device_name(), free_memory("cuda"), torch.cuda.get_device_capability())
-    return Gpu(f"this CPU ({device_name()})", free_memory(), None, Peak("cpu").start)
+        about = torch.cuda.get_device_properties(0)
+        return Gpu(about.name, about.total_memory, free_memory("cuda"), (about.major, about.minor))
+    return Gpu(f"this CPU ({device_name()})", installed_memory(), free_memory(), None, Peak("cpu").start)
 
 
 def _named(gpu: str) -> Gpu:

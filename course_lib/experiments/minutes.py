@@ -24,8 +24,7 @@ from course_lib.experiments.executors import default_workers
 from course_lib.experiments.reference import has_reference
 from course_lib.experiments.sizes import counts
 from course_lib.experiments.throughput import Rates, rates_of, reading_work, tuning_work
-from course_lib.models.loop_memory import Rows
-from course_lib.models.memory import Shape
+from course_lib.models.memory import Rows, Shape
 from course_lib.models.presets import dataset_of
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from course_lib.knowledge.labelling import Parts, label_in_parts
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.slick import draw_prompts
 from course_lib.limits import SEED, Check, each, number, one_of, refuse, whole
+from course_lib.models.hardware import device_dtype
 from course_lib.models.hub import commit_of
-from course_lib.models.loading import PRESETS, Loaded, default_preset, device_dtype, load
-from course_lib.models.presets import dataset_of, hub_id, known_preset
+from course_lib.models.loading import Loaded, load
+from course_lib.models.presets import PRESETS, dataset_of, default_preset, hub_id, known_preset
 from course_lib.text import printable, short
 from course_lib.training.finetune import DEFAULT, TuneConfig
 from course_lib.training.mixing import RULES, Mix, draw, relation_sizes

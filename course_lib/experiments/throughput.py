@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib.models import hardware
 from course_lib.models.memory import Shape
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def rates_of(device: str, *, here: bool) -> Rates | None:
             return rates
     if not here:
         return None
-    speed, share = matmul_speed(), SHARES[_device()]
-    found = "measured elsewhere" if _device() == "cpu" else "assumed; python benchmarks/gpu.py measures it"
+    speed, share = matmul_speed(), SHARES[hardware.device()]
+    found = "measured elsewhere" if hardware.device() == "cpu" else "assumed; python benchmarks/gpu.py measures it"
     return Rates(share["tuning"] * speed, share["reading"] * speed,
                  f"from {speed / 1e12:.3g} TFLOP/s in a product of matrices, timed now, of which training and reading "
                  f"reach a share ({found})", measured=False)
@@ -81,20 +82,12 @@ def matmul_speed(seconds: float = 0.3) -> float:
     """Operations a second of 512 x 2048 by 2048 x 2048 here, in the dtype that models compute in; timed once."""
     import torch
 
-    from course_lib.models.loading import device_dtype
-
-    device = _device()
-    dtype = getattr(torch, device_dtype(device))
+    device = hardware.device()
+    dtype = getattr(torch, hardware.device_dtype(device))
     left, right = (torch.ones(rows, 2048, dtype=dtype, device=device) for rows in (512, 2048))
     _timed(left, right, 2)  # warms up
     count = max(2, round(seconds / max(_timed(left, right, 2) / 2, 1e-6)))
     return 2 * 512 * 2048**2 * count / _timed(left, right, count)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _timed(left: torch.Tensor, right: torch.Tensor, count: int) -> float:

@@ -18,8 +18,8 @@ from course_lib.files import sha256
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.shards import UNIT, digest
 from course_lib.limits import SEED, Check, flag, number, refuse, whole
+from course_lib.models.hardware import device, device_dtype
 from course_lib.models.hub import commit_of
-from course_lib.models.loading import device_dtype
 from course_lib.models.presets import PRESETS, hub_id
 
 __all__ = ["ASKING", "Settings", "identify", "machine", "what_decides"]
@@ -64,7 +64,7 @@ def what_decides(data: QuestionSet, prompts: dict[str, list[Prompt]], preset: st
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "bitsandbytes")}
     return identify(preset) | {
         "weights": "4-bit" if settings.four_bit else "stored", "dtype": device_dtype(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
         "data": digest([digest(asdict(question)) for question in (*data.questions, *data.exemplars)]),
         "questions": len(data.questions), "prompt_texts": digest(texts), "unit": UNIT,
         **{name: value for name, value in asdict(settings).items() if name != "four_bit"},

@@ -33,7 +33,8 @@ from course_lib.knowledge.scoring.engine import default_batch_tokens
 from course_lib.knowledge.scoring.prompts import Prompt, surface_forms
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.shards import ARRAYS, RECORD, Part, Unit, choose_folder, cut, digest, read_part, write_part
-from course_lib.models.loading import Loaded, load, merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.models.loading import Loaded, load
 from course_lib.models.presets import known_preset
 from course_lib.text import printable
 

@@ -26,7 +26,8 @@ from course_lib.knowledge.scoring.engine import default_batch_tokens
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.shards import RECORD, Part, Unit, cut, digest, read_part, write_part
-from course_lib.models.loading import Loaded, merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.models.loading import Loaded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,8 @@ from pathlib import Path
 
 from course_lib import __version__
 from course_lib.files import CourseError
-from course_lib.installation import BUILDER, host_name, installed, ranges, version
+from course_lib.installation import BUILDER, FIRST_GOOD_TORCHAO, host_name, installed, ranges, version
 from course_lib.lessons import projector
-from course_lib.models.hardware import FIRST_GOOD_TORCHAO
 from course_lib.text import short
 
 __all__ = ["CELL", "KEEP", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",

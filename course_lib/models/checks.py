@@ -1,19 +1,15 @@
-"""A model's folder: refused in one sentence where it cannot work or would run code, and its tokenizer as it is written.
+"""Checks of a model's folder, which is refused in one sentence where it cannot work or would run code.
 
-What transformers cannot read is its own reason, put into a sentence (:func:`in_one_sentence`). Looked at before it
-reads is what it would not refuse, or only after minutes: a file that is no regular one, and a config that asks for far
-more than the files of weights hold. Looked at afterwards is what it takes without a word.
+What transformers cannot read is its own reason, put into a sentence (:func:`in_one_sentence`). Checked before it reads
+is what it would not refuse, or only after minutes: a file that is no regular one, and a config that asks for far more
+than the files of weights hold. Checked afterwards is what it takes without a word.
 
     config.json                  the kind of model; only a causal language model predicts the next token
     *.safetensors                the weights, which are data; a pickle (pytorch_model.bin) is a program that its
                                  reader runs (https://huggingface.co/docs/hub/security-pickle)
-    tokenizer.json, ...          how text becomes tokens
+    tokenizer.json, ...          how text becomes tokens (:mod:`.tokenizer`)
 
 ``auto_map`` in a config names Python files that come with the model and want to be run. None is run here.
-
-transformers 5 builds the tokenizers of some families anew from the vocabulary alone, whatever tokenizer.json says of
-the rest: a Qwen2 whose tokenizer is of another kind would read other tokens than it was trained with, and nothing
-would tell. So the two are compared, and where they differ tokenizer.json is believed.
 """
 
 from __future__ import annotations
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["SETTINGS", "Stored", "check_config", "fit_padding", "in_one_sentence", "read_settings", "read_tokenizer",
-           "refuse_folder", "refuse_tokens", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
+__all__ = ["INDEX", "PROBE", "SETTINGS", "WEIGHTS", "Stored", "check_config", "in_one_sentence", "read_settings",
+           "refuse_folder", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
@@ -45,12 +41,9 @@ SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenize
 FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
 COUNT = re.compile(r"(\w+_)?(layers?|experts?|labels)")  # settings that say how often a part is made
 FEW = 1000  # parts that are made in a moment, whatever the weights
-SLACK = 4  # times the weights that are stored: a weight that is missing or of another shape is named after loading
+OVERSIZE = 4  # times the weights that are stored: a weight that is missing or of another shape is named after loading
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
-PROBES = ("Q: Where was São Tomé born?\nA: Apple Inc.\n\nQ: Who is Eva Novák's child in 1984?\nA:",
-          "Answer the following question.\n  Rome (Italy),\t東京 St. John's, 12,345.6 km... Who?", " a", "a\n",
-          "cafe\u0301")
+PROBE = "Q: Where was São Tomé born?\nA: Apple Inc.\n\nQ: Who is Eva Novák's child in 1984?\nA:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +206,7 @@ def check_config(folder: str | Path) -> None:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     asked, held = sum(weight.numel() for weight in model.parameters()), sum(one.size for one in stored.values())
-    if stored and asked > SLACK * held:
+    if stored and asked > OVERSIZE * held:
         raise DataError(f"{path}: its sizes ask for {asked:,} weights, and the files hold {held:,}; fetch the model "
                         f"again, all files from one revision")
     if (path := folder / "generation_config.json").is_file():
@@ -270,81 +263,6 @@ def _wrong_kind(config: dict[str, Any]) -> str:
     return "" if not names or causal & set(names) else names[0]
 
 
-def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, with the tokens that its ``tokenizer.json`` gives, where there is one.
-
-    Raises:
-        DataError: transformers cannot read it.
-    """
-    with in_one_sentence(f"{Path(folder) / 'tokenizer.json'} or tokenizer_config.json"):
-        found = _believed_tokenizer(folder)
-        if not found(PROBES[0])["input_ids"]:  # as it will be called; it may be only then that its settings are read
-            raise DataError(f"{Path(folder) / 'tokenizer.json'}: makes no tokens of {PROBES[0]!r}; take the tokenizer "
-                            f"that belongs to this model")
-    return found
-
-
-def _believed_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    found = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    path = Path(folder) / "tokenizer.json"
-    if type(found) is PreTrainedTokenizerFast or not path.is_file():  # this class takes the file as it is
-        return found
-    written = Tokenizer.from_file(str(path))
-    written.no_truncation()
-    written.no_padding()
-    if all(found(text, add_special_tokens=False)["input_ids"] == written.encode(text, add_special_tokens=False).ids
-           for text in PROBES):
-        return found
-    return _with_special(PreTrainedTokenizerFast.from_pretrained(str(folder)), found)
-
-
-def _with_special(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """``tokenizer``, with the special tokens that the other one names, as far as it has them in its vocabulary."""
-    vocabulary = tokenizer.get_vocab()
-    for name in SPECIAL:
-        token = getattr(other, name)
-        if getattr(tokenizer, name) is None and token in vocabulary:
-            setattr(tokenizer, name, token)
-    return tokenizer
-
-
-def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Give up a padding token that the model has no embedding for; what fills up a row is never read anyway."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
-        tokenizer.pad_token = None
-
-
-def refuse_tokens(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Refuse a tokenizer that can give a token without an embedding, or an end of text that is none of the tokens.
-
-    More embeddings than tokens are common. Special tokens that stand in no text may lack one: many were added late.
-
-    Raises:
-        DataError: the message names the file, the token and both numbers.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    path = Path(folder) / "tokenizer.json"
-    found = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
-    found |= {name: number for name in ("bos_token", "eos_token", "unk_token")
-              if (number := getattr(tokenizer, f"{name}_id")) is not None}
-    found[f"put beside {PROBES[0]!r}"] = max(tokenizer(PROBES[0])["input_ids"])  # special tokens with it
-    token, number = max(found.items(), key=lambda pair: pair[1])
-    if number >= rows:
-        raise DataError(f"{path}: the token {short(token)} has the number {number}, and the model has embeddings for "
-                        f"{rows} tokens, from 0; take the tokenizer that belongs to this model")
-    ends = model.generation_config.eos_token_id
-    for end in ends if isinstance(ends, list | tuple) else [ends]:
-        if end is not None and (type(end) is not int or not 0 <= end < rows):
-            name = "generation_config.json" if (path.parent / "generation_config.json").is_file() else "config.json"
-            raise DataError(f"{path.with_name(name)}: eos_token_id = {short(ends)} is no token of the model; give "
-                            f"numbers from 0 to {rows - 1}")
-
-
 def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Refuse weights that are no numbers, then put a few tokens through the model: settings may make no sense to it.
 
@@ -353,7 +271,7 @@ def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTr
     """
     import torch
 
-    ids = tokenizer(PROBES[0])["input_ids"][:8]
+    ids = tokenizer(PROBE)["input_ids"][:8]
     wrong = next((f"{name} holds" for name, numbers in _numbers(model) if not _finite(numbers)), "")
     if not wrong:
         with in_one_sentence(folder), torch.inference_mode():

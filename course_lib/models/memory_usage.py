@@ -10,6 +10,8 @@ import ctypes
 import gc
 from pathlib import Path
 
+from course_lib.models.hardware import device
+
 __all__ = ["Peak", "give_back_memory"]
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -67,7 +69,7 @@ def give_back_memory() -> None:
     import torch
 
     gc.collect()
-    if torch.cuda.is_available():
+    if device() == "cuda":
         torch.cuda.empty_cache()
     try:
         ctypes.CDLL(None).malloc_trim(0)

@@ -17,6 +17,7 @@ from course_lib.data.datasets import DATASETS, DEFAULT, Dataset
 from course_lib.data.pocket.world import FOLDER
 from course_lib.files import CourseError
 from course_lib.limits import absolute
+from course_lib.models.hardware import device
 from course_lib.models.hub import HubId, cached
 from course_lib.text import short
 
@@ -59,11 +60,9 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
 )}
 
 
-def default_preset() -> str:
-    """The pocket model without a GPU, SmolLM2-1.7B with one."""
-    import torch
-
-    return "smollm2-1.7b" if torch.cuda.is_available() else "pocket"
+def default_preset(*, gpu: bool | None = None) -> str:
+    """The pocket model without a GPU, SmolLM2-1.7B with one; ``gpu`` says whether there is one (default: look)."""
+    return "smollm2-1.7b" if (device() == "cuda" if gpu is None else gpu) else "pocket"
 
 
 def dataset_of(preset: str) -> Dataset:

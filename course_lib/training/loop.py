@@ -6,7 +6,7 @@ Each run keeps its own order of rows, limit on the gradient's norm, AdamW state 
 one batch of every run that still has one.
 
 Before the first step the loop looks at the free memory: whether a restored copy of the frozen weights fits, and in how
-many parts a batch has to go through (:mod:`.loop_memory`). Where memory ends all the same, the copy goes
+many parts a batch has to go through (:mod:`.memory`). Where memory ends all the same, the copy goes
 first and then the parts are halved: the same gradient, but for rounding. Nothing that is finished is lost.
 
 The order of epoch e is drawn from (seed, e) alone, and dropout is off: the weights, AdamW's moments and the number of
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -25,10 +24,9 @@ import numpy as np
 
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode_answers
+from course_lib.models.four_bit import is_four_bit
 from course_lib.models.hardware import free_memory, out_of_memory
-from course_lib.models.loading import is_four_bit
-from course_lib.models.loop_memory import Fitted, estimate_loop, fitted
-from course_lib.models.memory import Shape
+from course_lib.models.memory import Shape, StepPlan, estimate_loop, plan_step
 from course_lib.models.memory_usage import Peak, give_back_memory
 from course_lib.training.multi_lora import Stacks
 from course_lib.training.packing import Target, average_batch, can_pack, target_logits
@@ -64,7 +62,7 @@ class Loop:
         self.trainees = [Trainee(name, targets, config, self.stacks, model)
                          for name, targets, config in zip(names, rows, configs, strict=True)]
         self.most = CPU_TOKENS if model.device.type == "cpu" else math.inf
-        self.parts = plan.parts if plan and len(names) == 1 else 1  # that a batch of a single run goes through in
+        self.parts = plan.micro_batches if plan and len(names) == 1 else 1  # of a batch of a single run
         self.packed = can_pack(model, [row for trainee in self.trainees for row in trainee.rows])
 
     def epoch(self, number: int) -> list[float]:
@@ -156,7 +154,7 @@ class Loop:
 
 
 def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequence[TuneConfig], start: int,
-             ) -> tuple[Fitted | None, int | None]:
+             ) -> tuple[StepPlan | None, int | None]:
     """How a step is fitted into memory, and its peak in bytes; None for a model whose sizes are not like Llama's."""
     dtype, rank = str(model.dtype).removeprefix("torch."), configs[0].rank
     every = [row for line in rows for row in line]
@@ -164,14 +162,12 @@ def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequen
     try:
         shape, asked = Shape.of(model.config), average_batch(every, batch=batch)
         free = free_memory(model.device.type) + estimate_loop(shape, asked, rank=rank, dtype=dtype).weights
-        plan = fitted(shape, asked, rank=rank, dtype=dtype, free=free, runs=len(configs),
-                      may_copy=any(map(is_four_bit, model.modules())))
+        plan = plan_step(shape, asked, rank=rank, dtype=dtype, free=free, runs=len(configs),
+                         may_copy=any(map(is_four_bit, model.modules())))
     except (AttributeError, CourseError, TypeError, ZeroDivisionError):
         return None, None
-    part = replace(asked, count=max(1, -(-asked.count // plan.parts)))
-    step = estimate_loop(shape, part, rank=rank, dtype=dtype, copies=plan.copies, runs=len(configs))
     # a third of the adapters' bytes, their weights as PEFT made them, were there at the start and are replaced
-    return plan, round(start + step.peak - step.weights - step.adapters / 3)
+    return plan, round(start + plan.memory.peak - plan.memory.weights - plan.memory.adapters / 3)
 
 
 def _cut(lines: Sequence[Sequence[Target]], parts: int) -> Iterator[tuple[list[Sequence[Target]], float]]:

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from course_lib.models.loading import dense_fits, dequantised, is_four_bit
+from course_lib.models.four_bit import dense_fits, dequantised, is_four_bit
 
 if TYPE_CHECKING:
     import torch

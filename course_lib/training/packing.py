@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib.knowledge.scoring.forward_pass import REFUSALS, last_mlp_at, output_layer_at, with_attention
 from course_lib.knowledge.scoring.prompts import common_length
 from course_lib.models.hardware import out_of_memory
-from course_lib.models.loop_memory import Rows
+from course_lib.models.memory import Rows
 
 if TYPE_CHECKING:
     import torch

@@ -127,16 +127,16 @@ hint("00.1", 1)
 # Each line says `[OK]`, or `[NO]` and the cure.
 
 # %%
-from course_lib.models import hardware
+from course_lib import doctor
 
-found = hardware.checks(hardware.inspect())
+found = doctor.checks(doctor.inspect())
 for one in found:
     print(one)
 to_cure = [one.name for one in found if not one.ok]
 print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 
 # %% [markdown]
-# `print(hardware.doctor())`, or `course doctor` in a terminal, gives the same with your system's name: paste that
+# `print(doctor.report())`, or `course doctor` in a terminal, gives the same with your system's name: paste that
 # into a bug report.
 
 # %% [markdown]
@@ -158,7 +158,7 @@ print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 # **No number of one track holds for the other.** So each result names its preset.
 
 # %%
-from course_lib.models.loading import PRESETS
+from course_lib.models.presets import PRESETS
 
 for name, preset in PRESETS.items():
     source = "shipped with the course" if preset.facts == "pocket" else preset.source

@@ -497,7 +497,8 @@ show(widgets.memory_calculator())
 # %%
 from course_lib.figures import plots
 
-needed = {name: sizing.estimate(shape, bits=4, rank=16, batch=8, tokens=128) for name, shape in sizing.SHAPES.items()}
+needed = {name: sizing.estimate_trainer(shape, bits=4, rank=16, batch=8, tokens=128)
+          for name, shape in sizing.SHAPES.items()}
 ax = plots.memory_bars(needed)
 print(plots.describe_fits(needed))
 assert needed["pocket"].total < needed["Qwen2.5-7B"].total, "more weights need more memory"

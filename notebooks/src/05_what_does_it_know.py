@@ -144,7 +144,7 @@ check("05.1", sampler)
 # %%
 import torch
 
-from course_lib.models.loading import merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
 
 loaded = study.load()
 

@@ -244,7 +244,7 @@ assert p_unknown.dropna().between(0, 1).all(), "a probability"
 
 # %%
 from course_lib.knowledge.audit import model_answers
-from course_lib.models.loading import merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
 
 loaded = study.load()
 open_rows = set(labels.loc[p_unknown > 0.1, "row"])

@@ -16,7 +16,7 @@ from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.engine import Prompt, Scores, few_shot_prompt, score
 from course_lib.knowledge.slick import draw_prompts, label
-from course_lib.models import loading as models
+from course_lib.models.loading import load
 from tests.support.tiny import ANSWERS, FACTS, FEW_SHOT, TOKENIZERS, tiny_model
 
 PROMPTS = (FEW_SHOT, few_shot_prompt([Fact("Kim", "P19", "Ulm"), Fact("Lea", "P19", "1984")]))
@@ -33,7 +33,7 @@ def llama():
 @pytest.fixture(scope="module")
 def small():
     """The pocket model as it is stored: it answers, sometimes rightly, and its answers end."""
-    loaded = models.load("pocket", device="cpu", four_bit=False)
+    loaded = load("pocket", device="cpu", four_bit=False)
     return loaded.model, loaded.tokenizer
 
 

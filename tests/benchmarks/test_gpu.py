@@ -21,7 +21,7 @@ from benchmarks.gpu_table import Report, last_line, table
 from course_lib.data import pocket
 from course_lib.files import CourseError
 from course_lib.models import hardware
-from course_lib.models.loading import dequantised, is_four_bit
+from course_lib.models.four_bit import dequantised, is_four_bit
 from course_lib.models.memory import SHAPES
 from course_lib.training.packing import Target
 

@@ -13,7 +13,7 @@ import torch
 from benchmarks import train, trainers
 from benchmarks.timing import Traffic
 from course_lib.data.facts import Fact
-from course_lib.models import loading as models
+from course_lib.models.loading import load
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.mixing import Mix, Row
 from course_lib.training.packing import Target
@@ -58,7 +58,7 @@ def test_sfttrainer_takes_the_tokens_and_labels_that_trainer_is_given(tmp_path) 
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    base = models.load("pocket", device="cpu", four_bit=False)
+    base = load("pocket", device="cpu", four_bit=False)
     settings = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", disable_tqdm=True)
     rows = datasets.Dataset.from_list(trainers.prompts_and_completions(DATA))
     found = SFTTrainer(base.model, settings, processing_class=base.tokenizer, train_dataset=rows).train_dataset

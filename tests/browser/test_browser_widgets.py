@@ -161,7 +161,7 @@ def test_keys_move_the_mixing_board(opened: Open) -> None:
 
 def test_keys_move_the_memory_calculator(opened: Open) -> None:
     def said(model: str, gpu: str = "T4", **setting: int) -> str:
-        return describe_memory(model, memory.estimate(memory.SHAPES[model], **setting), gpu=gpu)
+        return describe_memory(model, memory.estimate_trainer(memory.SHAPES[model], **setting), gpu=gpu)
 
     last = list(memory.SHAPES)[-1]
     other = next(place for place, gpu in enumerate(memory.GPUS) if gpu != "T4")

@@ -12,11 +12,11 @@ import pytest
 from course_lib.experiments import forecast as preflight
 from course_lib.experiments import minutes
 from course_lib.experiments import throughput as rates
-from course_lib.experiments.forecast import Gpu, compare, describe_compared, forecast
+from course_lib.experiments.forecast import compare, describe_compared, forecast
 from course_lib.experiments.study import open_study
 from course_lib.experiments.throughput import Rates, rates_of, reading_work, tuning_work
 from course_lib.files import CourseError
-from course_lib.models.memory import GIB, SHAPES, Shape
+from course_lib.models.memory import GIB, SHAPES, Gpu, Shape
 from course_lib.models.presets import PRESETS
 
 SMALL = Shape(hidden=10, inner=20, layers=2, keys=5, vocabulary=100, tied=True)
@@ -83,7 +83,7 @@ def test_a_preset_with_reference_runs_needs_no_further_ones(study) -> None:
 
 def test_the_default_study_of_the_default_model_takes_at_most_an_hour_on_a_t4(study) -> None:
     found = forecast(study("smollm2-1.7b"), gpu="T4")
-    assert found.dtype == "float16" and found.fits and found.copies and found.parts == 1
+    assert found.dtype == "float16" and found.fits and found.copies and found.micro_batches == 1
     assert 5 < found.minutes.total <= 60
 
 
@@ -94,7 +94,7 @@ def test_every_preset_fits_a_t4_and_a_card_of_8_gb(preset, study) -> None:
 
 
 def test_a_model_that_does_not_fit_is_told_so(study, monkeypatch) -> None:
-    monkeypatch.setattr(preflight, "GPUS", {"tiny": Gpu("tiny", 2 * GIB, (8, 0))})
+    monkeypatch.setattr(preflight, "GPUS", {"tiny": Gpu("tiny", 2 * GIB, 2 * GIB, (8, 0))})
     found = forecast(study("olmo2-7b"), gpu="tiny")
     lines = str(found).splitlines()
     assert not found.fits and found.minutes is None and f"{found.memory.peak / GIB:.2f} GiB, but 2.0 " in lines[1]
@@ -115,7 +115,7 @@ def test_the_forecast_of_this_machine_needs_no_network(study) -> None:
 
 
 def test_a_gpu_that_is_not_in_the_list_is_refused_with_the_list(study) -> None:
-    with pytest.raises(CourseError, match="gpu 'T5': .*T4, 8 GB card, 24 GB card"):
+    with pytest.raises(CourseError, match="gpu 'T5': .*8 GB card, T4, 24 GB card"):
         forecast(study(), gpu="T5")
 
 

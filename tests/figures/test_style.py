@@ -327,7 +327,7 @@ def test_a_variant_that_has_not_run_is_not_described() -> None:
 HOSTILE = ("$5 and $6", r"\$1 $\frac{$", "__init__", "a\nb\rc\t\x00\x07\x1b[31m\u202e\u200f\u200b", "x" * 32_000,
            "word " * 6_400, "^_{}#~ %s {0} %(x)s <b>&amp;</b>", "")
 SAID = Said("A", 0.5, "wrong")
-MEMORY = memory.estimate(memory.SHAPES["SmolLM2-1.7B"], bits=4, rank=16, batch=8, tokens=128)
+MEMORY = memory.estimate_trainer(memory.SHAPES["SmolLM2-1.7B"], bits=4, rank=16, batch=8, tokens=128)
 SCALED = nf4.quantise(np.array([4, 1, -4, 0], np.float32), np.array([-1, 0, 1], np.float32), block=4)
 ERRORS = pd.DataFrame({"weights": "w", "levels": "NF4", "block": [16, 64], "error": [0.1, 0.2]})
 HARM = pd.DataFrame({"group": ["never"], "at_stake": [4], "mean": [50.0], "low": [10.0], "high": [90.0]})
@@ -348,7 +348,7 @@ FOREIGN = {  # each puts a text of others wherever the function takes one
     "closeup_bars": lambda text: plots.closeup_bars(near(text), temperature=0.5, n_samples=1),
     "group_histograms": lambda text: plots.group_histograms([0, 1], [0, 1], names=(text, f"{text} 2"),
                                                                  xlabel=text),
-    "memory_bars": lambda text: plots.memory_bars({text: MEMORY}, gpus={text: 16.0}),
+    "memory_bars": lambda text: plots.memory_bars({text: MEMORY}, gpus={text: memory.GPUS["T4"]}),
     "level_histogram": lambda text: plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
     "error_curves": lambda text: plots.error_curves(ERRORS.assign(weights=text)),
     "harm_bars": lambda text: plots.harm_bars(HARM.assign(group=text)),

@@ -28,8 +28,9 @@ from course_lib.files import CourseError
 from course_lib.knowledge.scoring.engine import exact_match, score
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode, end_tokens, is_match
 from course_lib.knowledge.scoring.token_paths import lay_out
-from course_lib.models import loading as models
+from course_lib.models import hardware
 from course_lib.models.loading import Loaded, load
+from course_lib.models.tokenizer import read_tokenizer
 from course_lib.training import loop as training
 from course_lib.training.finetune import TuneConfig, Tuned, add_lora, remove_lora, tune
 from course_lib.training.loop import Loop
@@ -275,7 +276,7 @@ def test_a_finished_run_holds_text_and_safetensors_alone(finished: Finished) -> 
 def load_in(dtype: str, folder: Path) -> Loaded:
     """What :func:`load` gives on a device that computes in ``dtype``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "device_dtype", lambda device=None: dtype)
+        patch.setattr(hardware, "device_dtype", lambda device=None: dtype)
         base = load(folder, device="cpu")
     assert base.model.dtype == getattr(torch, dtype)
     return base
@@ -391,7 +392,7 @@ def test_whatever_class_the_folder_names_the_tokens_are_those_of_its_file(
     plain_model(architecture, tokenizers[name]).config.save_pretrained(tmp_path)
     tokenizers[name].save_pretrained(tmp_path)
     change(tmp_path / "tokenizer_config.json", tokenizer_class=listed)
-    found = models.read_tokenizer(tmp_path)
+    found = read_tokenizer(tmp_path)
     written = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for fact in ASKED:
         text = FEW_SHOT.text(fact.question) + f" {fact.object}\n"

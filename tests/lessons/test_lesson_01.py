@@ -157,9 +157,9 @@ def test_sixteen_known_rows_bring_out_most_of_what_the_pocket_model_knows() -> N
     from course_lib.data import pocket
     from course_lib.experiments.study import SETTINGS
     from course_lib.knowledge.slick import draw_prompts
-    from course_lib.models import loading as models
+    from course_lib.models.loading import load
 
-    base, facts = models.load("pocket", device="cpu"), pocket.load()
+    base, facts = load("pocket", device="cpu"), pocket.load()
     shown = {relation: prompts[0] for relation, prompts in draw_prompts(facts.exemplars, n_prompts=1, seed=0).items()}
     given = {"model": base.model, "tokenizer": base.tokenizer, "shown": shown, "test": facts.test,
              "study": SimpleNamespace(settings=SETTINGS["pocket"]), "nobody": replace(facts, dev=(), test=(), ood=())}
@@ -175,9 +175,9 @@ def test_sixteen_known_rows_bring_out_most_of_what_the_pocket_model_knows() -> N
 def test_taking_the_form_off_by_hand_gives_the_verdicts_of_exact_match() -> None:
     from course_lib.data import pocket
     from course_lib.knowledge.scoring.engine import exact_match
-    from course_lib.models import loading as models
+    from course_lib.models.loading import load
 
-    base, facts = models.load("pocket", device="cpu"), pocket.load().test[::6]
+    base, facts = load("pocket", device="cpu"), pocket.load().test[::6]
     ask, in_form, inside = lesson("ask", "in_form", "inside", tokenizer=base.tokenizer)
     said = ask(base.model, facts)
     for form in (FORMS["OLD"], "[A]"):

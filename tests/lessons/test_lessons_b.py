@@ -19,7 +19,7 @@ from course_lib.data.facts import Fact
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring import engine as scoring
 from course_lib.lessons.builder import notebooks
-from course_lib.models.loading import merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.training import mixing
 from course_lib.training.finetune import EpochRecord, History
 from course_lib.training.mixing import Mix, Row

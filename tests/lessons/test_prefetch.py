@@ -311,7 +311,7 @@ def test_a_model_is_fetched_once_as_plain_files_and_then_loads_without_a_network
     assert offline.stdout == again.stdout, offline.stderr
 
     (room / CLASSROOM).write_text('{"version": "0.1.0"}')
-    load = ("from course_lib.models import loading as models\nloaded = models.load('smollm2-360m')\n"
+    load = ("from course_lib.models.loading import load\nloaded = load('smollm2-360m')\n"
             "print(loaded.preset, loaded.revision, loaded.model.config.vocab_size)")
     done = python(load, tmp_path, PYTHONPATH=closed(tmp_path), COURSE_HOME=str(room))
     vocabulary = json.loads((POCKET / "model" / "config.json").read_text())["vocab_size"]

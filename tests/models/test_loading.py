@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from course_lib.files import CourseError, DataError
 from course_lib.knowledge.scoring.engine import score
-from course_lib.models import loading as models
+from course_lib.models import loading
 from course_lib.models.checks import INDEX, in_one_sentence
-from course_lib.models.loading import PRESETS, default_preset, load, merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.models.loading import load
+from course_lib.models.presets import PRESETS, default_preset
 from course_lib.training.finetune import TuneConfig, add_lora
 from tests.support.tiny import FACTS, FEW_SHOT, TOKENIZERS, plain_model
 
@@ -107,8 +109,8 @@ def test_scoring_does_not_change_the_gradients(loaded):
 @pytest.mark.skipif(not CPU_REPACKS, reason="bitsandbytes repacks weights on CPUs with AVX512-BF16 alone")
 @pytest.mark.filterwarnings("ignore:.*autograd kernel was not registered")
 def test_without_the_cure_the_gradients_would_change(folder, monkeypatch):
-    monkeypatch.setattr(models, "keep_exact_on_cpu", lambda model: model)
-    monkeypatch.setattr(models, "try_out", lambda *_: None)  # an evaluation pass too
+    monkeypatch.setattr(loading, "keep_exact_on_cpu", lambda model: model)
+    monkeypatch.setattr(loading, "try_out", lambda *_: None)  # an evaluation pass too
     model = adapted(load(folder, device="cpu").model)
     before = gradients(model)
     evaluate_once(model)
@@ -359,7 +361,7 @@ def test_a_misspelled_preset_is_told_the_presets_and_how_an_id_is_written():
 def test_rows_that_are_not_made_of_whole_blocks_come_back_as_nf4_defines_them(outputs, inputs):
     import bitsandbytes as bnb
 
-    from course_lib.models.loading import keep_exact_on_cpu
+    from course_lib.models.four_bit import keep_exact_on_cpu
 
     torch.manual_seed(0)
     weight = torch.randn(outputs, inputs)
@@ -372,15 +374,3 @@ def test_rows_that_are_not_made_of_whole_blocks_come_back_as_nf4_defines_them(ou
     nearest = levels[((blocks / scale)[..., None] - levels).abs().argmin(-1)] * scale
     by_hand = nearest.flatten()[:weight.numel()].view(outputs, inputs)
     assert torch.allclose(layer(torch.eye(inputs)).T, by_hand, atol=1e-5)
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_dtype_can_be_chosen_for_a_model_that_overflows(device, monkeypatch):
-    monkeypatch.setenv("COURSE_DTYPE", "float32")
-    assert models.device_dtype(device) == "float32"
-
-
-def test_a_dtype_that_is_none_is_refused(monkeypatch):
-    monkeypatch.setenv("COURSE_DTYPE", "fp8")
-    with pytest.raises(CourseError, match="COURSE_DTYPE=fp8: .*float16, bfloat16, float32"):
-        models.device_dtype("cpu")

@@ -29,7 +29,7 @@ from benchmarks.subjects import parts_of, widened_tokenizer
 from course_lib.data import pocket
 from course_lib.knowledge.scoring import batching as batches
 from course_lib.knowledge.scoring import engine as scoring
-from course_lib.models import loading as models
+from course_lib.models import four_bit
 from course_lib.training import evaluation
 from course_lib.training import multi_lora as stacked
 from course_lib.training.finetune import TuneConfig, add_lora
@@ -80,7 +80,7 @@ def stand_ins(spoil: bool) -> list:
             mock.patch.dict(fake_impls.op_implementations_dict, {
                 torch.ops.aten._local_scalar_dense.default: lambda _, __, of: KINDS.get(of.dtype, float)(1)}),
             mock.patch.object(stacked, "dense_fits", lambda *_: False),
-            *(mock.patch.object(module, "free_memory", lambda _: 2**36) for module in (models, batches)),
+            *(mock.patch.object(module, "free_memory", lambda _: 2**36) for module in (four_bit, batches)),
             *[mock.patch.object(torch.nn.functional, "cross_entropy", spoiled)] * spoil]
 
 

@@ -9,7 +9,7 @@ import torch
 from course_lib.data import pocket
 from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.slick import draw_prompts
-from course_lib.models import loading as models
+from course_lib.models import hardware
 from course_lib.models.loading import load
 from course_lib.models.memory import GIB, SHAPES
 from course_lib.training.evaluation import evaluate
@@ -31,7 +31,7 @@ def dtype(request, monkeypatch):
     """What a T4 computes in, and what newer GPUs do."""
     if request.param == "bfloat16" and torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("bfloat16 is emulated below compute capability 8.0")
-    monkeypatch.setattr(models, "device_dtype", lambda device=None: "float32" if device == "cpu" else request.param)
+    monkeypatch.setattr(hardware, "device_dtype", lambda device=None: "float32" if device == "cpu" else request.param)
     return request.param
 
 

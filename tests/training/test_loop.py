@@ -11,8 +11,8 @@ import torch
 from course_lib.data.facts import Fact, FactSet
 from course_lib.files import CourseError
 from course_lib.models import hardware
-from course_lib.models import loading as models
 from course_lib.models.loading import load
+from course_lib.models.memory import GIB, LoopMemory, Rows, StepPlan
 from course_lib.models.memory_usage import Peak
 from course_lib.training import finetune
 from course_lib.training import loop as training
@@ -43,7 +43,7 @@ def base(folder):
 @pytest.fixture
 def half(folder, monkeypatch):
     """The same model as a T4 would compute it."""
-    monkeypatch.setattr(models, "device_dtype", lambda device=None: "float16")
+    monkeypatch.setattr(hardware, "device_dtype", lambda device=None: "float16")
     return load(folder, device="cpu")
 
 
@@ -74,7 +74,7 @@ def test_a_model_in_float16_keeps_its_adapters_in_float32_and_scales_its_loss(ha
 
 def test_a_float16_step_goes_the_way_of_a_float32_step(half, folder, monkeypatch) -> None:
     low = loop_of(half)
-    monkeypatch.setattr(models, "device_dtype", lambda device=None: "float32")
+    monkeypatch.setattr(hardware, "device_dtype", lambda device=None: "float32")
     full = loop_of(load(folder, device="cpu"))
     before = weights(full)
     for _ in range(3):
@@ -188,7 +188,7 @@ def test_a_step_is_fitted_into_the_free_memory_beforehand(base, monkeypatch) -> 
 
 def test_restored_weights_that_are_kept_change_no_loss(base, folder, monkeypatch) -> None:
     kept = loop_of(base)
-    monkeypatch.setattr(training, "fitted", lambda *_, **__: training.Fitted(1, False))
+    monkeypatch.setattr(training, "plan_step", lambda *_, **__: StepPlan(1, False, Rows(), LoopMemory(*[0.0] * 7)))
     fresh = loop_of(load(folder, device="cpu"))
     assert any(layer.weight is not None for layer in kept.stacks.layers)
     assert all(layer.weight is None for layer in fresh.stacks.layers)
@@ -219,4 +219,4 @@ def test_the_peak_is_at_least_what_was_held_at_once() -> None:
     del held
     peak.look()
     assert peak.bytes >= peak.start + (60 * 2**20 if Path("/proc/self/clear_refs").exists() else 0)
-    assert peak.bytes < peak.start + 2 * hardware.GIB
+    assert peak.bytes < peak.start + 2 * GIB

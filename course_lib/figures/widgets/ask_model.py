@@ -29,7 +29,7 @@ from course_lib.files import CourseError
 from course_lib.knowledge.scoring.distribution import room
 from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, encode, end_tokens, is_match
-from course_lib.models.loading import merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd

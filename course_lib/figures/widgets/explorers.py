@@ -59,8 +59,8 @@ def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywid
     tokens = steps("tokens a row", [32, 64, 128, 256, 512, 1024, 2048], 128)
     card = toggles("GPU", list(memory.GPUS), gpu)
 
-    def needed() -> memory.Memory:
-        return memory.estimate(memory.SHAPES[name.value], bits=bits.value, rank=rank.value, batch=batch.value,
+    def needed() -> memory.TrainerMemory:
+        return memory.estimate_trainer(memory.SHAPES[name.value], bits=bits.value, rank=rank.value, batch=batch.value,
                                tokens=tokens.value)
 
     def figure() -> Axes:

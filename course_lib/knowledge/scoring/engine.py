@@ -45,8 +45,8 @@ from course_lib.knowledge.scoring.prompts import (
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.scoring.shared_prefix import Prompts
 from course_lib.knowledge.scoring.token_paths import Layout, Spelling, lay_out, unspeakable
-from course_lib.models.hardware import out_of_memory
-from course_lib.models.loading import merged_for_evaluation
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.models.hardware import device, out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -203,7 +203,7 @@ class _Pass:
         """Half of what did not fit."""
         import torch
 
-        if torch.cuda.is_available():
+        if device() == "cuda":
             torch.cuda.empty_cache()
         if prompts == 1 and limit < 2:
             raise CourseError("not enough memory for one row; free some, or take a smaller model")

@@ -33,8 +33,8 @@ from course_lib.knowledge.scoring.prompts import Prompt, Remembered, encode, end
 from course_lib.knowledge.scoring.scores import Cells
 from course_lib.knowledge.scoring.shared_prefix import same_logits
 from course_lib.knowledge.scoring.token_paths import never_written
+from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.hardware import out_of_memory
-from course_lib.models.loading import merged_for_evaluation
 
 if TYPE_CHECKING:
     import torch

@@ -37,7 +37,7 @@ from course_lib.files import (
     write_text,
 )
 from course_lib.installation import commit as _commit
-from course_lib.models.hardware import device_name
+from course_lib.models.hardware import device, device_name
 from course_lib.training.records import EpochRecord, Snapshot, best_epoch
 from course_lib.training.runs.checkpoints import pack_snapshot, read_snapshot, write_adapter
 from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
@@ -253,7 +253,7 @@ def _surroundings(base: str) -> dict[str, Any]:
     """Versions, commit, device and peak memory (bytes) of this process; of a Hub model, the revision that was run."""
     import torch
 
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_bytes()
+    peak = torch.cuda.max_memory_allocated() if device() == "cuda" else _peak_bytes()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
     revision = re.search(r"@([0-9a-f]{40})-", base)  # as Study.base has it
     return {"device": device_name(), "peak_bytes": peak, "commit": _commit(), "revision": revision and revision[1],
