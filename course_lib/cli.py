@@ -22,8 +22,9 @@ from typer.core import TyperGroup
 
 from course_lib import __version__, limits
 from course_lib.data.facts import SPLITS
+from course_lib.data.paper import SLICK
+from course_lib.experiments.sizes import FIRST_LOOK, WHOLE
 from course_lib.files import CourseError
-from course_lib.pocket_cli import pocket_app
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
@@ -46,37 +47,35 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except CourseError as error:
-            typer.echo(f"course: {error}", err=True)
-            raise typer.Exit(1) from None
-        except MemoryError:
-            typer.echo("course: memory ran out; close other programs, or take a smaller preset, batch or number of "
-                       "prompts", err=True)
-            raise typer.Exit(1) from None
-        except UnicodeError as error:
-            typer.echo(f"course: a name or text that is not whole UTF-8 ({error}); rename or mend it", err=True)
-            raise typer.Exit(1) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            typer.echo(f"course: {where}{error.strerror or error}; make room there, or choose another folder", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.echo("\ncourse: stopped; run the same command again to continue", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        except (CourseError, MemoryError, UnicodeError, OSError, KeyboardInterrupt) as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            typer.echo("\n" * stopped + f"course: {_message(error)}", err=True)
+            raise typer.Exit(INTERRUPTED if stopped else 1) from None
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; run the same command again to continue"
+    if isinstance(error, MemoryError):
+        return "memory ran out; close other programs, or take a smaller preset, batch or number of prompts"
+    if isinstance(error, UnicodeError):
+        return f"a name or text that is not whole UTF-8 ({error}); rename or mend it"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; make room there, or choose another folder"
+    return str(error)
 
 
 app = typer.Typer(
-    cls=_Group,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Known Unknowns: measure what a model knows, teach it what it does not, watch it start to hallucinate.",
-)
+    cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Known Unknowns: measure what a model knows, teach it what it does not, watch it start to hallucinate.")
+pocket_app = typer.Typer(no_args_is_help=True, help="The small model that is shipped with the course.")
 app.add_typer(pocket_app, name="pocket")
 
-Questions = Annotated[str | None, typer.Option(
-    help="Size: 600 to 81,700 training questions, or first-look, default, all; else COURSE_QUESTIONS.")]
+Build = Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, by name or number; all when none is named.")]
+Questions = Annotated[str | None, typer.Option(
+    help=f"Size: {FIRST_LOOK} to {WHOLE:,} training questions, or first-look, default, all; else COURSE_QUESTIONS.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -100,7 +99,7 @@ def _root(
 def run(
     names: Names = None,
     preset: Annotated[str | None, typer.Option(help="The model and data to use; the default is pocket.")] = None,
-    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    build: Build = None,
     questions: Questions = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny study in build/quick, to try it out.")] = False,
 ) -> None:
@@ -118,7 +117,7 @@ def run(
 def sweep(
     plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; without one, the runs of the curve.")] = None,
     preset: Annotated[str | None, typer.Option(help="The model and data; else the plan's, else pocket.")] = None,
-    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    build: Build = None,
     questions: Questions = None,
     how: Annotated[str | None, typer.Option(help="one-by-one, processes, together (one pass) or ray.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, or CPUs of a local Ray cluster.")] = None,
@@ -180,7 +179,7 @@ def build_notebooks(
 @app.command()
 def lab(
     folder: Annotated[Path | None, typer.Argument(help="Another folder of notebooks; else the clone's.")] = None,
-    build: Annotated[Path | None, typer.Option(help="Where results go; the default is build/.")] = None,
+    build: Build = None,
     projector: Annotated[bool, typer.Option("--projector", help="Larger text and figures, for the back row.")] = False,
 ) -> None:
     """Open JupyterLab on the notebooks."""
@@ -251,11 +250,11 @@ def slick(
     split: Annotated[str, typer.Option(help="train, dev, test or ood.")] = "test",
     relations: Annotated[str, typer.Option(help="paper, or all 24 of EntityQuestions.")] = "paper",
     limit: Annotated[int | None, typer.Option(help="At most so many questions of each relation.")] = None,
-    prompts: Annotated[int, typer.Option(help="Few-shot prompts for each question.")] = 10,
-    samples: Annotated[int, typer.Option(help="Samples a prompt that the labels stand for.")] = 16,
-    shots: Annotated[int, typer.Option(help="Solved examples in a prompt.")] = 4,
-    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")] = 0.5,
-    top_k: Annotated[int, typer.Option(help="Tokens that a sample may take; 0 for all.")] = 40,
+    prompts: Annotated[int, typer.Option(help="Few-shot prompts for each question.")] = SLICK.n_prompts,
+    samples: Annotated[int, typer.Option(help="Samples a prompt that the labels stand for.")] = SLICK.n_samples,
+    shots: Annotated[int, typer.Option(help="Solved examples in a prompt.")] = SLICK.shots,
+    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")] = SLICK.temperature,
+    top_k: Annotated[int, typer.Option(help="Tokens that a sample may take; 0 for all.")] = SLICK.top_k,
     seed: Annotated[int, typer.Option(help="Seed of the prompts, the draws and the limit.")] = 0,
     batch_tokens: Annotated[int | None, typer.Option(help="Tokens in one pass; else from the free memory.")] = None,
     four_bit: Annotated[bool, typer.Option(help="Measure the 4-bit model, or the weights as stored.")] = True,
@@ -281,9 +280,8 @@ def slick(
 
 @app.command()
 def doctor(
-    preset: Annotated[str | None, typer.Option(help="Forecast for this model; else COURSE_PRESET, else the default."
-                                               )] = None,
-    questions: Annotated[str | None, typer.Option(help="Forecast for this size, as in course run.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The model and data; else COURSE_PRESET or the default.")] = None,
+    questions: Questions = None,
     gpu: Annotated[str | None, typer.Option(help="Forecast for a GPU that is not here, such as T4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same findings as JSON.")] = False,
 ) -> None:
@@ -294,6 +292,44 @@ def doctor(
     study = open_study(preset, questions=questions)
     typer.echo(json.dumps(reports.as_data(study=study, gpu=gpu), indent=2) if as_json
                else reports.report(study=study, gpu=gpu))
+
+
+@pocket_app.command("build")
+def pocket_build(
+    seed: Annotated[int, typer.Option(help="Seed of the world and of the training.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("build/pocket"),
+) -> None:
+    """Make the synthetic world, pre-train the pocket model on it, measure it, and store everything with its record."""
+    from course_lib.data.pocket import build
+    from course_lib.lessons.builder.course import measure_pocket
+
+    if said := limits.problem(limits.SEED, seed):
+        raise CourseError(f"--seed = {said}")
+    built = build.build(seed=seed, out=limits.folder(out, "--out", write=True), measure=measure_pocket)
+    measured = built.provenance["measured"]
+    typer.echo(f"{built.folder}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
+               + f"; of the facts never read {measured['never_read_unknown']:.1%} are Unknown")
+    for name, same in build.matches_shipped(built).items():
+        typer.echo(f"{name}: {'the same as' if same else 'different from'} the shipped {name}, byte for byte")
+
+
+@pocket_app.command("verify")
+def pocket_verify() -> None:
+    """Compare the shipped files of the pocket model with their SHA-256 sums."""
+    from course_lib.data.pocket import build
+
+    typer.echo(f"{build.verify()} files are as they were shipped.")
+
+
+@pocket_app.command("reference")
+def pocket_reference(build: Build = None) -> None:
+    """Make the reference runs that are shipped: every variant, five seeds; about half an hour on two cores."""
+    from course_lib.experiments.make_reference import make_reference
+    from course_lib.experiments.study import open_study
+    from course_lib.lessons.builder.notebooks import build_folder
+
+    path = make_reference(open_study("pocket", folder=build_folder(folder=build)))
+    typer.echo(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def main() -> None:

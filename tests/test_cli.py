@@ -9,10 +9,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import __version__, cli, doctor, limits, pocket_cli
+from course_lib import __version__, cli, doctor, limits
 from course_lib.data import datasets, entityquestions, facts
 from course_lib.data.facts import Fact, FactSet
-from course_lib.files import CourseError, sha256
+from course_lib.data.pocket import build
+from course_lib.files import CourseError
 from course_lib.knowledge import label_questions as survey
 from course_lib.lessons.builder import course as course_module
 from course_lib.lessons.builder import notebooks
@@ -47,7 +48,7 @@ def test_a_course_error_is_one_line_on_stderr(course, monkeypatch):
 
 
 def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
-    monkeypatch.setattr(pocket_cli, "_verify", raising(CourseError("no sums; build")))
+    monkeypatch.setattr(build, "verify", raising(CourseError("no sums; build")))
     result = course("pocket", "verify")
     assert (result.exit_code, result.stderr) == (1, "course: no sums; build\n")
 
@@ -272,27 +273,12 @@ def test_doctor_as_json_has_machine_and_checks(course):
 
 
 def test_pocket_build_says_what_was_measured_and_whether_the_facts_are_the_shipped_ones(course, monkeypatch, tmp_path):
-    from course_lib.data.pocket import FOLDER, build
-
-    made = build.read_json(FOLDER / "provenance.json")
+    made = build.read_json(build.FOLDER / "provenance.json")
     monkeypatch.setattr(build, "build", lambda *, seed, out, measure: build.Built(out, made | {"seed": seed}))
     lines = course("pocket", "build", "--seed", "7", "--out", str(tmp_path)).stdout.splitlines()
     never_read = f"{made['measured']['never_read_unknown']:.1%}"
     assert lines[0].startswith(f"{tmp_path}: HighlyKnown ") and never_read in lines[0]
     assert [re.match(r"(\w+): .*\bsame\b", line)[1] for line in lines[1:]] == ["facts", "corpus"]
-
-
-def test_verify_counts_the_listed_files(tmp_path):
-    (tmp_path / "weights").write_bytes(b"good")
-    (tmp_path / "all.sha256").write_text(f"{sha256(tmp_path / 'weights')}  weights\n")
-    assert pocket_cli._verify(tmp_path) == 1
-
-
-def test_verify_names_the_file_that_was_changed(tmp_path):
-    (tmp_path / "weights").write_bytes(b"bad")
-    (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
-    with pytest.raises(CourseError, match="weights: "):
-        pocket_cli._verify(tmp_path)
 
 
 @pytest.mark.parametrize("words", [(), ("run",), ("sweep",), ("slick",), ("pocket", "build")])

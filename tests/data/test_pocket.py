@@ -116,6 +116,19 @@ def test_the_shipped_shares_lie_in_the_ranges_that_the_course_promises() -> None
     assert measured["never_read_unknown"] >= 0.8
 
 
+def test_verify_counts_the_listed_files(tmp_path):
+    (tmp_path / "weights").write_bytes(b"good")
+    (tmp_path / "all.sha256").write_text(f"{sha256(tmp_path / 'weights')}  weights\n")
+    assert build.verify(tmp_path) == 1
+
+
+def test_verify_names_the_file_that_was_changed(tmp_path):
+    (tmp_path / "weights").write_bytes(b"bad")
+    (tmp_path / "all.sha256").write_text(f"{'0' * 64}  weights\n")
+    with pytest.raises(DataError, match="weights: "):
+        build.verify(tmp_path)
+
+
 def test_a_broken_file_of_facts_is_named(tmp_path) -> None:
     (tmp_path / "facts.json").write_text('{"facts": [["P19", "Ana"]]}')
     with pytest.raises(DataError, match=r"facts\.json: "):

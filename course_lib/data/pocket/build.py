@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.data.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
 from course_lib.data.pocket.world import FOLDER, PocketFact, WorldConfig, make_world
-from course_lib.files import read_json, sha256, write_json, write_text
+from course_lib.files import DataError, read_json, sha256, write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Built", "build", "matches_shipped", "write_facts"]
+__all__ = ["Built", "build", "matches_shipped", "verify", "write_facts"]
 
 FIELDS = ["relation", "subject", "object", "split", "other", "fine",
           ["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]]
@@ -75,6 +75,24 @@ def matches_shipped(built: Built) -> dict[str, bool]:
     shipped = read_json(FOLDER / "provenance.json")
     return {"facts": built.provenance["sha256"]["facts.json"] == shipped["sha256"]["facts.json"],
             "corpus": built.provenance["corpus"]["sha256"] == shipped["corpus"]["sha256"]}
+
+
+def verify(folder: Path = FOLDER) -> int:
+    """Compare every file that a ``*.sha256`` list in or below ``folder`` names; returns their number.
+
+    Raises:
+        DataError: there is no such list, or a file is missing or another one.
+    """
+    listed = [(sums.parent / name.lstrip("*"), digest) for sums in sorted(folder.rglob("*.sha256"))
+              for digest, name in (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines())]
+    if not listed:
+        raise DataError(f"{folder}: no *.sha256 list; build the model with `course pocket build`")
+    for path, digest in listed:
+        if not path.is_file():
+            raise DataError(f"{path}: missing; install the package again, or run `course pocket build`")
+        if sha256(path) != digest:
+            raise DataError(f"{path}: not the shipped file (SHA-256 differs); install again, or `course pocket build`")
+    return len(listed)
 
 
 def write_facts(path: str | Path, world: list[PocketFact]) -> Path:
