@@ -45,7 +45,7 @@ def test_all_relations_take_every_answer_and_the_exemplars_have_one(monkeypatch)
 
 @pytest.mark.parametrize("wanted", [{"split": "valid"}, {"relations": "some"}, {"split": "ood", "relations": "all"}])
 def test_a_split_or_relations_that_do_not_exist_are_refused(wanted):
-    with pytest.raises(CourseError, match=r"take train, dev, test or ood of 'paper', or train, dev or test of 'all'"):
+    with pytest.raises(CourseError, match=f"'{next(iter(wanted.values()))}'.*'paper'.*'all'"):
         load_questions("pocket", **wanted)
 
 
@@ -82,5 +82,5 @@ def test_the_real_test_files_of_all_24_relations_are_22_075_questions(course_dat
 def test_a_file_of_ones_own_has_no_splits(tmp_path):
     (tmp_path / "facts.jsonl").write_text('{"question": "Q?", "answer": "A"}')
     assert len(load_questions(tmp_path / "facts.jsonl").questions) == 1
-    with pytest.raises(CourseError, match="no split 'dev'"):
+    with pytest.raises(CourseError, match=r"facts\.jsonl: .*'dev'"):
         load_questions(tmp_path / "facts.jsonl", split="dev")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,13 +64,13 @@ def test_the_usual_forms_of_fine_tuning_rows_are_read(tmp_path, row):
 
 
 @pytest.mark.parametrize(("row", "why"), [
-    ({"messages": [{"role": "user", "content": "Q?"}]}, "1 turns beside the system message"),
-    ({"messages": "Q?"}, "the messages are not a list"),
-    ({"messages": [{"role": "assistant", "content": "A"}, {"role": "user", "content": "Q?"}]}, "2 turns"),
-    ({"instruction": "Sum up.", "input": "A text.", "output": "A"}, "an instruction with an input"),
-    ({"prompt": "Q?"}, "no answer; every fact needs one")])
+    ({"messages": [{"role": "user", "content": "Q?"}]}, "1 "),
+    ({"messages": "Q?"}, "messages"),
+    ({"messages": [{"role": "assistant", "content": "A"}, {"role": "user", "content": "Q?"}]}, "2 "),
+    ({"instruction": "Sum up.", "input": "A text.", "output": "A"}, "input"),
+    ({"prompt": "Q?"}, "answer")])
 def test_a_fine_tuning_row_without_one_question_and_one_answer_is_named(tmp_path, row, why):
-    assert why in complaints(jsonl(tmp_path, GOOD, row))[0]
+    assert why in complaints(jsonl(tmp_path, GOOD, row))[0].removeprefix("facts.jsonl line 2: ")
 
 
 def test_blank_lines_are_no_rows_but_count(tmp_path):
@@ -90,7 +91,7 @@ def test_a_json_list_is_read_with_its_records_numbered(tmp_path):
     path = tmp_path / "facts.json"
     path.write_text(json.dumps([GOOD, {"question": "Q?"}]), encoding="utf-8")
     assert len(read_file(path).questions) == 1
-    assert complaints(path) == ["facts.json record 2: no answer; every fact needs one"]
+    assert [re.match(r"facts\.json record 2: .*answer", said) is not None for said in complaints(path)] == [True]
 
 
 def test_a_file_of_entityquestions_is_a_file_of_questions(tmp_path):
@@ -113,38 +114,27 @@ def test_a_csv_may_be_split_by_semicolons_or_tabs(tmp_path, mark):
 def test_a_csv_row_is_named_by_the_line_it_begins_in(tmp_path):
     path = csv_file(tmp_path, 'question,answer\n"long\nquestion",A\n\nQ?,\n')
     assert read_file(path).questions[0].row == 2
-    assert complaints(path) == ["facts.csv line 5: empty answer; every fact needs one"]
+    assert [re.match(r"facts\.csv line 5: .*answer", said) is not None for said in complaints(path)] == [True]
 
 
 # Rows that are wrong: named, and the others still read
 
 
-@pytest.mark.parametrize(("row", "complaint"), [
-    ({"question": "Q?", "answer": ""}, "empty answer; every fact needs one"),
-    ({"question": "Q?", "answer": "  "}, "empty answer; every fact needs one"),
-    ({"question": "Q?", "answer": ["A", ""]}, "empty answer; every fact needs one"),
-    ({"question": "Q?", "answer": [None]}, "empty answer; every fact needs one"),
-    ({"question": "Q?", "answer": []}, "no answer; every fact needs one"),
-    ({"question": "Q?"}, "no answer; every fact needs one"),
-    ({"answer": "A"}, "no question; every fact needs one"),
-    ({"question": " ", "answer": "A"}, "no question; every fact needs one"),
-    ({"question": 7, "answer": "A"}, "the question 7 is not text; put it in quotes"),
-    ({"question": "Q?", "answer": 1984}, "the answer 1984 is not text; put it in quotes"),
-    ({"question": "Q?", "answer": {"a": "b"}}, "the answer {'a': 'b'} is not text; put it in quotes"),
-    ({"question": "Q?", "answer": "A", "relation": 19}, "the relation 19 is not text; put it in quotes"),
-    ({"question": "Q?", "answer": "A", "subject": ["S"]}, "the subject ['S'] is not text; put it in quotes"),
-    ({"question": "Q?", "answer": "A\nB"},
-     "the answer has a line break, and an answer ends at the end of its line; take it out"),
-    ({"question": "Q?", "answer": ["A", "B\rC"]},
-     "the answer has a line break, and an answer ends at the end of its line; take it out"),
-    ({"question": "Q \ud83d?", "answer": "A"}, "'\\ud83d' is half of a character; save the file as UTF-8"),
-    (["Q?", "A"], 'not an object; write {"question": ..., "answer": ...}'),
-    (b'{"question": "Q?", "answer": "Pel\xe9"}', "byte 33 is not UTF-8; save the file as UTF-8"),
-    (b"[" * 100_000, "lists nested too deep to read; write it anew"),
+@pytest.mark.parametrize(("row", "part"), [
+    *(({"question": "Q?", "answer": answer}, "answer") for answer in ("", "  ", ["A", ""], [None], [])),
+    ({"question": "Q?"}, "answer"), ({"answer": "A"}, "question"), ({"question": " ", "answer": "A"}, "question"),
+    ({"question": 7, "answer": "A"}, "question 7 "), ({"question": "Q?", "answer": 1984}, "answer 1984 "),
+    ({"question": "Q?", "answer": {"a": "b"}}, "answer {'a': 'b'} "),
+    ({"question": "Q?", "answer": "A", "relation": 19}, "relation 19 "),
+    ({"question": "Q?", "answer": "A", "subject": ["S"]}, "subject ['S'] "),
+    ({"question": "Q?", "answer": "A\nB"}, "answer"), ({"question": "Q?", "answer": ["A", "B\rC"]}, "answer"),
+    ({"question": "Q \ud83d?", "answer": "A"}, "'\\ud83d'"), (["Q?", "A"], '{"question": ..., "answer": ...}'),
+    (b'{"question": "Q?", "answer": "Pel\xe9"}', "byte 33 "), (b"[" * 100_000, ""),
 ])
-def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
+def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, part):
     path = jsonl(tmp_path, GOOD, row, GOOD | {"question": "R?"})
-    assert complaints(path) == [f"facts.jsonl line 2: {complaint}"]
+    [complaint] = complaints(path)
+    assert complaint.startswith("facts.jsonl line 2: ") and part in complaint
     assert [question.row for question in read_file(path).questions] == [1, 3]
 
 
@@ -176,14 +166,14 @@ def test_a_list_of_answers_stands_in_the_first_form_alone(tmp_path, shape):
 
 @pytest.mark.parametrize("shape", range(5))
 def test_null_and_an_absent_field_are_the_same_in_every_form(tmp_path, shape):
-    assert complaints(jsonl(tmp_path, GOOD, shapes(None, "A")[shape], shapes("Q?", None)[shape])) == [
-        "facts.jsonl line 2: no question; every fact needs one", "facts.jsonl line 3: no answer; every fact needs one"]
+    absent = complaints(jsonl(tmp_path, GOOD, {"answer": "A"}, {"question": "Q?"}))
+    assert complaints(jsonl(tmp_path, GOOD, shapes(None, "A")[shape], shapes("Q?", None)[shape])) == absent
 
 
 @pytest.mark.parametrize(("bad", "why"), [
-    (b'{"question": "Q?", "answer": "A", "answer": "B"}', "'answer' stands twice"),
-    (b'{"question": "Q?", "answer": NaN}', "NaN is no value"),
-    (b'{"question": "Q?", "answer": %s}' % (b"1" * 9000), "9,000 digits")])
+    (b'{"question": "Q?", "answer": "A", "answer": "B"}', "'answer'"),
+    (b'{"question": "Q?", "answer": NaN}', "NaN"),
+    (b'{"question": "Q?", "answer": %s}' % (b"1" * 9000), "9,000")])
 @pytest.mark.parametrize("name", ["facts.jsonl", "facts.json"])
 def test_an_odd_record_is_named_with_its_number_and_the_others_are_read(tmp_path, name, bad, why):
     rows, good = (b"%s\n%s\n%s", b"[%s, %s , %s]")[name == "facts.json"], json.dumps(GOOD).encode()
@@ -205,7 +195,7 @@ def test_a_giant_line_is_a_problem_and_the_next_keeps_its_number(tmp_path, name,
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
 def test_a_pipe_under_the_name_of_a_file_is_refused_and_not_waited_for(tmp_path, suffix):
     os.mkfifo(tmp_path / f"facts{suffix}")
-    with pytest.raises(DataError, match="it is a pipe"):
+    with pytest.raises(DataError, match=rf"facts\{suffix}: .*pipe"):
         load_questions(tmp_path / f"facts{suffix}")
 
 
@@ -218,73 +208,69 @@ def test_a_path_that_leads_to_no_questions_is_one_message(tmp_path, name):
 def test_more_rows_than_anybody_can_label_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(question_files, "ROWS", 2)
     assert len(read_file(jsonl(tmp_path, GOOD, GOOD)).questions) == 2
-    with pytest.raises(DataError, match="more than 2 lines"):
+    with pytest.raises(DataError, match=r"facts\.jsonl: .*\b2 lines"):
         read_file(jsonl(tmp_path, GOOD, GOOD, GOOD))
 
 
 def test_more_answers_than_can_count_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(question_files, "ANSWERS", 2)
     [complaint] = complaints(jsonl(tmp_path, GOOD | {"answer": ["A", "B"]}, GOOD | {"answer": ["A", "B", "C"]}))
-    assert "line 2: 3 answers" in complaint
+    assert "line 2: 3 " in complaint
 
 
 @pytest.mark.parametrize("line", [b'{"question": "Q?", "ans', b"Q? A", b'{"question": ' + b"1" * 5000 + b"}"])
 def test_a_broken_line_is_named(tmp_path, line):
     [complaint] = complaints(jsonl(tmp_path, line, GOOD))
-    assert complaint.startswith("facts.jsonl line 1: not JSON (")
+    assert complaint.startswith("facts.jsonl line 1: ")
 
 
-@pytest.mark.parametrize(("row", "complaint"), [
-    ("Q?,", "empty answer; every fact needs one"),
-    ("Q?", "no answer; every fact needs one"),
-    (",A", "no question; every fact needs one"),
-    ("Q?,Paris, France", "3 cells under 2 columns; put an answer with a comma in quotes"),
-    ("Q?,A,B", "3 cells under 2 columns; put an answer with a comma in quotes"),
-    (b"Q?,Pel\xe9", "the answer is not whole UTF-8 text; save the file as UTF-8"),
-    ('Q?,"A\nB"', "the answer has a line break, and an answer ends at the end of its line; take it out"),
-])
-def test_a_bad_csv_row_is_named_and_the_others_are_read(tmp_path, row, complaint):
+@pytest.mark.parametrize(("row", "part"), [
+    ("Q?,", "answer"), ("Q?", "answer"), (",A", "question"), ("Q?,Paris, France", "3 .* 2 "), ("Q?,A,B", "3 .* 2 "),
+    (b"Q?,Pel\xe9", "answer .*UTF-8"), ('Q?,"A\nB"', "answer")])
+def test_a_bad_csv_row_is_named_and_the_others_are_read(tmp_path, row, part):
     row = row if isinstance(row, bytes) else row.encode()
     path = csv_file(tmp_path, b"question,answer\nP?,A\n" + row + b"\nR?,B\n")
-    assert complaints(path) == [f"facts.csv line 3: {complaint}"]
+    [complaint] = complaints(path)
+    assert re.match(rf"facts\.csv line 3: .*{part}", complaint)
     assert [question.question for question in read_file(path).questions] == ["P?", "R?"]
 
 
 def test_a_quote_that_is_never_closed_is_named_by_its_first_line(tmp_path):
     path = csv_file(tmp_path, 'question,answer\nP?,A\nQ?,"B\nR?,C\n')
-    assert complaints(path) == ["facts.csv line 3: not CSV (unexpected end of data); mend it"]
+    [complaint] = complaints(path)
+    assert re.match(r"facts\.csv line 3: .*\(unexpected end of data\)", complaint)
 
 
 # Files that are wrong as a whole
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("facts.json", b'{"question": "Q?"}', "not a list"), ("facts.json", b"[{", "not JSON"),
-    ("facts.json", b"[\xe9]", "byte 1 is not UTF-8"), ("facts.jsonl", b"", "holds no question .* it is empty"),
-    ("facts.jsonl", b"{}", "the first of 1 bad rows is facts.jsonl line 1: no question"),
-    ("facts.csv", b"Q?,A\n", "does not name the columns question and answer"), ("facts.csv", b"", "does not name"),
-    ("facts.csv", b"question,answer,Answer\nQ?,A,B", "line 1: the column answer stands there twice"),
-    ("facts.csv", b"q" * 200_000, "line 1: not CSV"), ("facts.json", b"[1,]", "line 1: not JSON"),
-    ("facts.json", b"[{}] {}", "line 1: not JSON"), ("facts.json", b"[" * 100_000, "nested too deep")])
+    ("facts.json", b'{"question": "Q?"}', r": .*\[{"), ("facts.json", b"[{", " line 1: "),
+    ("facts.json", b"[\xe9]", ": byte 1 "), ("facts.jsonl", b"", ": "),
+    ("facts.jsonl", b"{}", r": .*\b1 .*facts\.jsonl line 1: .*question"),
+    ("facts.csv", b"Q?,A\n", ": .*question and answer"), ("facts.csv", b"", ": .*question and answer"),
+    ("facts.csv", b"question,answer,Answer\nQ?,A,B", " line 1: .*answer"), ("facts.csv", b"q" * 200_000, " line 1: "),
+    ("facts.json", b"[1,]", " line 1: "), ("facts.json", b"[{}] {}", " line 1: "),
+    ("facts.json", b"[" * 100_000, ": ")])
 def test_a_file_that_is_wrong_as_a_whole_is_one_message(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=f"^{path}{message}") as caught:
         read_file(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=r"facts\.jsonl: "):
         load_questions(tmp_path / "facts.jsonl")
     (tmp_path / "facts.xlsx").write_text("")
-    with pytest.raises(DataError, match=r"not a kind of file that is known; give \.jsonl, \.json, \.csv"):
+    with pytest.raises(DataError, match=r"facts\.xlsx: .*\.jsonl, \.json, \.csv"):
         load_questions(tmp_path / "facts.xlsx")
 
 
 def test_a_file_name_with_braces_is_named_as_it_is(tmp_path):
-    assert complaints(jsonl(tmp_path, GOOD, {}, name="{row}.jsonl")) == [
-        "{row}.jsonl line 2: no question; every fact needs one"]
+    [complaint] = complaints(jsonl(tmp_path, GOOD, {}, name="{row}.jsonl"))
+    assert complaint.startswith("{row}.jsonl line 2: ")
 
 
 # Duplicates and exemplars
@@ -293,9 +279,9 @@ def test_a_file_name_with_braces_is_named_as_it_is(tmp_path):
 def test_a_question_asked_twice_is_named_with_the_first(tmp_path):
     other, elsewhere = GOOD | {"answer": "Paris"}, GOOD | {"relation": "born"}
     asked = read_file(jsonl(tmp_path, GOOD, GOOD, other, elsewhere))
-    assert [str(note) for note in asked.duplicates()] == [
-        "facts.jsonl line 2: the same question as facts.jsonl line 1; both are labelled",
-        "facts.jsonl line 3: the same question as facts.jsonl line 1, with another answer; both are labelled"]
+    same, differs = map(str, asked.duplicates())
+    assert re.match(r"facts\.jsonl line 2: .* facts\.jsonl line 1;", same)
+    assert re.match(r"facts\.jsonl line 3: .* facts\.jsonl line 1, .*answer", differs)
     assert len(asked.questions) == 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,17 +56,17 @@ def test_reference_runs_say_where_they_come_from(shipped: Path) -> None:
     found = reference.reference("pocket")
     about = found.provenance()
     assert (about["runs"], about["seeds"], about["commits"]) == (1, [0], ["abc1234"]) and "torch" in about["versions"]
-    assert str(found).startswith("reference runs of pocket: 1 runs, seeds 0; made at commit abc1234 on ")
+    assert re.match("reference .*pocket: 1 runs, seeds 0; .*abc1234", str(found))
 
 
 def test_a_preset_without_reference_runs_is_told_which_there_are(shipped: Path) -> None:
     assert has_reference("pocket") and not has_reference("qwen2.5-1.5b")
-    with pytest.raises(CourseError, match=r"qwen2.5-1.5b: no reference runs .*there are: pocket\); make your own"):
+    with pytest.raises(CourseError, match=r"qwen2\.5-1\.5b: .*\bpocket\).*course sweep"):
         reference.reference("qwen2.5-1.5b")
 
 
 def test_a_study_with_reference_runs_makes_none_of_its_own(shipped: Path, tmp_path: Path) -> None:
-    assert stored(a_study(tmp_path)).source == "reference runs of pocket"
+    assert re.match("reference .*pocket$", stored(a_study(tmp_path)).source)
 
 
 @pytest.mark.parametrize("differs", [{"name": "mine"}, {"name": "mine", "base": "another-float32"},
@@ -76,7 +77,7 @@ def test_a_study_of_another_model_makes_its_own(shipped: Path, tmp_path: Path, m
     other = a_study(tmp_path, full_plan=lambda: [SPEC], labels=lambda: labels, **differs)
     monkeypatch.setattr(sweep, "sweep", lambda study, plan, **_: command(study.folder / "runs", spec=plan[0]))
     found = stored(other, progress=False)
-    assert found.source == f"runs of {other.name}" and found.epochs()["dev"].tolist() == list(DEVS)
+    assert re.match(f"(?!reference).*{other.name}$", found.source) and found.epochs()["dev"].tolist() == list(DEVS)
     assert found.questions["split"].tolist() == ["test", "ood"]
 
 
@@ -87,17 +88,17 @@ def test_a_run_made_again_is_compared_epoch_by_epoch(shipped: Path, tmp_path: Pa
                         lambda study, spec, **_: command(study.folder / "runs", spec=spec, devs=devs))
     found = reproduce(a_study(tmp_path / "ours"))
     assert (found.spec, found.difference["dev"], found.largest) == (SPEC, largest, largest)
-    assert ("equal in every digit" in str(found)) == (largest == 0) and found.close
+    assert ("equal" in str(found)) == (largest == 0) and found.close
 
 
 def test_what_rounding_cannot_explain_is_said() -> None:
     found = Reproduction(SPEC, {"dev": 0.0, "test": 7.0})
-    assert not found.close and "further off than rounding explains (limit 3 points)" in str(found)
+    assert not found.close and re.search(r"\b3 points.*test 7\.00", str(found))
 
 
 @pytest.mark.parametrize("other", [{"base": "another"}, {"spec": lambda _: replace(SPEC, labels="another")}])
 def test_another_model_or_other_labels_are_not_compared(shipped: Path, tmp_path: Path, other: dict[str, Any]) -> None:
-    with pytest.raises(CourseError, match="another model, other facts, or labels that fell otherwise"):
+    with pytest.raises(CourseError, match=f"^{SPEC.name} .*{SPEC.base} .*{SPEC.labels}"):
         reproduce(a_study(tmp_path, **other))
 
 

@@ -92,8 +92,8 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
     assert open_study("pocket").preset == "pocket"
 
 
-def test_a_slip_of_the_pen_is_told_the_presets() -> None:
-    with pytest.raises(CourseError, match="preset 'pokcet': give one of pocket, .* a Hub id .owner/name. or a folder"):
+def test_a_typo_is_told_the_presets() -> None:
+    with pytest.raises(CourseError, match="^preset 'pokcet': .*pocket, .*owner/name"):
         open_study("pokcet")
 
 
@@ -214,12 +214,12 @@ def test_d_known_leaves_the_known_rows_of_d(small: Study) -> None:
 
 @pytest.mark.parametrize("ask", ["mix", "spec"])
 def test_a_variant_that_does_not_exist_is_refused(small: Study, ask: str) -> None:
-    with pytest.raises(CourseError, match="variant 'D_known': use one of D, D_Known, "):
+    with pytest.raises(CourseError, match="variant 'D_known': .*D, D_Known, "):
         getattr(small, ask)(50, variant="D_known")
 
 
 def test_a_mix_of_unknown_needs_its_share(small: Study) -> None:
-    with pytest.raises(CourseError, match="variant 'D_IDK' needs unknown_percent"):
+    with pytest.raises(CourseError, match="variant 'D_IDK' .*unknown_percent"):
         small.spec(variant="D_IDK")
 
 

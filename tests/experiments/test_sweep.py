@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,8 +179,7 @@ def test_what_cannot_be_built_is_told_before_the_first_run(small: Study, tuned: 
         return built(study, spec)
 
     monkeypatch.setattr(Study, "mix_of", mix_of)
-    with pytest.raises(CourseError, match="2 of the training sets cannot be built, nothing was run. D at 50 % Unknown: "
-                                          "P17.*; D_Known at 50 % Unknown: P17"):
+    with pytest.raises(CourseError, match=r"^2 .*\bD at 50 %.*: P17.*; D_Known at 50 %.*: P17"):
         sweep.sweep(small, workers=1, progress=False)
     assert tuned == []
 
@@ -216,26 +216,26 @@ def command(small: Study, tuned: list[str], monkeypatch):
 
 def test_a_dry_run_says_the_cost_and_trains_nothing(command, tuned: list[str]) -> None:
     result = command("--dry-run")
-    assert result.exit_code == 0 and result.stdout.startswith("3 runs, 0 of them finished; 6 epochs to do")
+    assert result.exit_code == 0 and re.match(r"3 runs, 0 .*\b6 epochs", result.stdout)
     assert tuned == []
 
 
 def test_the_command_runs_a_plan(command, tuned: list[str], tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text('preset = "pocket"\npercents = [50]\nvariants = ["D"]')
     result = command(str(tmp_path / "plan.toml"), "--how", "one-by-one")
-    assert result.exit_code == 0 and "1 runs are completed in" in result.stdout
+    assert result.exit_code == 0 and re.search(rf"\b1 runs .*{tmp_path}", result.stdout)
     assert tuned == ["D 50"]
 
 
 def test_a_mistake_in_a_plan_is_one_line(command, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text("seed = 3")
     result = command(str(tmp_path / "plan.toml"))
-    assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "did you mean 'seeds'?" in result.stderr
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1 and re.search("'seed' .*'seeds'", result.stderr)
 
 
 def test_a_way_that_does_not_exist_is_refused(command) -> None:
     result = command("--how", "rya")
-    assert result.exit_code == 1 and "how = 'rya' is no way to run; did you mean 'ray'?" in result.stderr
+    assert result.exit_code == 1 and re.search("how = 'rya' .*'ray'", result.stderr)
 
 
 def test_the_cost_counts_what_is_left(small: Study, tuned: list[str], monkeypatch) -> None:
@@ -243,17 +243,16 @@ def test_the_cost_counts_what_is_left(small: Study, tuned: list[str], monkeypatc
     cost = sweep.prepare(small, workers=1, progress=False).cost()
     # D twice with 24 rows, D_Known with 12; epochs 0 and 1 each; two adapters a run and twelve while one is under way
     assert (cost.runs, cost.finished, cost.epochs, cost.seconds) == (3, 0, 6, 2 * (13 + 13 + 7))
-    assert str(cost) == ("3 runs, 0 of them finished; 6 epochs to do, about 1.1 minutes (guessed); about 18 MiB of "
-                         "disk")
+    assert re.match(r"3 runs, 0 .*\b6 epochs .*\b1\.1 min.*\(guessed\).*\b18 MiB", str(cost))
     sweep.sweep(small, workers=1, progress=False)
-    assert str(sweep.prepare(small, progress=False).cost()) == "3 runs, 3 of them finished: nothing to do"
+    assert re.match("3 runs, 3 [^0-9]*$", str(sweep.prepare(small, progress=False).cost()))
 
 
 def test_the_pace_is_that_of_the_runs_that_are_finished(small: Study, tuned: list[str]) -> None:
     sweep.sweep(small, small.plan()[:1], workers=1, progress=False)
     pace = costs.measured_pace(small.folder / "runs" / "pocket")
     assert pace.row_seconds == pytest.approx(0.5 / 24) and pace.evaluation_seconds == 0  # as fake_runs has it
-    assert pace.adapter_bytes > 0 and pace.source == "from 1 finished runs here"
+    assert pace.adapter_bytes > 0 and " 1 " in pace.source
 
 
 def test_the_pace_is_timed_where_nothing_is_finished(small: Study, tuned: list[str], monkeypatch) -> None:
@@ -286,7 +285,7 @@ def test_an_error_in_a_worker_reaches_the_caller(small: Study) -> None:
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the run's folder should be")
     start = time.monotonic()
-    with pytest.raises(CourseError, match="a file stands where the run's folder should be; move it away"):
+    with pytest.raises(CourseError, match=f"{blocked.name}: .*"):
         sweep.sweep(small, plan, workers=2, progress=False)
     assert time.monotonic() - start < 60
 

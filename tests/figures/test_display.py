@@ -18,7 +18,7 @@ def test_a_bundle_holds_the_widgets_view_and_the_text() -> None:
     assert bundle(slider, "Three *bars*.") == {
         "application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0,
                                                      "model_id": slider.model_id},
-        "text/markdown": "Three *bars*.", "text/plain": "(interactive: run this cell to use it)"}
+        "text/markdown": "Three *bars*.", "text/plain": execution.WIDGET_NOTE}
 
 
 def test_show_displays_the_bundle_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,12 +37,12 @@ def test_a_stored_notebook_keeps_the_text_and_drops_the_widget() -> None:
 
 
 def test_an_empty_text_is_refused() -> None:
-    with pytest.raises(CourseError, match="an empty twin text"):
+    with pytest.raises(CourseError, match="Markdown"):
         bundle(ipywidgets.IntSlider(), "  ")
 
 
 def test_what_is_no_widget_is_refused() -> None:
-    with pytest.raises(CourseError, match="int is no widget that can be shown"):
+    with pytest.raises(CourseError, match="^int "):
         bundle(3, "text")
 
 

