@@ -33,9 +33,19 @@ def test_only_a_spinning_process_is_told_how_to_wait(monkeypatch) -> None:
     assert "GOMP_SPINCOUNT" in Setting("run", 0, spinning=True).environment
 
 
-@pytest.mark.slow
-def test_a_quick_run_ends_with_json_and_leaves_a_table(tmp_path, capsys) -> None:
+def test_a_quick_run_ends_with_json_and_leaves_a_table(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(busy, "measure", lambda setting, **_: 2.0 + setting.busy)
     busy.main(["--quick", "--out", str(tmp_path)])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(found["slowdown"]) == {"labels", "run"} and set(found["vs_spinning"]) == {"labels", "run"}
+    assert found == {"slowdown": {"labels": {"1": 1.5}, "run": {"1": 1.5}}, "vs_spinning": {"labels": 1, "run": 1}}
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [Setting("labels", 1), Setting("run", 0, spinning=True)])
+def test_a_piece_of_work_is_measured_in_a_process_of_its_own(setting: Setting) -> None:
+    assert busy.measure(setting, lesson="03", quick=True, limit=300) > 0
+
+
+def test_work_that_takes_more_than_the_limit_is_cut() -> None:
+    assert busy.measure(Setting("labels", 0), lesson="03", quick=True, limit=0.1) is None
