@@ -28,7 +28,8 @@ def found(lesson: str) -> tuple[editions.Found, ...]:
 
 @cache
 def mistakes(lesson: str) -> list[tuple[str, str, str]]:
-    spec = importlib.util.spec_from_file_location(f"mistakes_{lesson}", ROOT / f"tests/mistakes/lesson_{lesson}.py")
+    path = Path(__file__).parent / "mistakes" / f"lesson_{lesson}.py"
+    spec = importlib.util.spec_from_file_location(f"mistakes_{lesson}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.MISTAKES
@@ -53,8 +54,7 @@ def verdict(lesson: str, number: str, code: str) -> Verdict:
 
 
 ALL = [(lesson, one.id) for lesson in SOURCES for one in found(lesson)]
-WRONG = [(lesson, *one) for lesson in SOURCES if (ROOT / f"tests/mistakes/lesson_{lesson}.py").is_file()
-         for one in mistakes(lesson)]
+WRONG = [(lesson, *one) for lesson in SOURCES for one in mistakes(lesson)]
 
 
 def code_of(lesson: str, number: str) -> str:
