@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["category_claims", "idk_claims"]
 
 HIGHLY, MAYBE, WEAKLY, UNKNOWN = SINGLES = tuple(SINGLE)
-FIELDS = dict(zip(TESTED, ("full", "highly_known", "maybe_known", "weakly_known", "unknown"), strict=True))
 
 
 def category_claims(stopped: pd.DataFrame) -> list[Claim]:
@@ -39,7 +38,7 @@ def _here(runs: Runs, variants: Sequence[str], tested: str = "Full") -> str:
 
 def _printed(variants: Sequence[str], tested: str = "Full") -> str:
     rows = {variant.removeprefix("D_"): paper.SINGLE_CATEGORY[variant.removeprefix("D_")] for variant in variants}
-    return _told({name: [getattr(row[PRINTED[stop]], FIELDS[tested]).percent for stop in STOPS]
+    return _told({name: [row[PRINTED[stop]][tested].percent for stop in STOPS]
                   for name, row in rows.items()})
 
 
@@ -81,7 +80,8 @@ def _unknown_is_worst(runs: Runs) -> Claim:
 
 def _little_known_fades(runs: Runs) -> Claim:
     lost = {name: runs(name, "EARLY_STOP") - runs(name, "CONVERGENCE") for name in SINGLES}
-    printed = {name: row["ES"].full.percent - row["CONV"].full.percent for name, row in paper.SINGLE_CATEGORY.items()}
+    printed = {name: row["ES"]["Full"].percent - row["CONV"]["Full"].percent
+               for name, row in paper.SINGLE_CATEGORY.items()}
     return claim("Long training loses most with Unknown rows, then with WeaklyKnown ones, less with the two others "
                  "(Table 2)", ", ".join(f"{name.removeprefix('D_')} {printed[name.removeprefix('D_')]:.1f}"
                                         for name in SINGLES) + " points",

@@ -120,7 +120,7 @@ for fact, said in list(zip(test, before, strict=True))[::len(test) // 5]:
 from course_lib.data import paper
 
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
-half_known = [paper.SINGLE_CATEGORY["MaybeKnown"][stop].full.percent for stop in ("ES", "CONV")]
+half_known = [paper.SINGLE_CATEGORY["MaybeKnown"][stop]["Full"].percent for stop in ("ES", "CONV")]
 print(f"Paper ({paper.FINE_TUNING.model}, Table 2, one run each), test questions right: trained on new facts only")
 print(f"{early} % when stopped early and {late} % at the end; on facts that it half knew {half_known[0]} % and "
       f"{half_known[1]} %")

@@ -178,7 +178,7 @@ def test_the_claims_make_a_table_with_their_verdicts() -> None:
 # ---------------------------------------------------------------- Tables 2 and 3
 
 # Full, HighlyKnown, MaybeKnown, WeaklyKnown, Unknown at EARLY_STOP and CONVERGENCE: the paper's own Table 2
-TABLE_2 = {f"D_{name}": [[getattr(row, field).percent for field in row.__slots__] for row in stops.values()]
+TABLE_2 = {f"D_{name}": [[cell.percent for cell in row.values()] for row in stops.values()]
            for name, stops in paper.SINGLE_CATEGORY.items()}
 
 
