@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -226,7 +228,7 @@ def test_a_refused_consent_is_one_sentence(host, drive):
 
 FAKE_PIP = '''
 import json, os, pathlib, re, sys
-site, words = pathlib.Path(__file__).parents[2], sys.argv[1:]
+site, words = pathlib.Path(__file__).parents[1], sys.argv[1:]
 def unpack(name, version, needs=()):
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(exist_ok=True)
@@ -329,38 +331,49 @@ def test_the_badge_opens_the_notebook_of_the_same_tag_as_the_cell_fetches():
 # ----------------------------------------------------------------- what the notebooks need when they run on a host
 
 
-BUILD_MODULES = ("execution", "notebooks", "editions", "report", "course", "cli")  # what `course build` and `run` call
+BUILD = {*(ROOT / "course_lib" / "lessons" / "builder").glob("*.py"), ROOT / "course_lib" / "cli.py"}
 
 
 def _imports(path):
+    """What a file imports; a room's face everything that it offers, a module of the builder what it needs to start."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = path.parent == ROOT / "course_lib" and path.stem in BUILD_MODULES  # no notebook calls their functions
-    for node in tree.body if inside else ast.walk(tree):
+    for node in tree.body if path in BUILD else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+    if path.name == "__init__.py" and path.parents[1] != ROOT:
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        yield from (f"{package}.{name}" for name in getattr(importlib.import_module(package), "__all__", ()))
 
 
 def _file(name):
+    """The file of a module of ours, or of the module that a face takes a name from."""
     path = ROOT / name.replace(".", "/")
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    if found := next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None):
+        return found
+    package, _, name = name.rpartition(".")
+    if not (ROOT / package.replace(".", "/") / "__init__.py").is_file():
+        return None
+    made = getattr(importlib.import_module(package), name)
+    home = made.__name__ if inspect.ismodule(made) else getattr(made, "__module__", package)
+    return _file(home) if home != package else None
 
 
 def test_nothing_that_a_notebook_imports_needs_the_builders_packages():
-    sources = [*(ROOT / "notebooks" / "src").glob("*.py"), *(ROOT / "course_lib" / "exercises").glob("*.py")]
-    direct = {name for file in sources for name in _imports(file)}
-    assert not direct & {f"course_lib.{name}" for name in BUILD_MODULES}
+    sources = [*(ROOT / "notebooks" / "src").glob("*.py"),
+               *(ROOT / "course_lib" / "lessons" / "exercises").glob("*.py")]
     todo, modules, packages = [(name, file.name) for file in sources for name in _imports(file)], {}, {}
+    assert not {_file(name) for name, _ in todo if name.startswith("course_lib")} & BUILD
     while todo:
         name, by = todo.pop()
-        file = _file(name) if name.startswith("course_lib") else None
-        if file is None:
+        if not name.startswith("course_lib"):
             packages.setdefault(canonical(name.partition(".")[0]), by)
-        elif file not in modules:
+        elif (file := _file(name)) and file not in modules:
             modules[file] = by
             todo += [(inner, str(file.relative_to(ROOT))) for inner in _imports(file)]
-    assert ROOT / "course_lib" / "study.py" in modules and "torch" in packages  # the walk went somewhere
+    study = ROOT / "course_lib" / "experiments" / "study.py"
+    assert study in modules and "torch" in packages  # the walk went somewhere
     assert {name: by for name, by in packages.items() if name in BUILDER - {"ipykernel"}} == {}
 
 
