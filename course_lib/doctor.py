@@ -1,4 +1,4 @@
-"""What ``course doctor`` prints: where the course runs, whether this machine will do, and what a study will cost.
+"""The report of ``course doctor``: where the course runs, whether this machine will do, and what a study will cost.
 
 A stranger who reads it must be able to set the same scene: version and commit, host, preset, notebook server, the
 environment variables that change what the course does, its folders, then every check of the machine: each line says
@@ -22,15 +22,7 @@ from typing import TYPE_CHECKING, Any
 from course_lib import __version__, threads
 from course_lib.data.entityquestions import download_folder
 from course_lib.files import CourseError, repository
-from course_lib.installation import (
-    BUILDER,
-    DISTRIBUTION,
-    FIRST_GOOD_TORCHAO,
-    commit,
-    host_name,
-    ranges,
-    version,
-)
+from course_lib.installation import BUILDER, DISTRIBUTION, TORCHAO, commit, host_name, ranges, suits, version
 from course_lib.models.hardware import GIB, compute_dtype, device, installed_memory, usable_cores
 from course_lib.models.presets import PRESETS, default_preset, describe
 
@@ -75,7 +67,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One line of the report: what was looked at, whether it will do, and what was found or has to be done."""
+    """One line of the report: the name of a check, whether it passed, and what was found, with the cure if not."""
 
     name: str
     ok: bool
@@ -129,21 +121,11 @@ def inspect(path: str | Path = ".") -> Machine:
     gpu, capability, gpu_bytes = _gpu()
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return Machine(
-        python=platform.python_version(),
-        os=platform.platform(),
-        cpu=_cpu_model(),
-        cores=usable_cores(),
-        ram_bytes=installed_memory(),
-        gpu=gpu,
-        capability=capability,
-        gpu_bytes=gpu_bytes,
-        free_disk_bytes=shutil.disk_usage(path).free,
-        omp_threads=int(wanted) if wanted.isdigit() else None,
+        python=platform.python_version(), os=platform.platform(), cpu=_cpu_model(), cores=usable_cores(),
+        ram_bytes=installed_memory(), gpu=gpu, capability=capability, gpu_bytes=gpu_bytes,
+        free_disk_bytes=shutil.disk_usage(path).free, omp_threads=int(wanted) if wanted.isdigit() else None,
         versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
-        host=host_name(),
-        busy_cores=busy,
-        threads_spin=threads.spin(),
-    )
+        host=host_name(), busy_cores=busy, threads_spin=threads.spin())
 
 
 def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scene:
@@ -160,93 +142,60 @@ def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scen
         preset=_preset(machine, environ),
         jupyter={name: version(name) for name in JUPYTER},
         variables={name: anonymous(environ[name]) for name in names},
-        folders={name: f"{anonymous(str(path))} ({_state(path)})" for name, path in folders.items()},
-    )
+        folders={name: f"{anonymous(str(path))} ({_state(path)})" for name, path in folders.items()})
 
 
 def checks(machine: Machine) -> tuple[Check, ...]:
     """Compare everything that the course needs with what ``machine`` has."""
     return (
-        _check_python(machine),
+        _check("Python", tuple(map(int, machine.python.split(".")[:2])) >= (3, 11), machine.python,
+               "install Python 3.11 or newer"),
         _check_cores(machine),
-        _check_other_programs(machine),
+        _check("other programs", machine.busy_cores <= BUSY_SHARE * machine.cores,
+               f"{machine.busy_cores:.1f} of {machine.cores} cores busy just now",
+               "close what computes (or wait for it), or everything here takes longer"),
         _check_size("memory", machine.ram_bytes, NEEDED_RAM_BYTES, "close other programs or take a larger machine"),
         _check_size("free disk", machine.free_disk_bytes, NEEDED_DISK_BYTES, "make room, or work on another disk"),
-        _check_gpu(machine),
-        *_check_packages(machine),
-        _check_torchao(machine),
-    )
+        _check_gpu(machine), *_check_packages(machine), _check_torchao(machine))
 
 
-def _check_python(machine: Machine) -> Check:
-    ok = tuple(map(int, machine.python.split(".")[:2])) >= (3, 11)
-    return Check(name="Python", ok=ok, detail=machine.python + ("" if ok else "; install Python 3.11 or newer"))
+def _check(name: str, ok: bool, found: str, cure: str = "") -> Check:
+    return Check(name=name, ok=ok, detail=found if ok else f"{found}; {cure}")
 
 
 def _check_cores(machine: Machine) -> Check:
     """More threads than cores make each wait for the others, which can cost a factor of ten."""
     cores, asked = machine.cores, machine.omp_threads
-    if machine.threads_spin:
-        return Check(name="cores", ok=False, detail=f"{cores} usable, but {threads.SPINNING}")
-    if asked is not None and asked > cores:
-        detail = f"OMP_NUM_THREADS={asked} but only {cores} usable; set OMP_NUM_THREADS={cores} before you start"
-        return Check(name="cores", ok=False, detail=detail)
     chosen = "OMP_NUM_THREADS not set" if asked is None else f"OMP_NUM_THREADS={asked}"
-    return Check(name="cores", ok=True, detail=f"{cores} usable, {chosen}")
-
-
-def _check_other_programs(machine: Machine) -> Check:
-    ok = machine.busy_cores <= BUSY_SHARE * machine.cores
-    detail = f"{machine.busy_cores:.1f} of {machine.cores} cores busy just now"
-    return Check(name="other programs", ok=ok, detail=detail if ok else
-                 f"{detail}; close what computes (or wait for it), or everything here takes longer")
+    cure = threads.SPINNING if machine.threads_spin else f"set OMP_NUM_THREADS={cores} before you start"
+    return _check("cores", not machine.threads_spin and (asked or 0) <= cores, f"{cores} usable, {chosen}", cure)
 
 
 def _check_size(name: str, found: int, needed: int, cure: str) -> Check:
-    ok = found >= needed
-    detail = f"{found / GIB:.1f} GiB"
-    return Check(name=name, ok=ok, detail=detail if ok else f"{detail}, {needed / GIB:g} GiB needed; {cure}")
+    return _check(name, found >= needed, f"{found / GIB:.1f} GiB", f"{needed / GIB:g} GiB needed, {cure}")
 
 
 def _check_gpu(machine: Machine) -> Check:
     dtype = compute_dtype(machine.capability)
     if machine.capability is None:
-        detail = f"none that torch can use; the pocket preset needs none (computes in {dtype})"
-        return Check(name="GPU", ok=True, detail=detail)
-    major, minor = machine.capability
-    size = f"{(machine.gpu_bytes or 0) / GIB:.1f} GiB"
-    detail = f"{machine.gpu}, {size}, compute capability {major}.{minor}, computes in {dtype}"
-    return Check(name="GPU", ok=True, detail=detail)
+        return _check("GPU", True, f"none that torch can use; the pocket preset needs none (computes in {dtype})")
+    capability, size = ".".join(map(str, machine.capability)), (machine.gpu_bytes or 0) / GIB
+    return _check("GPU", True, f"{machine.gpu}, {size:.1f} GiB, compute capability {capability}, computes in {dtype}")
 
 
-def _check_packages(machine: Machine) -> tuple[Check, ...]:
-    needed = ranges()
-    if not needed:
-        detail = "not installed; run make test, or pip install -e . in the repository"
-        return (Check(name=DISTRIBUTION, ok=False, detail=detail),)
-    if machine.host:  # there is no `course build` on Colab and Kaggle
-        needed = {name: wanted for name, wanted in needed.items() if name not in BUILDER}
-    return tuple(_check_package(name, machine.versions.get(name), wanted) for name, wanted in needed.items())
-
-
-def _check_package(name: str, found: str | None, wanted: str) -> Check:
-    from packaging.specifiers import SpecifierSet
-
-    if found is None:
-        return Check(name=name, ok=False, detail=f"missing; run pip install '{name}{wanted}'")
-    # A development or pre-release build counts: Colab and vendors ship them.
-    if SpecifierSet(wanted).contains(found, prereleases=True):
-        return Check(name=name, ok=True, detail=f"{found} ({wanted})")
-    return Check(name=name, ok=False, detail=f"{found} is outside {wanted}; run pip install '{name}{wanted}'")
+def _check_packages(machine: Machine) -> list[Check]:
+    if not (needed := ranges()):
+        return [_check(DISTRIBUTION, False, "not installed", "run make test, or pip install -e . in the repository")]
+    found = {name: machine.versions.get(name) for name in needed
+             if not (machine.host and name in BUILDER)}  # there is no `course build` on Colab and Kaggle
+    return [_check(name, suits(there, needed[name]), f"{there or 'missing'} ({needed[name]})",
+                   f"run pip install '{name}{needed[name]}'") for name, there in found.items()]
 
 
 def _check_torchao(machine: Machine) -> Check:
-    from packaging.version import Version
-
     found = machine.versions.get("torchao")
-    ok = found is None or Version(found) >= Version(FIRST_GOOD_TORCHAO)
-    cure = f"{found} stops PEFT from adding any LoRA layer; run pip uninstall torchao"
-    return Check(name="torchao", ok=ok, detail=(found or "absent, which is fine") if ok else cure)
+    return _check("torchao", found is None or suits(found, TORCHAO), found or "absent, which is fine",
+                  "PEFT then adds no LoRA layer; run pip uninstall torchao")
 
 
 def _gpu() -> tuple[str | None, tuple[int, int] | None, int | None]:
@@ -323,7 +272,7 @@ def _hub(environ: Mapping[str, str]) -> Path:
 
 
 def _state(path: Path) -> str:
-    """Whether a folder is there, and the free space of its disk; a full walk would take too long on a shared drive."""
+    """The free space of a folder's disk, and whether it is there; a full walk would take too long on a shared drive."""
     there = next((folder for folder in (path, *path.parents) if folder.is_dir()), None)
     if there is None:
         return "no such disk"

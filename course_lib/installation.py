@@ -11,20 +11,20 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "FIRST_GOOD_TORCHAO", "HUB", "commit", "host_name", "installed",
-           "ranges", "use_classroom", "version"]
+__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "HUB", "TORCHAO", "commit", "host_name", "installed", "ranges",
+           "suits", "use_classroom", "version"]
 
 DISTRIBUTION = "known-unknowns"
 # Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
 BUILDER = frozenset({"ipykernel", "jupyter-client", "jupytext", "nbclient", "nbformat"})
-# Below this version PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
-FIRST_GOOD_TORCHAO = "0.16"
+# Beside an older torchao PEFT refuses to add even a plain LoRA layer, although nothing here uses torchao.
+TORCHAO = ">=0.16"
 # A folder made by `course prefetch` holds this note, and below this name the Hub's models.
 CLASSROOM, HUB = "known-unknowns.json", "hub"
 
 
 def use_classroom() -> None:
-    """Where COURSE_HOME names a folder of `course prefetch`, let the Hub's library read from it, without a network.
+    """Let the Hub's library read from COURSE_HOME, without a network, where it is a folder of `course prefetch`.
 
     This must happen before that library is imported; a value that you set yourself wins.
     """
@@ -72,6 +72,13 @@ def version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def suits(found: str | None, wanted: str) -> bool:
+    """Whether a version is there and within a range; a pre-release counts, as Colab and vendors ship them."""
+    from packaging.specifiers import SpecifierSet
+
+    return found is not None and SpecifierSet(wanted).contains(found, prereleases=True)
 
 
 def installed() -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from course_lib import __version__
 from course_lib.files import CourseError
-from course_lib.installation import BUILDER, FIRST_GOOD_TORCHAO, host_name, installed, ranges, version
+from course_lib.installation import BUILDER, TORCHAO, host_name, installed, ranges, suits, version
 from course_lib.lessons import projector
 from course_lib.text import short
 
@@ -95,22 +95,16 @@ def plan(installed: Mapping[str, str | None], required: Mapping[str, str], host:
     """
     if host is None:
         return Plan()
-    lacking = [name for name in required if name not in BUILDER and not _suits(installed.get(name), required[name])]
+    lacking = [name for name in required if name not in BUILDER and not suits(installed.get(name), required[name])]
     refused = tuple(f"{name} {installed.get(name) or 'missing'} (needed: {required[name]})" for name in lacking
                     if name in KEEP)
     if refused:
         return Plan(refused=refused)
-    old = not _suits(installed.get("torchao") or FIRST_GOOD_TORCHAO, f">={FIRST_GOOD_TORCHAO}")
-    uninstall = ("torchao",) if old else ()
+    old = installed.get("torchao")
+    uninstall = ("torchao",) if old and not suits(old, TORCHAO) else ()
     replaced = [name for name in lacking if installed.get(name)] + [*uninstall]
     return Plan(install=tuple(f"{name}{required[name]}" for name in lacking), uninstall=uninstall,
                 restart=any(name.replace("-", "_") in imported for name in replaced))
-
-
-def _suits(found: str | None, wanted: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-
-    return found is not None and SpecifierSet(wanted).contains(found, prereleases=True)
 
 
 def constraints(installed: Mapping[str, str | None], todo: Plan) -> list[str]:
