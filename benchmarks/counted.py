@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from course_lib.models.memory import BITS, Shape
-from course_lib.training import multi_lora as stacked
+from course_lib.training import multi_lora
 from course_lib.training.finetune import add_lora
 from course_lib.training.packing import Target, target_logits
 from course_lib.training.records import TuneConfig
@@ -119,7 +119,7 @@ def count_step(config: PretrainedConfig, rows: Sequence[Target], *, rank: int = 
 
 
 def _count(model: torch.nn.Module, rows: Sequence[Target]) -> Counted:
-    counter, stacks = _Counter(), stacked.Stacks(model, ["default"])
+    counter, stacks = _Counter(), multi_lora.Stacks(model, ["default"])
     held = [*model.parameters(), *model.buffers(), stacks.weights,
             *(layer.weight for layer in stacks.layers if layer.weight is not None)]
     for tensor in held:
@@ -158,6 +158,6 @@ def _in_four_bits(model: torch.nn.Module, dtype: torch.dtype, copies: bool) -> I
     with ExitStack() as stack:
         for name, stand_in in (("is_four_bit", lambda _: True), ("dense_fits", lambda *_: copies),
                                ("dequantised", restored)):
-            stack.enter_context(mock.patch.object(stacked, name, stand_in))
+            stack.enter_context(mock.patch.object(multi_lora, name, stand_in))
         stack.enter_context(mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", attention))
         yield

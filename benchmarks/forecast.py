@@ -39,8 +39,7 @@ from course_lib.files import CourseError, write_json, write_text
 from course_lib.models import hardware
 from course_lib.models.memory import SHAPES, estimate_loop
 from course_lib.models.memory_usage import Peak, give_back_memory
-from course_lib.training.evaluation import evaluate
-from course_lib.training.finetune import TuneConfig, add_lora
+from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.loop import Loop
 from course_lib.training.packing import average_batch, shared_tokens
 
@@ -98,7 +97,7 @@ def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
     before = time.perf_counter()
     loop.epoch(2)
     training = time.perf_counter() - before
-    every = loop.trainees[0].rows
+    every = loop.states[0].rows
     shared = shared_tokens([every])
     step = estimate_loop(shape, average_batch(every, batch=batch), rank=config.rank, dtype=dtype,
                          copies=any(layer.weight is not None for layer in loop.stacks.layers))

@@ -113,12 +113,12 @@ def train(base: Loaded, mixes: Sequence[Mix], configs: Sequence[TuneConfig], *, 
         loop.stacks.drop_copies()
 
     def steps() -> None:
-        for lines in zip(*(trainee.batches(1) for trainee in loop.trainees), strict=True):
+        for lines in zip(*(state.batches(1) for state in loop.states), strict=True):
             losses.append(loop.step(range(len(names)), lines)[0].tolist())
 
     took = timing.timed(base.model.device, steps)
-    weights = [{key: value.detach().to("cpu", copy=True) for key, value in trainee.weights.items()}
-               for trainee in loop.trainees]
+    weights = [{key: value.detach().to("cpu", copy=True) for key, value in state.weights.items()}
+               for state in loop.states]
     kept = any(layer.weight is not None for layer in loop.stacks.layers)
     remove_lora(adapted)
     return Trained(took.seconds, [list(run) for run in zip(*losses, strict=True)], weights, kept)

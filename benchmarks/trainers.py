@@ -190,7 +190,7 @@ def _ours(model: PeftModel, tokenizer: PreTrainedTokenizerBase, task: Task, watc
             watch.end()
         kept = any(layer.weight is not None for layer in loop.stacks.layers)
         watch.remark = ", ".join([*["no room for copies"] * (copies and not kept),
-                                  *[f"batches in {loop.parts} parts"] * (loop.parts > 1)])
+                                  *[f"each batch in {loop.micro_batches} micro-batches"] * (loop.micro_batches > 1)])
 
     return go
 

@@ -26,7 +26,8 @@ from course_lib.files import CourseError
 from course_lib.models.hardware import device, usable_cores
 from course_lib.training import finetune
 from course_lib.training.records import EpochRecord
-from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run
+from course_lib.training.runs.folder import RunSpec
+from course_lib.training.runs.writer import RunBusy, RunWriter, open_run
 
 if TYPE_CHECKING:
     from multiprocessing.managers import ValueProxy

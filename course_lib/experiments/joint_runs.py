@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from course_lib.models.hardware import out_of_memory
 from course_lib.models.memory_usage import give_back_memory
 from course_lib.training import finetune
-from course_lib.training.records import Snapshot
-from course_lib.training.runs.folder import finished_epochs
-from course_lib.training.runs.writer import RunBusy, RunSpec, RunWriter, open_run
+from course_lib.training.records import Checkpoint
+from course_lib.training.runs.folder import RunSpec, finished_epochs
+from course_lib.training.runs.writer import RunBusy, RunWriter, open_run
 
 if TYPE_CHECKING:
     from course_lib.experiments.executors import Told
@@ -33,12 +33,12 @@ class _Held:
     """A run that this process has locked, and where it goes on."""
 
     writer: RunWriter
-    snapshot: Snapshot | None
+    checkpoint: Checkpoint | None
 
     @property
     def epoch(self) -> int:
         """The last finished epoch; -1 before the first."""
-        return self.snapshot.records[-1].epoch if self.snapshot else -1
+        return self.checkpoint.records[-1].epoch if self.checkpoint else -1
 
 
 def alike(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
@@ -107,7 +107,7 @@ class _Passes:
 
     def _pass(self, group: Sequence[_Held]) -> None:
         writers, study = [held.writer for held in group], self.study
-        jobs = [finetune.Job(study.mix_of(held.writer.spec), held.writer.spec.tune, held.snapshot) for held in group]
+        jobs = [finetune.Job(study.mix_of(held.writer.spec), held.writer.spec.tune, held.checkpoint) for held in group]
 
         def keep(number: int, progress: finetune.Progress) -> None:
             writers[number].epoch(progress)

@@ -18,7 +18,7 @@ from course_lib.knowledge.p_true import p_true
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import draw_prompts, label, measure
 from course_lib.models.four_bit import merged_for_evaluation
-from course_lib.training.runs.bundle import write_bundle
+from course_lib.training.runs.folder import write_bundle
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -37,7 +37,7 @@ from course_lib.training.records import TUNE, TuneConfig
 
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
-    from course_lib.training.runs.writer import RunSpec
+    from course_lib.training.runs.folder import RunSpec
 
 __all__ = ["HOW", "MOST_RUNS", "WAY", "Plan", "Wanted", "Way", "read_plan"]
 

@@ -23,8 +23,7 @@ import numpy as np
 from course_lib.data.paper import MEASURES
 from course_lib.data.protocol import D
 from course_lib.files import CourseError, read_csv, read_json
-from course_lib.training.runs.bundle import bundle_specs
-from course_lib.training.runs.writer import RunSpec, read_history, read_right, read_runs
+from course_lib.training.runs.folder import RunSpec, bundle_specs, read_history, read_right, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -33,7 +33,7 @@ from course_lib.models.presets import PRESETS, dataset_of, default_preset, hub_i
 from course_lib.text import printable, short
 from course_lib.training.finetune import DEFAULT, TuneConfig
 from course_lib.training.mixing import RULES, Mix, draw, relation_sizes
-from course_lib.training.runs.writer import RunSpec
+from course_lib.training.runs.folder import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from course_lib.experiments.study import Study
 from course_lib.files import CourseError
 from course_lib.models.hardware import usable_cores
 from course_lib.training.records import EpochRecord
-from course_lib.training.runs.writer import RunSpec, is_completed, read_runs
+from course_lib.training.runs.folder import RunSpec, is_completed, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,16 +1,22 @@
-"""The training loop: one pass over the rows of one run, or of several runs at once over one frozen base.
+"""The training loop: forward and backward passes and AdamW steps of one run, or of several over one frozen base.
 
-A row's loss is the cross-entropy (nats) of its answer's tokens and the end of text. A batch of one run has the mean
-over its tokens; several runs together have the sum of their own means, so that no run's gradient depends on another's.
-Each run keeps its own order of rows, limit on the gradient's norm, AdamW state and learning rate, and each step takes
-one batch of every run that still has one.
+Loss. A row's loss is the cross-entropy (nats) of its answer's tokens and the end of text. A batch of one run has the
+mean over its tokens; several runs together have the sum of their own means, so that no run's gradient depends on
+another's. Each run keeps its own order of rows, gradient clipping, AdamW state and learning rate; each step takes one
+batch of every run that still has one.
 
-Before the first step the loop looks at the free memory: whether a restored copy of the frozen weights fits, and in how
-many parts a batch has to go through (:mod:`.memory`). Where memory ends all the same, the copy goes
-first and then the parts are halved: the same gradient, but for rounding. Nothing that is finished is lost.
+Memory. Before the first step the loop looks at the free memory: whether a dequantised copy of the frozen weights fits,
+and in how many micro-batches a batch has to go through, with gradient accumulation (:mod:`.memory`). If it still
+runs out of memory, the copy goes first and then the micro-batches are halved: the same gradient, but for rounding.
 
-The order of epoch e is drawn from (seed, e) alone, and dropout is off: the weights, AdamW's moments and the number of
-steps are all that the next epoch depends on.
+Mixed precision. In float16 small gradients would vanish, so the loss is scaled up before the backward pass, and the
+gradient down after it (loss scaling; Micikevicius et al. 2018, arXiv 1710.03740). On overflow the step is skipped and
+the batch is retried at half the loss scale, so that none is lost. Elsewhere the scale is 1.
+
+The order of epoch e is drawn from (seed, e) alone, and dropout is off: the weights, AdamW's moments, the number of
+steps and the loss scale are all that the next epoch depends on, and what a checkpoint holds.
+
+Shapes: P weights of an adapter, M predicted tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -29,9 +35,8 @@ from course_lib.models.hardware import free_memory, out_of_memory
 from course_lib.models.memory import Shape, StepPlan, estimate_loop, plan_step
 from course_lib.models.memory_usage import Peak, give_back_memory
 from course_lib.training.multi_lora import Stacks
-from course_lib.training.packing import Target, average_batch, can_pack, target_logits
-from course_lib.training.records import TuneConfig
-from course_lib.training.run_state import Trainee
+from course_lib.training.packing import Target, average_batch, can_pack, predicted, target_logits
+from course_lib.training.records import Checkpoint, EpochRecord, TuneConfig
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +45,106 @@ if TYPE_CHECKING:
 
     from course_lib.training.mixing import Mix
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "RunState"]
 
 CPU_TOKENS = 3000  # in a pass of several runs on a CPU: beyond that, what lies between two layers leaves the caches
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+
+
+class RunState:
+    """One run in training: its rows, its adapter's weights, by name and as one ``vector`` (P,), and its optimizer."""
+
+    def __init__(self, name: str, rows: Sequence[Target], config: TuneConfig, stacks: Stacks,
+                 model: PeftModel) -> None:
+        import torch
+
+        self.name, self.config, self.weights, self.steps = name, config, stacks.parameters(name), 0
+        self.rows = rows
+        self.vector = torch.nn.Parameter(stacks.weights[stacks.names.index(name)])  # (P,), a view of all the weights
+        self.optimizer = torch.optim.AdamW([self.vector], lr=config.lr, weight_decay=0.0, fused=True)
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.dtype == torch.float16)
+
+    def batches(self, epoch: int) -> Iterator[list[Target]]:
+        """The rows in the order of this epoch; the last batch may be smaller."""
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.rows))
+        for start in range(0, len(order), self.config.batch):
+            yield [self.rows[i] for i in order[start:start + self.config.batch]]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step: it rises for ``warmup`` epochs, then stays."""
+        rising = 1 + self.config.warmup * math.ceil(len(self.rows) / self.config.batch)
+        return self.config.lr * min(1, (self.steps + 1) / rising)
+
+    def step(self) -> bool:
+        """Change the weights by the gradient of ``vector``, and delete the gradient.
+
+        Returns True where the gradient overflowed float16: nothing has changed but the loss scale.
+
+        Raises:
+            CourseError: the gradient is not finite, whatever the scale; it names the step and the cure.
+        """
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.scaler.unscale_(self.optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.vector, self.config.clip))
+        overflowed = not math.isfinite(norm)
+        if overflowed and self.scaler.get_scale() <= 1:  # 1 where the loss is not scaled
+            raise CourseError(f"step {self.steps + 1}: the gradient's norm is {norm}; {self._cure}")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.vector.grad = None
+        self.steps += not overflowed
+        return overflowed
+
+    def check(self, loss: float) -> None:
+        """Refuse a loss that is not finite.
+
+        Raises:
+            CourseError: it names the step and the cure.
+        """
+        if not math.isfinite(loss):
+            raise CourseError(f"step {self.steps + 1}: the loss is {loss}; {self._cure}")
+
+    @property
+    def _cure(self) -> str:
+        lower = f"lower lr (now {self.config.lr:g})"
+        return (f"float16 overflows in this model: set COURSE_DTYPE=float32 (slower), take another preset or a GPU "
+                f"with bfloat16, or {lower}") if self.scaler.is_enabled() else lower
+
+    def checkpoint(self, records: Sequence[EpochRecord]) -> Checkpoint:
+        """Copies of all that the next epoch depends on."""
+        tensors = {f"weight.{key}": weight.detach() for key, weight in self.weights.items()}
+        sizes = [weight.numel() for weight in self.weights.values()]
+        for moment in MOMENTS if self.optimizer.state else ():
+            parts = self.optimizer.state[self.vector][moment].split(sizes)  # (P,) by weight
+            tensors |= {f"{moment}.{key}": part.view(weight.shape)
+                        for (key, weight), part in zip(self.weights.items(), parts, strict=True)}
+        return Checkpoint(tuple(records), {key: tensor.to("cpu", copy=True) for key, tensor in tensors.items()},
+                          {"steps": self.steps, "scaler": self.scaler.state_dict()})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            CourseError: it is of another adapter.
+        """
+        import torch
+
+        weights = checkpoint.weights
+        if {key: value.shape for key, value in self.weights.items()} != {
+                key: value.shape for key, value in weights.items()}:
+            raise CourseError("the checkpoint is of another model or rank; delete the run's folder, run again")
+        for key, weight in self.weights.items():
+            weight.data.copy_(weights[key])
+        self.steps, device = checkpoint.state["steps"], self.vector.device
+        if any(key.startswith("exp_avg.") for key in checkpoint.tensors):
+            self.optimizer.state[self.vector] = {"step": torch.tensor(float(self.steps), device=device)} | {
+                moment: torch.cat([checkpoint.tensors[f"{moment}.{key}"].flatten() for key in self.weights]).to(device)
+                for moment in MOMENTS}
+        self.scaler.load_state_dict(checkpoint.state["scaler"])
 
 
 class Loop:
@@ -59,17 +161,17 @@ class Loop:
         rows, self.peak = [_targets(tokenizer, data) for data in mixes], Peak(model.device.type)
         plan, self.forecast = _planned(model, rows, configs, self.peak.start)
         self.stacks = Stacks(model, names, keep=plan.copies if plan else None)
-        self.trainees = [Trainee(name, targets, config, self.stacks, model)
-                         for name, targets, config in zip(names, rows, configs, strict=True)]
+        self.states = [RunState(name, targets, config, self.stacks, model)
+                       for name, targets, config in zip(names, rows, configs, strict=True)]
         self.most = CPU_TOKENS if model.device.type == "cpu" else math.inf
-        self.parts = plan.micro_batches if plan and len(names) == 1 else 1  # of a batch of a single run
-        self.packed = can_pack(model, [row for trainee in self.trainees for row in trainee.rows])
+        self.micro_batches = plan.micro_batches if plan and len(names) == 1 else 1  # in a batch of a single run
+        self.packed = can_pack(model, [row for targets in rows for row in targets])
 
     def epoch(self, number: int) -> list[float]:
-        """One pass over the rows of every run; returns the mean loss of each, in nats a token."""
-        totals = np.zeros((2, len(self.trainees)))
+        """Train every run on its rows once; returns the mean loss of each, in nats a token."""
+        totals = np.zeros((2, len(self.states)))
         self.peak.begin()
-        for batches in zip_longest(*(trainee.batches(number) for trainee in self.trainees)):
+        for batches in zip_longest(*(state.batches(number) for state in self.states)):
             active = [n for n, batch in enumerate(batches) if batch]
             losses, counts = self.step(active, [batches[n] for n in active])
             totals[:, active] += losses * counts, counts
@@ -77,12 +179,11 @@ class Loop:
         return list(totals[0] / totals[1])
 
     def step(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[np.ndarray, np.ndarray]:
-        """One step of each active run with its batch; returns their losses and numbers of predicted tokens.
+        """Take one step of each active run with its batch; returns their losses and numbers of predicted tokens.
 
         Raises:
             CourseError: a loss or a gradient is not finite; the message names the step and the cure.
         """
-        counts = [sum(len(row.tokens) - row.start for row in line) for line in lines]
         values, left = np.zeros(len(active)), list(range(len(active)))
         while left:  # once, but for float16 gradients that overflow
             for few in self._passes([lines[i] for i in left]):
@@ -90,15 +191,15 @@ class Loop:
                 found, gradients = self._gradients([active[i] for i in some], [lines[i] for i in some])
                 for i, value, gradient in zip(some, found, gradients, strict=True):
                     values[i] = value
-                    self.trainees[active[i]].vector.grad = gradient
-            left = [i for i in left if self.trainees[active[i]].step()]
-        return values, np.array(counts)
+                    self.states[active[i]].vector.grad = gradient
+            left = [i for i in left if self.states[active[i]].step()]
+        return values, np.array([predicted(line) for line in lines])
 
     def _gradients(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
         """The losses of a batch of each run, and their gradients (lines, P), scaled."""
         while True:
             try:
-                return self._in_parts(active, lines)
+                return self._accumulate(active, lines)
             except (RuntimeError, MemoryError) as error:
                 # several runs are parted by whoever put them together
                 if not out_of_memory(error) or len(lines) > 1:
@@ -106,27 +207,28 @@ class Loop:
             self._make_room(lines[0])  # here, where no traceback holds on to the tensors any more
 
     def _make_room(self, line: Sequence[Target]) -> None:
-        """Give up the restored copies of the frozen weights, which changes no number; then halve what goes through."""
-        self.stacks.forget()
+        """Drop the dequantised copies of the frozen weights, which changes no number; then halve the micro-batches."""
+        self.stacks.discard()
         if not self.stacks.drop_copies():
-            if self.parts >= len(line):
+            if self.micro_batches >= len(line):
                 longest = max(len(row.tokens) for row in line)
-                raise CourseError(f"step {self.trainees[0].steps + 1}: a single row of {longest} tokens does not fit "
+                raise CourseError(f"step {self.states[0].steps + 1}: a single row of {longest} tokens does not fit "
                                   f"into memory; close other programs, or take a smaller preset; finished epochs are "
                                   f"kept")
-            self.parts *= 2
+            self.micro_batches *= 2
         give_back_memory()
 
-    def _in_parts(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
-        trainees, losses, gradient = [self.trainees[n] for n in active], np.zeros(len(active)), None
-        for part, share in _cut(lines, self.parts):
-            found = self.losses(active, part)[0]
+    def _accumulate(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
+        """Sum losses and gradients over the micro-batches, each weighted by its share of the predicted tokens."""
+        states, losses, gradient = [self.states[n] for n in active], np.zeros(len(active)), None
+        for part, share in _micro_batches(lines, self.micro_batches):
+            found = self.losses(active, part)
             losses += share * np.array(found.tolist())
-            for trainee, value in zip(trainees, losses, strict=True):
-                trainee.check(value)
-            sum(trainee.scaler.scale(loss * share if share < 1 else loss)
-                for trainee, loss in zip(trainees, found, strict=True)).backward()
-            new = self.stacks.take_gradients()
+            for state, value in zip(states, losses, strict=True):
+                state.check(value)
+            sum(state.scaler.scale(loss * share if share < 1 else loss)
+                for state, loss in zip(states, found, strict=True)).backward()
+            new = self.stacks.take_gradients()  # (lines, P)
             gradient = new if gradient is None else gradient.add_(new)
         return list(losses), gradient
 
@@ -141,16 +243,15 @@ class Loop:
             widest = max(widest, width)
         yield range(start, len(lines))
 
-    def losses(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[torch.Tensor, list[int]]:
-        """The mean loss of each line (a tensor of as many), and the number of tokens in each mean."""
+    def losses(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> torch.Tensor:
+        """The mean loss of each line (lines,), in nats a token."""
         import torch
 
         with self.stacks.lines(active):
-            logits = target_logits(self.model, lines, packed=self.packed, filler=self.filler)
-        wanted = torch.tensor([token for line in lines for row in line for token in row.tokens[row.start:]])
-        each = torch.nn.functional.cross_entropy(logits, wanted.to(logits.device), reduction="none")
-        counts = [sum(len(row.tokens) - row.start for row in line) for line in lines]
-        return torch.stack([part.mean() for part in each.split(counts)]), counts
+            logits = target_logits(self.model, lines, packed=self.packed, filler=self.filler)  # (M, V)
+        wanted = torch.tensor([token for line in lines for row in line for token in row.tokens[row.start:]])  # (M,)
+        each = torch.nn.functional.cross_entropy(logits, wanted.to(logits.device), reduction="none")  # (M,)
+        return torch.stack([part.mean() for part in each.split([predicted(line) for line in lines])])
 
 
 def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequence[TuneConfig], start: int,
@@ -170,17 +271,16 @@ def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequen
     return plan, round(start + plan.memory.peak - plan.memory.weights - plan.memory.adapters / 3)
 
 
-def _cut(lines: Sequence[Sequence[Target]], parts: int) -> Iterator[tuple[list[Sequence[Target]], float]]:
-    """The lines, or a single line in parts of about as many rows; and the share of its predicted tokens in each."""
-    if parts == 1:
+def _micro_batches(lines: Sequence[Sequence[Target]], count: int) -> Iterator[tuple[list[Sequence[Target]], float]]:
+    """The lines, or a single line in ``count`` micro-batches; and the share of its predicted tokens in each."""
+    if count == 1:
         yield list(lines), 1.0
         return
     (line,) = lines
-    every = sum(len(row.tokens) - row.start for row in line)
-    size = max(1, math.ceil(len(line) / parts))
+    size = max(1, math.ceil(len(line) / count))
     for start in range(0, len(line), size):
         part = line[start:start + size]
-        yield [part], sum(len(row.tokens) - row.start for row in part) / every
+        yield [part], predicted(part) / predicted(line)
 
 
 def _targets(tokenizer: PreTrainedTokenizerBase, data: Mix) -> list[Target]:

@@ -1,4 +1,4 @@
-"""Many LoRA adapters over one frozen base, in one pass.
+"""Many LoRA adapters over one frozen base, in one forward and backward pass.
 
 Line n of the batch belongs to adapter n:
 
@@ -12,11 +12,14 @@ optimizer steps in one go. Each adapter stays an ordinary PEFT adapter: its weig
 optimizer does to the row is done to them, and PEFT saves, loads and merges them as ever. PEFT itself trains one adapter
 at a time, and applies several in a loop (PLoRA, arXiv 2508.02932, measures what the loop costs).
 
-The frozen weights are restored from 4 bits once and kept, where they fit: the same numbers, without the work a step.
-Where they do not fit, each layer restores its own in the forward and once more in the backward pass.
+The frozen weights are dequantised from 4 bits once and kept, where they fit: the same numbers, without the work a step.
+Where they do not fit, each layer is dequantised on the fly, in the forward and once more in the backward pass.
 
-Adapters are float32. Where the base computes in float16 or bfloat16 they are rounded to it for the products, as
-autocast does, so that tensor cores do the work; what the optimizer changes, and the gradient it gets, stay float32.
+Mixed precision: adapters are float32. Where the base computes in float16 or bfloat16 they are rounded to it for the
+products, as autocast does, so that tensor cores do the work; what the optimizer changes, and its gradient, stay
+float32.
+
+Shapes: N lines (adapters), T tokens a line, r rank, in and out of a layer, P weights of one adapter.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ __all__ = ["Stacks"]
 
 @dataclass(slots=True)
 class _Layer:
-    """One adapted layer: the stacks A (N, r, in) and B (N, out, r), and W (out, in) where a restored copy is kept.
+    """One adapted layer: ``down`` is A (N, r, in), ``up`` is B (N, out, r), ``weight`` a copy of W (out, in) or None.
 
-    ``leaves``: those of A and B that the pass under way goes through.
+    ``leaves``: the parts of A and B that the pass under way goes through.
     """
 
     key: str
@@ -55,7 +58,8 @@ class _Layer:
 class Stacks:
     """The adapters ``names`` of a PEFT model, stacked; all of one rank and scale. ``weights``: (N, P).
 
-    ``keep``: whether the frozen weights are restored once and kept; None, where they take at most half of what is free.
+    ``keep``: whether dequantised copies of the frozen weights are kept; None: where they take at most half of the free
+    memory.
     """
 
     def __init__(self, model: PeftModel, names: Sequence[str], *, keep: bool | None = None) -> None:
@@ -90,7 +94,7 @@ class Stacks:
 
     @contextmanager
     def lines(self, active: Sequence[int]) -> Iterator[None]:
-        """Within, line i of a batch goes through the adapter ``names[active[i]]``; the numbers rise."""
+        """Send line i of a batch through the adapter ``names[active[i]]``; ``active`` is in rising order."""
         before = [vars(layer.module).get("forward") for layer in self.layers]
         neighbours = active[-1] - active[0] + 1 == len(active)
         chosen = slice(active[0], active[-1] + 1) if neighbours else list(active)  # a view where there can be one
@@ -107,22 +111,22 @@ class Stacks:
                     layer.module.forward = forward
 
     def take_gradients(self) -> torch.Tensor:
-        """The gradients (lines, P) of the last pass, once."""
+        """Return the gradients (lines, P) of the last pass, and let go of them."""
         import torch
 
         found = torch.cat([leaf.grad.flatten(1) for layer in self.layers for leaf in layer.leaves], dim=1)
-        self.forget()
+        self.discard()
         return found
 
     def drop_copies(self) -> bool:
-        """Restore the frozen weights in every pass from now on; whether there were copies to give up."""
+        """Dequantise the frozen weights in every pass from now on; returns whether there were copies to drop."""
         kept = [layer for layer in self.layers if layer.weight is not None]
         for layer in kept:
             layer.weight = None
         return bool(kept)
 
-    def forget(self) -> None:
-        """Let go of a pass that came to no end."""
+    def discard(self) -> None:
+        """Discard the state of an aborted pass."""
         for layer in self.layers:
             layer.leaves = ()
 
@@ -132,13 +136,13 @@ def _pair(layer: torch.nn.Module) -> tuple[torch.nn.ModuleDict, torch.nn.ModuleD
 
 
 def _forward(layer: _Layer, down: torch.Tensor, up: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """What the layer gives for lines x (N, T, in), or (N b, s, in) with the rows of one adapter next to each other."""
+    """The layer's output for lines x (N, T, in), or (N b, s, in) with the rows of one adapter next to each other."""
     lines = x.reshape(len(down), -1, x.shape[-1])
     return _function().apply(lines, layer, layer.module.base_layer.bias, down, up).view(*x.shape[:-1], -1)
 
 
 def _weight(layer: _Layer, dtype: torch.dtype) -> torch.Tensor:
-    """W (out, in): the copy that is kept, or restored now."""
+    """W (out, in): the copy that is kept, or dequantised now."""
     base = layer.module.base_layer
     weight = layer.weight
     if weight is None:
@@ -155,20 +159,21 @@ def _function() -> type[torch.autograd.Function]:
         @staticmethod
         def forward(ctx: Any, x: torch.Tensor, layer: _Layer, bias: torch.Tensor | None, down: torch.Tensor,
                     up: torch.Tensor) -> torch.Tensor:
-            inner = torch.bmm(x, down.to(x.dtype).mT)
+            inner = torch.bmm(x, down.to(x.dtype).mT)  # A x: (N, T, r)
             ctx.save_for_backward(x, down, up, inner)
             ctx.layer = layer
             y = torch.nn.functional.linear(x, _weight(layer, x.dtype), None if bias is None else bias.to(x.dtype))
-            return y.baddbmm_(inner, up.to(x.dtype).mT, alpha=layer.scaling)
+            return y.baddbmm_(inner, up.to(x.dtype).mT, alpha=layer.scaling)  # W x + (alpha / r) B A x: (N, T, out)
 
         @staticmethod
         def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             x, down, up, inner = ctx.saved_tensors
-            of_inner = torch.bmm(gradient, up.to(x.dtype)).mul_(ctx.layer.scaling)
-            of_x = None
+            of_inner = torch.bmm(gradient, up.to(x.dtype)).mul_(ctx.layer.scaling)  # dL/d(A x): (N, T, r)
+            of_x = None  # dL/dx: (N, T, in)
             if ctx.needs_input_grad[0]:
                 of_x = (gradient @ _weight(ctx.layer, x.dtype)).baddbmm_(of_inner, down.to(x.dtype))
-            of_up = torch.bmm(gradient.mT, inner).mul_(ctx.layer.scaling)
-            return of_x, None, None, torch.bmm(of_inner.mT, x).to(down.dtype), of_up.to(up.dtype)
+            of_up = torch.bmm(gradient.mT, inner).mul_(ctx.layer.scaling)  # dL/dB: (N, out, r)
+            of_down = torch.bmm(of_inner.mT, x)  # dL/dA: (N, r, in)
+            return of_x, None, None, of_down.to(down.dtype), of_up.to(up.dtype)
 
     return StackedLinear

@@ -6,20 +6,21 @@ Rows a, b, c stand one after another, positions restarting at 0 in each:
     positions   0  1  2  0  1  0  1  2  3
 
 Everything in a decoder but attention works token by token, so only attention needs to know of rows: it takes queries,
-keys and values out to (rows, longest, ...), where the causal mask hides the padding on the right, and puts the result
-back. Tokens that all rows begin with, such as an instruction, stand once at the start of the line and are taken out for
-every row. N packs of rows, one a line of the batch, go together; a shorter line is filled up at its end.
+keys and values out to (R, L, ...), where the causal mask hides the padding on the right, and puts the result back. A
+shared prefix, such as an instruction, stands once at the start of the line and is taken out for every row. N packs of
+rows, one a line of the batch, go together; a shorter line is filled up at its end.
 
 Not every attention can be replaced so (sliding windows, biases by position): :func:`can_pack` compares with a plain
 pass, and rows are padded instead where the two differ.
 
-Shapes: N lines, T tokens a line, R rows, L tokens of the longest row.
+Shapes: N lines, T tokens a line, R rows, L tokens of the longest row, M predicted tokens, V vocabulary, D size of a
+head.
 """
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Target", "average_batch", "can_pack", "shared_tokens", "target_logits"]
+__all__ = ["Target", "average_batch", "can_pack", "predicted", "shared_tokens", "target_logits"]
 
 ATTENTION = "packed_rows"
 _places: contextvars.ContextVar[_Places] = contextvars.ContextVar("places of packed rows")
@@ -47,9 +48,14 @@ class Target:
     start: int
 
 
+def predicted(rows: Iterable[Target]) -> int:
+    """The number of tokens of these rows that are to be predicted."""
+    return sum(len(row.tokens) - row.start for row in rows)
+
+
 def average_batch(rows: Sequence[Target], *, batch: int) -> Rows:
     """What the memory formula asks of a batch of these rows, packed."""
-    return Rows.of([len(row.tokens) for row in rows], [len(row.tokens) - row.start for row in rows], batch=batch,
+    return Rows.of([len(row.tokens) for row in rows], [predicted([row]) for row in rows], batch=batch,
                    shared=shared_tokens([rows]))
 
 
@@ -65,19 +71,19 @@ def target_logits(model: PreTrainedModel, lines: Sequence[Sequence[Target]], *, 
                   ) -> torch.Tensor:
     """Logits (M, V), float32, of all tokens to be predicted, line by line and row by row.
 
-    Every line of ``lines`` holds the rows of one adapter; see :mod:`.multi_lora`. The output layer, and of a
-    single packed line the last MLP, run at these positions alone.
+    Every line of ``lines`` holds the rows of one adapter; see :mod:`.multi_lora`. The LM head, and for a single packed
+    line the last MLP, are computed at these positions alone.
     """
     import torch
 
     inputs, where, places = (_pack if packed else _pad)(lines, filler)
     device = model.device
-    index = torch.tensor(where, device=device)
+    index = torch.tensor(where, device=device)  # (M,), in the flattened tokens
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
     # several lines have different numbers of answer tokens, and their adapters need equal ones
     last = last_mlp_at(model, index) if packed and len(lines) == 1 else nullcontext()
     with _attending_in_rows(model, places), last, output_layer_at(model, index) as done:
-        logits = model(**inputs, use_cache=False).logits
+        logits = model(**inputs, use_cache=False).logits  # (M, V) at the index where done, else (N, T, V)
     return (logits if done else logits.flatten(0, -2)[index]).view(len(index), -1).float()
 
 
@@ -143,7 +149,7 @@ def _pad(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, torc
 
 @contextmanager
 def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterator[None]:
-    """Let attention work in the rows of ``places``; the model's own where there are none."""
+    """Let attention work within the rows of ``places``; the model's own attention where there are none."""
     if places is None:
         yield
         return
@@ -158,7 +164,7 @@ def _attending_in_rows(model: PreTrainedModel, places: _Places | None) -> Iterat
 def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, _mask: Any, *,
             scaling: float | None = None, sliding_window: int | None = None,
             **_: Any) -> tuple[torch.Tensor, None]:
-    """Causal attention of (N, heads, T, D) within each row; returns (N, T, heads, D)."""
+    """Compute causal attention of (N, heads, T, D) within each row; returns (N, T, heads, D)."""
     import torch
 
     places = _places.get()
@@ -167,12 +173,12 @@ def _attend(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Te
         raise NotImplementedError("a sliding window that hides a part of a row")
     lines, heads, width, size = query.shape
 
-    def take_out(states: torch.Tensor) -> torch.Tensor:
-        flat = states.transpose(1, 2).reshape(lines * width, -1)
+    def take_out(states: torch.Tensor) -> torch.Tensor:  # (N, heads, T, D) -> (R, heads, L, D)
+        flat = states.transpose(1, 2).reshape(lines * width, -1)  # (N T, heads D)
         return flat.index_select(0, places.out.flatten()).view(rows, longest, -1, size).transpose(1, 2)
 
     out = torch.nn.functional.scaled_dot_product_attention(
         take_out(query), take_out(key), take_out(value), is_causal=True, scale=scaling,
         enable_gqa=key.shape[1] != heads)
-    flat = out.transpose(1, 2).reshape(rows * longest, heads * size)
+    flat = out.transpose(1, 2).reshape(rows * longest, heads * size)  # (R L, heads D)
     return flat.index_select(0, places.back.flatten()).view(lines, width, heads, size), None

@@ -1,4 +1,4 @@
-"""What is known of a run: its settings, a record an epoch, and all that its next epoch depends on.
+"""Records of a run: its hyperparameters, its epochs, and checkpoints with all that the next epoch depends on.
 
 An epoch's record holds accuracies in percent: exact match of the greedy answer over a group of questions. Beside them
 stand the answers of single questions, right or wrong, packed a bit each, so that later questions to an old run (which
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-__all__ = ["TUNE", "EpochRecord", "History", "Snapshot", "TrainingMemory", "TuneConfig", "best_epoch", "pack_bits",
+__all__ = ["TUNE", "EpochRecord", "History", "Checkpoint", "TrainingMemory", "TuneConfig", "best_epoch", "pack_bits",
            "unpack_bits"]
 
 
@@ -36,7 +36,7 @@ TUNE: dict[str, Check] = {
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
-    """One fine-tuning run; ``lr`` is constant after ``warmup`` epochs, ``batch`` is in rows.
+    """Hyperparameters of one run; ``lr`` is constant after ``warmup`` epochs, ``batch`` (the batch size) is in rows.
 
     Ranges: :data:`TUNE`; and a warm-up beyond the default is not longer than the run.
 
@@ -66,8 +66,9 @@ class EpochRecord:
 
     Epoch 0 is the model before fine-tuning; it has no loss. ``seconds`` are those of training and evaluation together.
     ``answered`` is the share of test questions that were not answered "I don't know", where the mix teaches that.
-    ``by_category`` has a percentage for each split and category of before, such as "test_HighlyKnown"; ``right`` has
-    single questions, see :func:`pack_bits`, for "test" and "ood", and "answered" beside the share of that name.
+    ``by_category`` has a percentage for each split and category before fine-tuning, such as "test_HighlyKnown";
+    ``right`` has single questions, see :func:`pack_bits`, for "test" and "ood", and "answered" for the share of that
+    name.
     """
 
     epoch: int
@@ -122,7 +123,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """The peak of memory while training, in bytes: what was expected before the first step, and what it was.
+    """The peak of memory while training, in bytes: its forecast before the first step, and its measured value.
 
     On a GPU what PyTorch allocated, on a CPU the process's resident memory. ``forecast`` is None for a model whose
     sizes are not known.
@@ -140,8 +141,8 @@ class TrainingMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A run after its epoch ``records[-1].epoch``: whoever goes on from here gives the run that was never stopped.
+class Checkpoint:
+    """A run after its epoch ``records[-1].epoch``; continued from here, it ends as if it had never stopped.
 
     ``tensors`` lie on the CPU: "weight.", "exp_avg." or "exp_avg_sq." (AdamW's moments) before the name of an adapter
     weight in PEFT's files. ``state`` is JSON: the number of steps, and the loss scaler's state.
@@ -150,6 +151,12 @@ class Snapshot:
     records: tuple[EpochRecord, ...]
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The adapter's weights by their names in PEFT's files."""
+        return {name.removeprefix("weight."): tensor for name, tensor in self.tensors.items()
+                if name.startswith("weight.")}
 
 
 def best_epoch(records: Iterable[EpochRecord]) -> int | None:
@@ -166,7 +173,7 @@ def unpack_bits(text: str, *, place: object = "a run") -> np.ndarray:
     """The bools (n,) that :func:`pack_bits` packed; ``place`` is what an error names.
 
     Raises:
-        DataError: the text is not of that form, or tells of more bools than it has.
+        DataError: the text is not of that form, or names more bools than it has.
     """
     count, _, digits = text.partition(":")
     if not PACKED.fullmatch(text) or int(count) > 4 * len(digits):

@@ -380,7 +380,7 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # %%
 from course_lib.analysis.paper_claims import main_rate
 from course_lib.experiments.reference import reference
-from course_lib.training.runs.writer import is_completed, read_runs
+from course_lib.training.runs.folder import is_completed, read_runs
 
 labelled = study.labels_file.is_file()  # what the sweep measures first
 plan = study.plan() if labelled else []

@@ -109,7 +109,7 @@ data_table(*axes)
 # From here on we use the stored one, which went on to its end.
 
 # %%
-from course_lib.training.runs.writer import read_history
+from course_lib.training.runs.folder import read_history
 
 history = read_history(folder)
 columns = ["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test", "ood"]

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from course_lib.experiments.study import open_study
-from course_lib.training.runs.writer import is_completed
+from course_lib.training.runs.folder import is_completed
 from tests.browser.harness import REPOSITORY
 from tests.browser.notebook_page import NotebookPage
 

@@ -15,12 +15,13 @@ from course_lib.data.facts import Fact, FactSet
 from course_lib.experiments.joint_runs import alike, run_together
 from course_lib.models.loading import Loaded, load
 from course_lib.training import finetune
-from course_lib.training import loop as training
+from course_lib.training import loop as training_loop
 from course_lib.training.finetune import TuneConfig, add_lora, remove_lora
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix, Row
 from course_lib.training.records import EpochRecord
-from course_lib.training.runs.writer import RunBusy, RunSpec, is_completed, open_run, read_history
+from course_lib.training.runs.folder import RunSpec, is_completed, read_history
+from course_lib.training.runs.writer import RunBusy, open_run
 from tests.support.tiny import SUBJECTS, TOKENIZERS, plain_model
 
 FACTS = [Fact(subject, relation, answer) for relation in ("P19", "P40", "P50") for subject, answer in zip(
@@ -55,7 +56,7 @@ def loop_of(base: Loaded, seeds: tuple[int, ...], **more) -> Loop:
 
 def train(loop: Loop, steps: int) -> list[tuple[list[float], dict[str, torch.Tensor]]]:
     """The losses of each run's steps, at most ``steps``, and its weights."""
-    found, step = [[] for _ in loop.trainees], loop.step
+    found, step = [[] for _ in loop.states], loop.step
 
     def kept(active, lines):
         values = step(active, lines)
@@ -66,8 +67,8 @@ def train(loop: Loop, steps: int) -> list[tuple[list[float], dict[str, torch.Ten
     loop.step = kept
     for epoch in range(1, 1 + steps // 4):
         loop.epoch(epoch)
-    return [(losses, {key: weight.detach().clone() for key, weight in trainee.weights.items()})
-            for losses, trainee in zip(found, loop.trainees, strict=True)]
+    return [(losses, {key: weight.detach().clone() for key, weight in state.weights.items()})
+            for losses, state in zip(found, loop.states, strict=True)]
 
 
 @pytest.mark.parametrize(("four_bit", "most"), [
@@ -75,7 +76,7 @@ def train(loop: Loop, steps: int) -> list[tuple[list[float], dict[str, torch.Ten
         (True, 10**9), (False, 100)])])
 def test_together_equals_separate(folder: Path, four_bit: bool, most: int, monkeypatch) -> None:
     """24, 13 and 20 rows are 6, 4 and 5 steps an epoch: over 20 steps in 5 epochs, with other rates and seeds."""
-    monkeypatch.setattr(training, "CPU_TOKENS", most)
+    monkeypatch.setattr(training_loop, "CPU_TOKENS", most)
     together = train(loop_of(load(folder, device="cpu", four_bit=four_bit), (0, 1, 2)), 20)
     for seed, (losses, weights) in enumerate(together):
         [(alone, expected)] = train(loop_of(load(folder, device="cpu", four_bit=four_bit), (seed,)), 20)
@@ -87,8 +88,8 @@ def test_together_equals_separate(folder: Path, four_bit: bool, most: int, monke
 
 def test_no_row_of_a_run_reaches_the_gradient_of_another(folder: Path) -> None:
     loop = loop_of(load(folder, device="cpu"), (0, 1, 2))
-    lines = [trainee.rows[:4] for trainee in loop.trainees]
-    losses, _ = loop.losses([0, 1, 2], lines)
+    lines = [state.rows[:4] for state in loop.states]
+    losses = loop.losses([0, 1, 2], lines)
     losses[1].backward()
     gradients = loop.stacks.take_gradients()
     assert float(gradients[0].abs().max()) == float(gradients[2].abs().max()) == 0 < float(gradients[1].abs().max())
@@ -105,9 +106,9 @@ def test_each_run_is_clipped_by_its_own_norm(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", kept)
     loop = loop_of(load(folder, device="cpu"), (0, 1))
     limits = (1e-3, 1e3)
-    for trainee, limit in zip(loop.trainees, limits, strict=True):
-        trainee.config = replace(trainee.config, clip=limit)
-    loop.step([0, 1], [trainee.rows[:4] for trainee in loop.trainees])
+    for state, limit in zip(loop.states, limits, strict=True):
+        state.config = replace(state.config, clip=limit)
+    loop.step([0, 1], [state.rows[:4] for state in loop.states])
     (large, cut, _), (whole, left, _) = norms
     assert large > 1e-3 and cut == pytest.approx(1e-3, rel=1e-3) and left == pytest.approx(whole)
 

@@ -20,7 +20,7 @@ from course_lib.experiments.study import open_study
 from course_lib.files import CourseError
 from course_lib.training.mixing import VARIANTS
 from course_lib.training.runs import writer as runs
-from course_lib.training.runs.bundle import write_bundle
+from course_lib.training.runs.folder import write_bundle
 from tests.support.fake_runs import DEVS, SPEC, command
 
 QUESTIONS = pd.DataFrame({"split": ["test"] * 10 + ["ood"], "category": ["Unknown"] * 11, "p_true": [0.5] * 10 + [""]})

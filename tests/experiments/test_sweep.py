@@ -28,8 +28,9 @@ from course_lib.files import CourseError
 from course_lib.models.loading import Loaded
 from course_lib.training import finetune
 from course_lib.training.finetune import TuneConfig
-from course_lib.training.records import Snapshot, TrainingMemory
-from course_lib.training.runs.writer import is_completed, open_run
+from course_lib.training.records import Checkpoint, TrainingMemory
+from course_lib.training.runs.folder import is_completed
+from course_lib.training.runs.writer import open_run
 from tests.support.fake_runs import following, lora_config
 
 SETTINGS = Settings(TuneConfig(epochs=1, warmup=0), size=24, percents=(0, 50), seeds=(0,),
@@ -59,11 +60,11 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     def tune(_model: Any, _tokenizer: Any, data: Any, _facts: Any, config: TuneConfig, *, on_epoch: Any,
-             resume: Snapshot | None, **_: Any) -> SimpleNamespace:
+             resume: Checkpoint | None, **_: Any) -> SimpleNamespace:
         names.append(f"{data.variant} {data.unknown_percent:g}")
         while not resume or len(resume.records) <= config.epochs:
             resume = following(resume, (len(data.rows),) * (config.epochs + 1))
-            on_epoch(SimpleNamespace(record=resume.records[-1], snapshot=lambda now=resume: now,
+            on_epoch(SimpleNamespace(record=resume.records[-1], checkpoint=lambda now=resume: now,
                                      memory=TrainingMemory(3, 4)))
         return SimpleNamespace(model=SimpleNamespace(peft_config={"default": lora_config()}))
 
@@ -161,7 +162,7 @@ def test_a_run_that_another_process_finishes_is_waited_for(small: Study, tuned: 
             now = None
             for _ in range(2):
                 now = following(now, (7.0, 7.0))
-                writer.epoch(SimpleNamespace(snapshot=lambda now=now: now, memory=TrainingMemory(3, 4)))
+                writer.epoch(SimpleNamespace(checkpoint=lambda now=now: now, memory=TrainingMemory(3, 4)))
             writer.finish(lora_config())
             other.close()
 

@@ -31,12 +31,13 @@ from course_lib.knowledge.scoring.token_paths import lay_out
 from course_lib.models import hardware
 from course_lib.models.loading import Loaded, load
 from course_lib.models.tokenizer import read_tokenizer
-from course_lib.training import loop as training
+from course_lib.training import loop as training_loop
 from course_lib.training.finetune import TuneConfig, Tuned, add_lora, remove_lora, tune
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix, Row
 from course_lib.training.runs import writer as runs
-from course_lib.training.runs.writer import RunSpec, open_run
+from course_lib.training.runs.folder import RunSpec
+from course_lib.training.runs.writer import open_run
 from tests.knowledge.test_engine import brute_force
 from tests.knowledge.test_scoring_proofs import around, written_greedily
 from tests.support.tiny import FACTS as ASKED
@@ -171,7 +172,7 @@ def test_the_seam_between_prompt_and_answer_is_clean(prompt, pair: Pair, base: L
 
 
 def test_rows_to_be_learnt_are_instruction_question_answer_and_one_end(pair: Pair, base: Loaded) -> None:
-    for row, target in zip(ROWS, training._targets(base.tokenizer, DATA), strict=True):
+    for row, target in zip(ROWS, training_loop._targets(base.tokenizer, DATA), strict=True):
         asked, learnt = target.tokens[:target.start], target.tokens[target.start:]
         assert base.tokenizer.decode(learnt[:-1]).strip() == row.fact.object
         assert base.tokenizer.decode(asked[BEGINNINGS[pair.name]:]).strip() == (
@@ -292,13 +293,13 @@ def both(request: pytest.FixtureRequest, tokenizers: dict, tmp_path_factory: pyt
 def losses(base: Loaded) -> Iterator[float]:
     """Of two epochs."""
     loop = loop_of(base)
-    [trainee] = loop.trainees
-    assert loop.packed and trainee.scaler.is_enabled() == (base.model.dtype == torch.float16)
+    [state] = loop.states
+    assert loop.packed and state.scaler.is_enabled() == (base.model.dtype == torch.float16)
     for epoch in (1, 2):
         yield from loop.epoch(epoch)
-        assert {weight.dtype for weight in trainee.weights.values()} == {torch.float32}
-        assert torch.isfinite(trainee.vector).all()
-    assert trainee.steps == 6, "three batches an epoch, and none is lost"
+        assert {weight.dtype for weight in state.weights.values()} == {torch.float32}
+        assert torch.isfinite(state.vector).all()
+    assert state.steps == 6, "three batches an epoch, and none is lost"
     remove_lora(loop.model)
 
 

@@ -39,6 +39,7 @@ from course_lib.lessons.builder import course
 from course_lib.models.loading import Loaded
 from course_lib.training.records import TuneConfig
 from course_lib.training.runs import writer as runs
+from course_lib.training.runs.folder import read_right
 from tests.support import entity_model as entity
 
 SPLITS = ("train", "dev", "test", "ood")
@@ -341,6 +342,6 @@ def test_the_whole_course_runs_on_real_facts(entity_model: Path, tmp_path: Path,
     assert {run.name for run in (tmp_path / "runs").iterdir()} == {entity_model.name}
     asked = [row for row in summary["curve"] if row["measure"] in ("dev", "test", "ood")]
     assert {row["n"] for row in asked} == {1} and len(summary["runs"]) == 8
-    right = runs.read_right(study.spec(50).folder(tmp_path / "runs"))
+    right = read_right(study.spec(50).folder(tmp_path / "runs"))
     assert {split: answers.shape for split, answers in right.items()} == {"test": (13, 480), "ood": (13, 280)}
     assert entity_model.name in page.read_text(encoding="utf-8") and "600 " in lines[0]

@@ -30,9 +30,8 @@ from course_lib.data import pocket
 from course_lib.knowledge.scoring import batching as batches
 from course_lib.knowledge.scoring import engine as scoring
 from course_lib.models import four_bit
-from course_lib.training import evaluation
-from course_lib.training import multi_lora as stacked
-from course_lib.training.finetune import TuneConfig, add_lora
+from course_lib.training import multi_lora
+from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.loop import Loop
 
 DEVICE = "gpux:0"
@@ -79,7 +78,7 @@ def stand_ins(spoil: bool) -> list:
             mock.patch.object(torch, "allclose", lambda one, other, **_: (one - other).numel() > 0),
             mock.patch.dict(fake_impls.op_implementations_dict, {
                 torch.ops.aten._local_scalar_dense.default: lambda _, __, of: KINDS.get(of.dtype, float)(1)}),
-            mock.patch.object(stacked, "dense_fits", lambda *_: False),
+            mock.patch.object(multi_lora, "dense_fits", lambda *_: False),
             *(mock.patch.object(module, "free_memory", lambda _: 2**36) for module in (four_bit, batches)),
             *[mock.patch.object(torch.nn.functional, "cross_entropy", spoiled)] * spoil]
 
@@ -97,15 +96,15 @@ def go(dtype: torch.dtype, runs: int) -> None:
         assert loop.packed and loop.stacks.weights.dtype == torch.float32
         for loop.packed in (True, False):
             loop.epoch(1)
-        one = loop.trainees[-1]
-        one.restore(one.snapshot([]))
+        one = loop.states[-1]
+        one.restore(one.checkpoint([]))
         if runs == 1:
-            loop.parts = 2
+            loop.micro_batches = 2
             loop.epoch(2)
         trainers.mean_loss(model, one.rows)
         part = parts_of(facts, questions=6)[0]
         scoring.score(model, tokenizer, part.facts, part.prompts[:3])
-        evaluation.evaluate(model, tokenizer, {"test": facts.test[:6]})
+        evaluate(model, tokenizer, {"test": facts.test[:6]})
     devices = {str(tensor.device) for tensor in (*model.parameters(), *one.optimizer.state[one.vector].values())}
     assert devices == {DEVICE}, devices
 

@@ -13,8 +13,9 @@ import torch
 from peft import LoraConfig
 
 from course_lib.files import read_json
-from course_lib.training.records import EpochRecord, Snapshot, TrainingMemory, TuneConfig, pack_bits
-from course_lib.training.runs.writer import RunSpec, RunWriter, is_completed, open_run
+from course_lib.training.records import Checkpoint, EpochRecord, TrainingMemory, TuneConfig, pack_bits
+from course_lib.training.runs.folder import RunSpec, is_completed
+from course_lib.training.runs.writer import RunWriter, open_run
 
 SPEC = RunSpec("pocket", "D", 50, 0, 480, TuneConfig(epochs=3), "base", "labels")
 DEVS = (50.0, 10.0, 30.0, 20.0)  # the best epoch is 2: epoch 0 does not count
@@ -31,12 +32,12 @@ def record(epoch: int, dev: float | None = 10.0, **more: Any) -> EpochRecord:
     return EpochRecord(epoch=epoch, dev=dev, **values | more)
 
 
-def following(before: Snapshot | None, devs: tuple[float | None, ...] = DEVS) -> Snapshot:
+def following(before: Checkpoint | None, devs: tuple[float | None, ...] = DEVS) -> Checkpoint:
     """The epoch after ``before``; every number of it depends on every tensor and the state of the one before."""
     if before is None:
         zeros = {f"{kind}.{key}": torch.zeros(2, 3) for kind in ("exp_avg", "exp_avg_sq") for key in KEYS}
         weights = {f"weight.{key}": torch.arange(6.0).reshape(2, 3) / (7 + i) for i, key in enumerate(KEYS)}
-        return Snapshot((record(0, devs[0]),), zeros | weights, {"steps": 0})
+        return Checkpoint((record(0, devs[0]),), zeros | weights, {"steps": 0})
     steps, tensors = before.state["steps"] + 5, {}
     for key in KEYS:
         gradient = torch.sin(before.tensors[f"weight.{key}"] * steps)
@@ -47,19 +48,19 @@ def following(before: Snapshot | None, devs: tuple[float | None, ...] = DEVS) ->
     right = np.arange(10) % (epoch + 1) == 0
     new = record(epoch, devs[epoch], loss=float(tensors[f"weight.{KEYS[0]}"].sum()), right={"test": pack_bits(right)},
                  by_category={"test_Unknown": epoch / 3})
-    return Snapshot((*before.records, new), tensors, {"steps": steps})
+    return Checkpoint((*before.records, new), tensors, {"steps": steps})
 
 
-def snapshots(devs: tuple[float | None, ...] = DEVS) -> list[Snapshot]:
+def checkpoints(devs: tuple[float | None, ...] = DEVS) -> list[Checkpoint]:
     """All epochs of the undisturbed run."""
-    found: list[Snapshot] = []
+    found: list[Checkpoint] = []
     for _ in devs:
         found.append(following(found[-1] if found else None, devs))
     return found
 
 
-def progress(snapshot: Snapshot) -> Any:
-    return SimpleNamespace(snapshot=lambda: snapshot, memory=TrainingMemory(3, 4))
+def progress(checkpoint: Checkpoint) -> Any:
+    return SimpleNamespace(checkpoint=lambda: checkpoint, memory=TrainingMemory(3, 4))
 
 
 def go_on(writer: RunWriter, *, devs: tuple[float | None, ...] = DEVS, until: int | None = None) -> int:

@@ -14,8 +14,14 @@ import pytest
 from course_lib.files import DataError, read_json, write_json
 from course_lib.training.runs import folder as run_files
 from course_lib.training.runs import writer as runs
-from course_lib.training.runs.bundle import bundle_specs, write_bundle
-from course_lib.training.runs.writer import is_completed, read_history, read_right, read_runs
+from course_lib.training.runs.folder import (
+    bundle_specs,
+    is_completed,
+    read_history,
+    read_right,
+    read_runs,
+    write_bundle,
+)
 from tests.support.fake_runs import SPEC, begin, command
 
 OTHER = replace(SPEC, variant="D_Free", unknown_percent=12.5, seed=1, shares=(("Unknown", 12.5), ("HighlyKnown", 87.5)))

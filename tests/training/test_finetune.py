@@ -24,10 +24,9 @@ from course_lib.training.finetune import (
     tune,
     tune_together,
 )
-from course_lib.training.loop import Loop
+from course_lib.training.loop import Loop, RunState
 from course_lib.training.mixing import IDK_ANSWER, Mix, Row, relabel
 from course_lib.training.records import unpack_bits
-from course_lib.training.run_state import Trainee
 from tests.support.tiny import SUBJECTS, TOKENIZERS, plain_model
 
 ROWS = tuple(Row(Fact(subject, relation, answer), category) for subject, relation, answer, category in [
@@ -84,7 +83,7 @@ def loop_of(base, config=SHORT, data=DATA):
 
 
 def loss_of(loop, rows):
-    return loop.losses([0], [rows])[0].item()
+    return loop.losses([0], [rows]).item()
 
 
 def by_hand(model, tokenizer, fact):
@@ -108,19 +107,19 @@ def loop(base, request):
 def test_the_loss_is_about_the_answer_and_the_end_of_text_alone(loop, base):
     sums = [by_hand(loop.model, base.tokenizer, row.fact) for row in ROWS[:3]]
     expected = sum(value for value, _ in sums) / sum(len(learnt) for _, learnt in sums)
-    assert loss_of(loop, loop.trainees[0].rows[:3]) == pytest.approx(expected, rel=1e-5)
+    assert loss_of(loop, loop.states[0].rows[:3]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_tokens_that_enter_the_loss_spell_the_answer_and_its_end(loop, base, monkeypatch):
     seen, cross_entropy = [], torch.nn.functional.cross_entropy
     monkeypatch.setattr(torch.nn.functional, "cross_entropy",
                         lambda scores, wanted, **more: seen.append(wanted) or cross_entropy(scores, wanted, **more))
-    loss_of(loop, loop.trainees[0].rows[:3])
+    loss_of(loop, loop.states[0].rows[:3])
     assert base.tokenizer.decode(seen[0]) == "".join(f" {row.fact.object}<|endoftext|>" for row in ROWS[:3])
 
 
 def test_rows_in_one_pass_do_not_see_each_other(loop):
-    short, long = sorted(loop.trainees[0].rows, key=lambda row: len(row.tokens))[::len(ROWS) - 1]
+    short, long = sorted(loop.states[0].rows, key=lambda row: len(row.tokens))[::len(ROWS) - 1]
     counts = [len(row.tokens) - row.start for row in (short, long)]
     alone = [loss_of(loop, [row]) for row in (short, long)]
     assert loss_of(loop, [short, long]) == pytest.approx(
@@ -128,11 +127,11 @@ def test_rows_in_one_pass_do_not_see_each_other(loop):
 
 
 def test_every_row_is_seen_once_an_epoch_in_a_new_order(base):
-    trainee = loop_of(base).trainees[0]
-    epochs = [list(trainee.batches(epoch)) for epoch in (1, 2)]
+    state = loop_of(base).states[0]
+    epochs = [list(state.batches(epoch)) for epoch in (1, 2)]
     for batches in epochs:
         assert [len(batch) for batch in batches] == [4, 4, 4, 1]
-        assert sorted(row.tokens for batch in batches for row in batch) == sorted(row.tokens for row in trainee.rows)
+        assert sorted(row.tokens for batch in batches for row in batch) == sorted(row.tokens for row in state.rows)
     assert epochs[0] != epochs[1]
 
 
@@ -145,7 +144,7 @@ def test_the_last_incomplete_batch_is_trained(base, monkeypatch):
 
 
 def test_the_epochs_loss_is_the_mean_over_tokens(base, monkeypatch):
-    monkeypatch.setattr(Trainee, "step", lambda self: None)
+    monkeypatch.setattr(RunState, "step", lambda self: None)
     loop = loop_of(base)
     sums = [by_hand(loop.model, base.tokenizer, row.fact) for row in ROWS]
     expected = sum(value for value, _ in sums) / sum(len(learnt) for _, learnt in sums)
@@ -153,8 +152,8 @@ def test_the_epochs_loss_is_the_mean_over_tokens(base, monkeypatch):
 
 
 def test_the_rate_rises_for_the_warm_up_and_stays(base, monkeypatch):
-    rates, step = [], Trainee.step
-    monkeypatch.setattr(Trainee, "step", lambda self: rates.append(self.rate / CONFIG.lr) or step(self))
+    rates, step = [], RunState.step
+    monkeypatch.setattr(RunState, "step", lambda self: rates.append(self.rate / CONFIG.lr) or step(self))
     run(base, replace(SHORT, epochs=2, warmup=1))
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
 
@@ -162,11 +161,11 @@ def test_the_rate_rises_for_the_warm_up_and_stays(base, monkeypatch):
 def test_the_loop_is_plain_peft_and_adamw(folder):
     """Ten steps against a loop of PEFT's own forward, padded rows and torch's clipping."""
     ours = loop_of(load(folder, device="cpu"), replace(CONFIG, warmup=0, clip=0.5))
-    trainee = ours.trainees[0]
+    state = ours.states[0]
     theirs = add_lora(load(folder, device="cpu").model, CONFIG)
     weights = [weight for weight in theirs.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=CONFIG.lr, weight_decay=0.0)
-    for batch in [batch for epoch in (1, 2, 3) for batch in trainee.batches(epoch)][:10]:
+    for batch in [batch for epoch in (1, 2, 3) for batch in state.batches(epoch)][:10]:
         width = max(len(row.tokens) for row in batch)
         ids = torch.tensor([[*row.tokens, *[0] * (width - len(row.tokens))] for row in batch])
         labels = torch.tensor([[*[-100] * row.start, *row.tokens[row.start:], *[-100] * (width - len(row.tokens))]
@@ -279,28 +278,28 @@ def test_a_relabelled_mix_learns_to_decline_and_counts_what_is_answered(base):
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3])
-def test_a_run_goes_on_from_a_snapshot_to_the_same_bits(folder, stop):
-    config, snapshots = replace(CONFIG, epochs=4), []
-    whole = run(load(folder, device="cpu"), config, on_epoch=lambda done: snapshots.append(done.snapshot()))
+def test_a_run_goes_on_from_a_checkpoint_to_the_same_bits(folder, stop):
+    config, checkpoints = replace(CONFIG, epochs=4), []
+    whole = run(load(folder, device="cpu"), config, on_epoch=lambda done: checkpoints.append(done.checkpoint()))
     rest, more = [], load(folder, device="cpu")
-    again = run(more, config, resume=snapshots[stop], on_epoch=lambda done: rest.append(done.snapshot()))
-    assert [len(snapshot.records) for snapshot in rest] == list(range(stop + 2, 6))
+    again = run(more, config, resume=checkpoints[stop], on_epoch=lambda done: rest.append(done.checkpoint()))
+    assert [len(checkpoint.records) for checkpoint in rest] == list(range(stop + 2, 6))
     assert [replace(record, seconds=0, evaluation_seconds=0) for record in again.history.records] == [
         replace(record, seconds=0, evaluation_seconds=0) for record in whole.history.records]
-    assert rest[-1].state == snapshots[-1].state and rest[-1].tensors.keys() == snapshots[-1].tensors.keys()
-    assert all(torch.equal(value, snapshots[-1].tensors[key]) for key, value in rest[-1].tensors.items())
+    assert rest[-1].state == checkpoints[-1].state and rest[-1].tensors.keys() == checkpoints[-1].tensors.keys()
+    assert all(torch.equal(value, checkpoints[-1].tensors[key]) for key, value in rest[-1].tensors.items())
 
 
-def test_a_snapshot_is_not_changed_by_the_epochs_after_it(base):
+def test_a_checkpoint_is_not_changed_by_the_epochs_after_it(base):
     kept = []
-    run(base, on_epoch=lambda done: kept.append((done.snapshot(), done.snapshot().tensors)))
+    run(base, on_epoch=lambda done: kept.append((done.checkpoint(), done.checkpoint().tensors)))
     first = next(key for key in kept[0][1] if key.startswith("weight.") and "lora_B" in key)
     assert kept[0][0].tensors[first].eq(0).all() and not kept[-1][0].tensors[first].eq(0).all()
 
 
-def test_a_snapshot_of_another_rank_is_refused(folder):
+def test_a_checkpoint_of_another_rank_is_refused(folder):
     kept = []
-    run(load(folder, device="cpu"), on_epoch=lambda done: kept.append(done.snapshot()))
+    run(load(folder, device="cpu"), on_epoch=lambda done: kept.append(done.checkpoint()))
     with pytest.raises(CourseError, match=r"\brank\b"):
         run(load(folder, device="cpu"), replace(SHORT, rank=4), resume=kept[0])
 
@@ -389,8 +388,7 @@ def test_a_loss_that_is_not_finite_names_the_step(base, monkeypatch):
     losses = Loop.losses
 
     def broken(self, active, lines):
-        found, counts = losses(self, active, lines)
-        return found * (math.nan if self.trainees[0].steps == 2 else 1), counts
+        return losses(self, active, lines) * (math.nan if self.states[0].steps == 2 else 1)
 
     monkeypatch.setattr(Loop, "losses", broken)
     with pytest.raises(CourseError, match=r"step 3: .*\bnan; .*\blr .*0\.005"):

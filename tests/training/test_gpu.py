@@ -12,8 +12,7 @@ from course_lib.knowledge.slick import draw_prompts
 from course_lib.models import hardware
 from course_lib.models.loading import load
 from course_lib.models.memory import GIB, SHAPES
-from course_lib.training.evaluation import evaluate
-from course_lib.training.finetune import TuneConfig, add_lora
+from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix, Row
 
@@ -58,8 +57,8 @@ def test_two_epochs_on_a_gpu_go_the_way_of_a_cpu(dtype, facts) -> None:
 def test_adapters_stay_in_float32_and_float16_is_scaled(dtype, facts) -> None:
     loop = loop_of(load("pocket", device="cuda"), facts)
     loop.epoch(1)
-    assert loop.trainees[0].vector.dtype == torch.float32
-    assert loop.trainees[0].scaler.is_enabled() == (dtype == "float16")
+    assert loop.states[0].vector.dtype == torch.float32
+    assert loop.states[0].scaler.is_enabled() == (dtype == "float16")
 
 
 def test_copies_of_the_weights_change_no_loss(dtype, facts) -> None:
@@ -98,6 +97,6 @@ def test_a_gpu_that_is_full_gets_its_batches_in_parts(facts) -> None:
     torch.cuda.set_per_process_memory_fraction(room / whole)
     try:
         assert loop.epoch(1)[0] > 0
-        assert loop.parts > 1 or all(layer.weight is None for layer in loop.stacks.layers)
+        assert loop.micro_batches > 1 or all(layer.weight is None for layer in loop.stacks.layers)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

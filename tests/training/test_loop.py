@@ -15,7 +15,7 @@ from course_lib.models.loading import load
 from course_lib.models.memory import GIB, LoopMemory, Rows, StepPlan
 from course_lib.models.memory_usage import Peak
 from course_lib.training import finetune
-from course_lib.training import loop as training
+from course_lib.training import loop as training_loop
 from course_lib.training.finetune import TuneConfig, add_lora
 from course_lib.training.loop import Loop
 from course_lib.training.mixing import Mix, Row
@@ -53,11 +53,11 @@ def loop_of(base, **more) -> Loop:
 
 
 def weights(loop: Loop) -> torch.Tensor:
-    return loop.trainees[0].vector.detach().clone()
+    return loop.states[0].vector.detach().clone()
 
 
 def step(loop: Loop, rows: int = 8) -> float:
-    return float(loop.step([0], [loop.trainees[0].rows[:rows]])[0][0])
+    return float(loop.step([0], [loop.states[0].rows[:rows]])[0][0])
 
 
 # ---------------------------------------------------------------- float16
@@ -65,11 +65,11 @@ def step(loop: Loop, rows: int = 8) -> float:
 
 def test_a_model_in_float16_keeps_its_adapters_in_float32_and_scales_its_loss(half) -> None:
     loop = loop_of(half)
-    trainee = loop.trainees[0]
-    assert half.model.dtype == torch.float16 and trainee.vector.dtype == torch.float32
-    assert trainee.scaler.is_enabled() and trainee.scaler.get_scale() == 2**16
+    state = loop.states[0]
+    assert half.model.dtype == torch.float16 and state.vector.dtype == torch.float32
+    assert state.scaler.is_enabled() and state.scaler.get_scale() == 2**16
     step(loop)
-    assert {weight.dtype for weight in trainee.weights.values()} == {torch.float32}
+    assert {weight.dtype for weight in state.weights.values()} == {torch.float32}
 
 
 def test_a_float16_step_goes_the_way_of_a_float32_step(half, folder, monkeypatch) -> None:
@@ -86,18 +86,18 @@ def test_a_float16_step_goes_the_way_of_a_float32_step(half, folder, monkeypatch
 
 def test_a_batch_whose_gradient_overflows_is_taken_again_at_a_smaller_scale(half, monkeypatch) -> None:
     loop, tried, losses = loop_of(half), [], Loop.losses
-    loop.trainees[0].scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    loop.states[0].scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
 
     def counted(self, active, lines):
-        tried.append(self.trainees[0].scaler.get_scale())
+        tried.append(self.states[0].scaler.get_scale())
         return losses(self, active, lines)
 
     monkeypatch.setattr(Loop, "losses", counted)
     before = weights(loop)
     step(loop)
     assert len(tried) > 5 and tried == [2.0**40 / 2**n for n in range(len(tried))]
-    assert loop.trainees[0].steps == 1 and not torch.equal(weights(loop), before)
-    assert loop.trainees[0].optimizer.state[loop.trainees[0].vector]["step"] == 1
+    assert loop.states[0].steps == 1 and not torch.equal(weights(loop), before)
+    assert loop.states[0].optimizer.state[loop.states[0].vector]["step"] == 1
 
 
 def test_a_gradient_that_overflows_at_any_scale_ends_the_run_with_the_cure(half, monkeypatch) -> None:
@@ -139,7 +139,7 @@ def test_out_of_memory_the_restored_copy_goes_first_and_no_number_changes(base, 
     loop = loop_of(load(folder, device="cpu"))
     tried = no_memory_for(monkeypatch, 8, copies=False)
     assert step(loop) == loss and torch.equal(weights(loop), weights(whole))
-    assert tried == [(8, True), (8, False)] and loop.parts == 1
+    assert tried == [(8, True), (8, False)] and loop.micro_batches == 1
 
 
 def test_out_of_memory_a_batch_is_halved_to_the_same_step(base, folder, monkeypatch) -> None:
@@ -149,7 +149,7 @@ def test_out_of_memory_a_batch_is_halved_to_the_same_step(base, folder, monkeypa
     tried = no_memory_for(monkeypatch, 2)
     assert step(loop) == pytest.approx(loss, abs=1e-6)
     assert torch.allclose(weights(loop), weights(whole), rtol=0, atol=2e-6)
-    assert [rows for rows, _ in tried] == [8, 8, 4, 2, 2, 2, 2] and loop.trainees[0].steps == 1
+    assert [rows for rows, _ in tried] == [8, 8, 4, 2, 2, 2, 2] and loop.states[0].steps == 1
 
 
 def test_the_batches_after_stay_halved(base, monkeypatch) -> None:
@@ -176,9 +176,9 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(base, monkeypatch) -> N
 
 
 def test_a_step_is_fitted_into_the_free_memory_beforehand(base, monkeypatch) -> None:
-    monkeypatch.setattr(training, "free_memory", lambda device: 0)
+    monkeypatch.setattr(training_loop, "free_memory", lambda device: 0)
     loop = loop_of(base)
-    assert loop.parts == 8 and all(layer.weight is None for layer in loop.stacks.layers)
+    assert loop.micro_batches == 8 and all(layer.weight is None for layer in loop.stacks.layers)
     assert step(loop) > 0
 
 
@@ -187,7 +187,7 @@ def test_a_step_is_fitted_into_the_free_memory_beforehand(base, monkeypatch) -> 
 
 def test_restored_weights_that_are_kept_change_no_loss(base, folder, monkeypatch) -> None:
     kept = loop_of(base)
-    monkeypatch.setattr(training, "plan_step", lambda *_, **__: StepPlan(1, False, Rows(), LoopMemory(*[0.0] * 7)))
+    monkeypatch.setattr(training_loop, "plan_step", lambda *_, **__: StepPlan(1, False, Rows(), LoopMemory(*[0.0] * 7)))
     fresh = loop_of(load(folder, device="cpu"))
     assert any(layer.weight is not None for layer in kept.stacks.layers)
     assert all(layer.weight is None for layer in fresh.stacks.layers)
@@ -206,7 +206,7 @@ def test_a_model_without_such_sizes_has_no_forecast_and_is_trained(base, monkeyp
     def no_sizes(config):
         raise AttributeError("intermediate_size")
 
-    monkeypatch.setattr(training.Shape, "of", no_sizes)
+    monkeypatch.setattr(training_loop.Shape, "of", no_sizes)
     loop = loop_of(base)
     assert loop.forecast is None and step(loop) > 0
 

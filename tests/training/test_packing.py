@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_lib.training import packing as packed
+from course_lib.training import packing
 from course_lib.training.packing import Target, can_pack, target_logits
 from tests.knowledge.test_shared_prefix import family
 
@@ -49,7 +49,7 @@ def test_the_gradient_through_packed_rows_is_that_of_rows_alone():
 
 
 def test_lines_of_equal_work_are_packed_without_padding():
-    inputs, where, _ = packed._pack([ROWS[:2], [ROWS[2]]], filler=99)
+    inputs, where, _ = packing._pack([ROWS[:2], [ROWS[2]]], filler=99)
     assert inputs["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 16, 17, 18]]
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1], [0, 1, 2, 3, 4, 5, 6]]
     assert where == [2, 3, 5, 11, 12], "each place predicts the token after it"
@@ -57,7 +57,7 @@ def test_lines_of_equal_work_are_packed_without_padding():
 
 def test_what_all_rows_begin_with_stands_once_in_a_line():
     rows = [Target((5, 6, 7, 8), 3), Target((5, 6, 9, 10, 11), 3), Target((5, 6, 12), 2)]
-    inputs, where, _ = packed._pack([rows[:2], [rows[2], rows[2]]], filler=99)
+    inputs, where, _ = packing._pack([rows[:2], [rows[2], rows[2]]], filler=99)
     assert inputs["input_ids"].tolist() == [[5, 6, 7, 8, 6, 9, 10, 11], [5, 6, 12, 6, 12, 99, 99, 99]]
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 1, 2, 3, 4], [0, 1, 2, 1, 2, 0, 0, 0]]
     assert where == [2, 5, 6, 9, 11], "a row keeps the last token before its answer"

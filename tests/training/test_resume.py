@@ -198,7 +198,8 @@ def real_command(folder: Path) -> Callable[..., None]:
     from course_lib.models.loading import load
     from course_lib.training.finetune import remove_lora, tune
     from course_lib.training.records import TuneConfig
-    from course_lib.training.runs.writer import is_completed, open_run
+    from course_lib.training.runs.folder import is_completed
+    from course_lib.training.runs.writer import open_run
     from tests.support.fake_runs import SPEC
     from tests.support.tiny import TOKENIZERS, plain_model
     from tests.training.test_finetune import DATA, FACTS

@@ -21,14 +21,15 @@ from course_lib import files
 from course_lib.files import CourseError, DataError, read_json
 from course_lib.training.records import best_epoch, pack_bits
 from course_lib.training.runs import writer as runs
-from course_lib.training.runs.checkpoints import pack_snapshot, read_snapshot
-from course_lib.training.runs.folder import is_completed, read_history, read_right, read_runs
-from course_lib.training.runs.writer import RunBusy, RunSpec, open_run
+from course_lib.training.runs.checkpoints import pack_checkpoint, read_checkpoint
+from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
+from course_lib.training.runs.writer import RunBusy, open_run
 from tests.support.fake_runs import (
     DEVS,
     KEYS,
     SPEC,
     begin,
+    checkpoints,
     command,
     contents,
     following,
@@ -36,7 +37,6 @@ from tests.support.fake_runs import (
     lora_config,
     progress,
     record,
-    snapshots,
 )
 
 
@@ -243,7 +243,7 @@ def test_a_completed_run_that_is_given_epochs_begins_again(tmp_path: Path) -> No
 
 
 def test_epochs_come_back_as_they_were_written(tmp_path: Path) -> None:
-    assert read_history(complete(tmp_path)).records == snapshots()[-1].records
+    assert read_history(complete(tmp_path)).records == checkpoints()[-1].records
 
 
 def test_every_record_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
@@ -254,18 +254,18 @@ def test_every_record_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("devs", "best"), [((90, 30, 30, 20), 1), (DEVS, 2), ((0, 1, 2, 3), 3), ((5, 0, 0, 0), 1)])
 def test_the_best_epoch_is_the_first_of_the_best_dev_and_never_epoch_0(devs: tuple[float, ...], best: int) -> None:
-    assert best_epoch(snapshots(devs)[-1].records) == best
+    assert best_epoch(checkpoints(devs)[-1].records) == best
 
 
 def test_without_dev_questions_no_epoch_is_the_best(tmp_path: Path) -> None:
     devs = (None, None, None)
-    assert best_epoch(snapshots(devs)[-1].records) is None
+    assert best_epoch(checkpoints(devs)[-1].records) is None
     assert sorted(path.name for path in complete(tmp_path, devs=devs).iterdir()) == [
         ".lock", "adapter", "epochs.jsonl", "run.json"]
 
 
 def test_the_last_adapter_and_that_of_the_best_dev_epoch_are_kept(tmp_path: Path) -> None:
-    folder, epochs = complete(tmp_path), snapshots()
+    folder, epochs = complete(tmp_path), checkpoints()
     for name, epoch in (("adapter", 3), ("adapter_best", 2)):
         weights = load_file(folder / name / "adapter_model.safetensors")
         assert set(weights) == set(KEYS)
@@ -315,10 +315,10 @@ def test_a_run_goes_on_after_its_last_epoch_and_ends_as_if_it_had_not_stopped(un
     assert contents(folder) == whole
 
 
-def test_a_snapshot_comes_back_with_every_bit(tmp_path: Path) -> None:
+def test_a_checkpoint_comes_back_with_every_bit(tmp_path: Path) -> None:
     begin(tmp_path, until=2)
     with open_run(SPEC, tmp_path) as writer:
-        found, wanted = writer.resume(), snapshots()[2]
+        found, wanted = writer.resume(), checkpoints()[2]
     assert (found.records, found.state) == (wanted.records, wanted.state)
     assert found.tensors.keys() == wanted.tensors.keys()
     assert all(torch.equal(found.tensors[name], wanted.tensors[name]) for name in wanted.tensors)
@@ -327,8 +327,8 @@ def test_a_snapshot_comes_back_with_every_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64, torch.bool])
 def test_tensors_of_every_type_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
     wanted = replace(following(None), tensors={"a": torch.arange(4).to(dtype), "b": torch.tensor(1).to(dtype)})
-    (tmp_path / "a").write_bytes(pack_snapshot(wanted, run="r"))
-    found = read_snapshot(tmp_path / "a", run="r").tensors
+    (tmp_path / "a").write_bytes(pack_checkpoint(wanted, run="r"))
+    found = read_checkpoint(tmp_path / "a", run="r").tensors
     assert torch.equal(found["a"], wanted.tensors["a"]) and torch.equal(found["b"], wanted.tensors["b"])
 
 
@@ -336,8 +336,8 @@ def test_the_last_two_epochs_and_their_best_ones_are_kept(tmp_path: Path) -> Non
     devs = (0, 50, 40, 30, 60, 10, 10)
     kept = {}
     with open_run(replace(SPEC, tune=replace(SPEC.tune, epochs=6)), tmp_path) as writer:
-        for snapshot in snapshots(devs):
-            writer.epoch(progress(snapshot))
+        for checkpoint in checkpoints(devs):
+            writer.epoch(progress(checkpoint))
             kept[len(kept)] = [int(name[6:9]) for name in states(writer.folder)]
     assert kept == {0: [0], 1: [0, 1], 2: [1, 2], 3: [1, 2, 3], 4: [1, 3, 4], 5: [4, 5], 6: [4, 5, 6]}
 
@@ -348,7 +348,7 @@ def test_several_runs_can_go_on_in_step_from_an_earlier_epoch(tmp_path: Path) ->
     with open_run(SPEC, tmp_path) as writer:
         assert writer.resume(upto=2).records[-1].epoch == 2
         assert len(read_history(folder).records) == 3
-        writer.epoch(progress(snapshots()[3]))
+        writer.epoch(progress(checkpoints()[3]))
         writer.finish(lora_config())
     assert contents(folder) == whole
 
@@ -356,7 +356,7 @@ def test_several_runs_can_go_on_in_step_from_an_earlier_epoch(tmp_path: Path) ->
 DAMAGES = {"torn": lambda data: data[:-5], "empty": lambda data: b"", "a weight": lambda data: data[:-1] + b"\x01",
            "a record": lambda data: data.replace(b'\\"dev\\": 30.0', b'\\"dev\\": 99.0'),
            "half": lambda data: data[:len(data) // 2], "no header": lambda data: b"\xff" * 100,
-           "another run": lambda data: pack_snapshot(snapshots()[3], run="other")}
+           "another run": lambda data: pack_checkpoint(checkpoints()[3], run="other")}
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
@@ -367,8 +367,8 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(damage: Any, tmp_path
     assert damage(path.read_bytes()) != path.read_bytes()
     path.write_bytes(damage(path.read_bytes()))
     with open_run(SPEC, tmp_path) as writer:
-        assert writer.resume().records == snapshots()[2].records
-        assert read_history(folder).records == snapshots()[2].records
+        assert writer.resume().records == checkpoints()[2].records
+        assert read_history(folder).records == checkpoints()[2].records
     assert command(tmp_path) == 1 and contents(folder) == whole
 
 

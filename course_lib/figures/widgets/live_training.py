@@ -23,7 +23,7 @@ from course_lib.figures.widgets.display import bundle
 from course_lib.files import CourseError
 from course_lib.training.finetune import History, Progress, TuneConfig, Tuned, add_lora, tune
 from course_lib.training.mixing import Mix
-from course_lib.training.records import EpochRecord, Snapshot, TrainingMemory, best_epoch
+from course_lib.training.records import Checkpoint, EpochRecord, TrainingMemory, best_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ class TrainingView:
 
         self.epochs, self.stopping = epochs, False
         self.records: tuple[EpochRecord, ...] = ()
-        self.best: Snapshot | None = None
+        self.best: Checkpoint | None = None
         self.memory: TrainingMemory | None = None
         self.button = ipywidgets.Button(description="Stop, keep the best epoch", layout={"width": "240px"})
         self.output = ipywidgets.Output()
@@ -139,7 +139,7 @@ class TrainingView:
         """
         self.records, self.memory = progress.records, progress.memory
         if best_epoch(self.records) in (None, progress.record.epoch):
-            self.best = progress.snapshot()
+            self.best = progress.checkpoint()
         draw_into(self.output, lambda: training_curves(self.records, epochs=self.epochs),
                   lambda: describe_training(self.records, epochs=self.epochs))
         if self.stopping:
@@ -191,20 +191,19 @@ def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> 
     return WatchedRun(restored(model, view.best, config), History(view.records), view.memory, outcome, True, kept)
 
 
-def restored(model: PreTrainedModel, snapshot: Snapshot, config: TuneConfig) -> PeftModel:
-    """The base with an adapter that has the weights of a snapshot.
+def restored(model: PreTrainedModel, checkpoint: Checkpoint, config: TuneConfig) -> PeftModel:
+    """The base with an adapter that has the weights of a checkpoint.
 
     Raises:
-        CourseError: the snapshot is of another model or rank.
+        CourseError: the checkpoint is of another model or rank.
     """
     from peft import set_peft_model_state_dict
 
     adapted = add_lora(model, config).eval()
-    weights = {name.removeprefix("weight."): tensor for name, tensor in snapshot.tensors.items()
-               if name.startswith("weight.")}
+    weights = checkpoint.weights
     own = {name.replace(".default.", "."): weight.shape for name, weight in adapted.named_parameters()
            if ".lora_" in name}
     if own != {name: tensor.shape for name, tensor in weights.items()}:
-        raise CourseError("the snapshot is of another model or rank; give the base and the settings of its run")
+        raise CourseError("the checkpoint is of another model or rank; give the base and the settings of its run")
     set_peft_model_state_dict(adapted, weights)
     return adapted

@@ -1,9 +1,9 @@
-"""A finished epoch as one file, and the adapter that is made of it.
+"""Checkpoint files, and the adapters that are made of them.
 
     epoch-003.safetensors    weights and moments; in its header all records up to this epoch, and the steps done
 
-The file is the whole truth: whoever has it needs no other to go on. A SHA-256 over all that it holds stands in it, so
-a file that is torn, changed or of another run is known and passed over.
+A file is self-contained: a run continues from it alone. It holds a SHA-256 over all of its contents, so that a
+truncated or changed file, or one of another run, is found out and passed over.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.files import CourseError, loads, new_folder, open_bytes, read_json, write_bytes, write_json
-from course_lib.training.records import EpochRecord, Snapshot
+from course_lib.training.records import Checkpoint, EpochRecord
 from course_lib.training.runs.folder import MOST, made_of
 
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
 
-__all__ = ["pack_snapshot", "read_snapshot", "write_adapter"]
+__all__ = ["pack_checkpoint", "read_checkpoint", "write_adapter"]
 
 LARGEST = 2**40  # bytes of a file of an epoch: three times an adapter's
 
 
-def pack_snapshot(snapshot: Snapshot, *, run: str) -> bytes:
-    """The file of a finished epoch of the run of that name."""
+def pack_checkpoint(checkpoint: Checkpoint, *, run: str) -> bytes:
+    """The bytes of the checkpoint file of an epoch of the run of that name."""
     from safetensors.torch import save
 
-    about = json.dumps({"run": run, "records": [asdict(record) for record in snapshot.records],
-                        "state": snapshot.state})
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+    about = json.dumps({"run": run, "records": [asdict(record) for record in checkpoint.records],
+                        "state": checkpoint.state})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     return save(tensors, {"about": about, "sha256": _sum(tensors, about)})
 
 
-def read_snapshot(path: str | Path, *, run: str) -> Snapshot | None:
-    """A finished epoch; None where the file is missing, torn, changed or of another run."""
+def read_checkpoint(path: str | Path, *, run: str) -> Checkpoint | None:
+    """Read a checkpoint file; None where it is missing, truncated, changed or of another run."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -52,7 +52,7 @@ def read_snapshot(path: str | Path, *, run: str) -> Snapshot | None:
             return None
         records, state = tuple(made_of(EpochRecord, record) for record in about["records"]), about["state"]
         sound = records and type(state["steps"]) is int and 0 <= state["steps"] < MOST
-        return Snapshot(records, tensors, state) if sound else None
+        return Checkpoint(records, tensors, state) if sound else None
     except (CourseError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -68,8 +68,8 @@ def _sum(tensors: Mapping[str, torch.Tensor], about: str) -> str:
     return total.hexdigest()
 
 
-def write_adapter(folder: Path, snapshot: Snapshot, config: LoraConfig, *, preset: str) -> None:
-    """Write the snapshot's weights as an adapter that ``PeftModel.from_pretrained(base, folder)`` loads.
+def write_adapter(folder: Path, checkpoint: Checkpoint, config: LoraConfig, *, preset: str) -> None:
+    """Write the checkpoint's weights as an adapter that ``PeftModel.from_pretrained(base, folder)`` loads.
 
     The same weights give the same bytes on every machine: modules are sorted, and where the base is a folder of this
     machine its ``preset`` is named instead.
@@ -79,10 +79,8 @@ def write_adapter(folder: Path, snapshot: Snapshot, config: LoraConfig, *, prese
     """
     from safetensors.torch import save
 
-    weights = {name.removeprefix("weight."): tensor for name, tensor in snapshot.tensors.items()
-               if name.startswith("weight.")}
     with new_folder(folder) as temporary:
-        write_bytes(temporary / "adapter_model.safetensors", save(weights, {"format": "pt"}))
+        write_bytes(temporary / "adapter_model.safetensors", save(checkpoint.weights, {"format": "pt"}))
         config.save_pretrained(str(temporary))
         path = temporary / "adapter_config.json"
         values = read_json(path) | {"inference_mode": True}

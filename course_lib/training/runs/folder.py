@@ -1,21 +1,26 @@
-"""What a run leaves on disk, and how it is read back: from a folder of runs, or from a zip file of them.
+"""Run folders: what a run writes, and how it is read back from a folder of runs or from a bundle, a zip file of them.
 
     runs/<preset>/D-050-seed0-1a2b3c4d/
         run.json             what was run, with which versions, where, and its status
         epochs.jsonl         one record an epoch
         adapter/             the LoRA weights of the last epoch (PEFT's own format, safetensors)
         adapter_best/        those of the best dev epoch
-        state/               only until the run is completed: what it needs to go on
-            epoch-003.safetensors    see snapshots.py
+        state/               only until the run is completed: the checkpoints to resume from
+            epoch-003.safetensors    see :mod:`.checkpoints`
         .lock                one process works on a run; the system frees it when that process ends
 
 The status is running (also after a kill), stopped, failed or completed. The folder's name ends in a digest of
 everything that decides the result, so a changed setting is another run.
+
+A bundle has the settings and epochs of many completed runs without their adapters, small enough to be shipped. Nothing
+is unpacked: the names inside are those below the root of all runs, so it is read as a folder is. The same runs give
+the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import zipfile
@@ -28,16 +33,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 import numpy as np
 
 from course_lib.data.paper import CATEGORIES
-from course_lib.files import DataError, NotJson, loads, read_bytes, read_json
+from course_lib.files import CourseError, DataError, NotJson, loads, read_bytes, read_json, write_bytes
 from course_lib.text import short
 from course_lib.training.records import EpochRecord, History, TuneConfig, unpack_bits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunSpec", "finished_epochs", "is_completed", "made_of", "open_root", "read_history", "read_right",
-           "read_runs"]
+__all__ = ["RunSpec", "bundle_specs", "finished_epochs", "is_completed", "made_of", "open_root", "read_history",
+           "read_right", "read_runs", "write_bundle"]
 
+BUNDLED = ("run.json", "epochs.jsonl")
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file knows
 ABOUT = ("preset", "variant", "unknown_percent", "seed")
 NUMBERS = ("loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seconds", "evaluation_seconds", "answered")
 MOST = 2**63  # in a record, which has no larger number
@@ -75,7 +82,7 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSpec:
-        """The settings in a ``run.json``.
+        """Read the settings in a ``run.json``.
 
         Raises:
             KeyError, TypeError, ValueError, CourseError: a setting is missing or is not one.
@@ -97,7 +104,7 @@ class RunSpec:
 
 
 def made_of(kind: type[Record], values: Any) -> Record:
-    """A record of values from JSON, each of the type that its field declares; NaN and infinity are no numbers.
+    """Make a record of values from JSON, each of the type that its field declares; NaN and infinity are no numbers.
 
     Raises:
         TypeError, CourseError: a value is missing, too much, of another type, or out of the record's own range.
@@ -133,9 +140,9 @@ def _plain(number: float) -> float | int:
 
 
 def open_root(root: str | Path | zipfile.Path) -> Path | zipfile.Path:
-    """The root of all runs: a folder, or the inside of a file that ends in .zip.
+    """Open the root of all runs: a folder, or the inside of a file that ends in .zip.
 
-    Nothing is ever unpacked. Still, names that would lead out of the file are refused.
+    Nothing is ever unpacked; still, names that would lead out of the file are refused.
 
     Raises:
         DataError: there is no such zip file, it is none, or its names or sizes are not those of runs.
@@ -159,7 +166,7 @@ def open_root(root: str | Path | zipfile.Path) -> Path | zipfile.Path:
 
 
 def read_history(folder: str | Path | zipfile.Path) -> History:
-    """The epochs of one run; a last line that a kill has torn is left out.
+    """Read the epochs of one run; a truncated last line (the run was killed while writing it) is left out.
 
     Raises:
         DataError: the file is missing, or a line that is not the last is broken.
@@ -186,7 +193,7 @@ def finished_epochs(spec: RunSpec, root: str | Path) -> int:
 
 
 def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:
-    """Which single questions were right: "test" and "ood" -> bools (epochs, questions), in the order of the facts.
+    """Read which single questions were right: "test" and "ood" -> bools (epochs, questions), in the order of the facts.
 
     "answered" (epochs, test questions) is there for mixes that teach "I don't know". A run that kept none gives {}.
 
@@ -204,7 +211,7 @@ def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:
 
 
 def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
-    """Whether this very run has been finished before, in a folder or a zip file of runs.
+    """Whether this very run has been finished before, in a folder or a bundle.
 
     Raises:
         DataError: its ``run.json`` is damaged.
@@ -223,7 +230,7 @@ def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
 
 
 def read_runs(root: str | Path | zipfile.Path, specs: Iterable[RunSpec]) -> pd.DataFrame:
-    """All epochs of these completed runs, in a folder or a zip file: one row an epoch.
+    """Read all epochs of these completed runs, in a folder or a bundle: one row an epoch.
 
     Columns: preset, variant, unknown_percent, seed, lr, shares (of a free mix, as text), and those of
     :class:`.records.EpochRecord`, where ``by_category`` gives one for each of train, test, ood and each
@@ -238,9 +245,8 @@ def read_runs(root: str | Path | zipfile.Path, specs: Iterable[RunSpec]) -> pd.D
     if not specs:
         raise DataError(f"{root}: no runs were asked for; give at least one, for example study.plan()")
     for spec in specs:
+        _refuse_unfinished(spec, inside)
         folder = spec.folder(inside)
-        if not is_completed(spec, inside):
-            raise DataError(f"{folder}: not completed; run the sweep again, it goes on from there")
         records = read_history(folder).records
         if [record.epoch for record in records] != list(range(spec.tune.epochs + 1)):
             raise DataError(f"{folder}: not one record for each of epochs 0 to {spec.tune.epochs}; delete this folder "
@@ -252,3 +258,57 @@ def read_runs(root: str | Path | zipfile.Path, specs: Iterable[RunSpec]) -> pd.D
     numbers = [*NUMBERS, *(f"{split}_{category}" for split in ("train", "test", "ood") for category in CATEGORIES)]
     numbers += sorted(set(frame) - {*about, "epoch", *numbers})
     return frame.reindex(columns=[*about, "epoch", *numbers]).astype(dict.fromkeys(numbers, float))
+
+
+def write_bundle(path: str | Path, root: str | Path, specs: Iterable[RunSpec]) -> Path:
+    """Put these completed runs below ``root`` into one zip file.
+
+    Raises:
+        DataError: there are no runs, or one is not completed; the message names it.
+    """
+    specs, buffer = sorted(set(specs), key=_by_name), io.BytesIO()
+    if not specs:
+        raise DataError(f"{path}: no runs were given to bundle; give at least one, for example study.plan()")
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for spec in specs:
+            _refuse_unfinished(spec, root)
+            for name in BUNDLED:
+                entry = zipfile.ZipInfo(f"{spec.preset}/{spec.name}/{name}", EARLIEST)
+                entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
+                file.writestr(entry, read_bytes(spec.folder(root) / name))
+    return write_bytes(path, buffer.getvalue())
+
+
+def bundle_specs(root: str | Path | zipfile.Path) -> list[RunSpec]:
+    """Find the completed runs in a bundle or folder, by preset and name; runs of other versions are left out.
+
+    Raises:
+        DataError: there is no such zip file, or a ``run.json`` is damaged.
+    """
+    inside, found = open_root(root), set()
+    for path in _records(inside):
+        values = read_json(path)
+        try:
+            spec = RunSpec.from_json(values)
+        except (KeyError, TypeError, ValueError, CourseError):
+            continue  # written by a version with other settings
+        if values.get("status") == "completed" and spec.folder(inside).name == path.parent.name:
+            found.add(spec)
+    return sorted(found, key=_by_name)
+
+
+def _by_name(spec: RunSpec) -> tuple[str, str]:
+    return spec.preset, spec.name
+
+
+def _records(inside: Path | zipfile.Path) -> list[Path | zipfile.Path]:
+    """Every preset/run/run.json; the names of a zip file are gone through once, however many they are."""
+    if isinstance(inside, Path):
+        return [path for path in inside.glob("*/*/run.json") if path.is_file()]
+    names = (name.removeprefix(inside.at) for name in inside.root.namelist() if name.startswith(inside.at))
+    return [inside / name for name in names if name.count("/") == 2 and name.endswith("/run.json")]
+
+
+def _refuse_unfinished(spec: RunSpec, root: str | Path | zipfile.Path) -> None:
+    if not is_completed(spec, root):
+        raise DataError(f"{spec.folder(root)}: not completed; run the sweep again, it continues from there")

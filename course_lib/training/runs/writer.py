@@ -1,8 +1,8 @@
-"""Runs that survive: a run is a folder (see run_files.py), written epoch by epoch, from which everything is drawn.
+"""Writing a run folder (:mod:`.folder`) epoch by epoch, so that a run survives a kill, a full disk, a second process.
 
-After each epoch its state is written whole (weights, moments, records), then ``epochs.jsonl`` is brought into step, and
-only then are older states deleted. So there is at every moment a state that verifies, and whoever goes on from it gives
-the run that was never stopped, whether it ended by Ctrl-C, a full disk, or a kill in the middle of a write::
+After each epoch its checkpoint is written (weights, moments, records), then ``epochs.jsonl`` is brought up to date, and
+only then are older checkpoints deleted. So at every moment there is a checkpoint that verifies, and a run that is
+resumed from it ends as if it had never stopped, whether it ended by Ctrl-C, a full disk, or a kill during a write::
 
     with open_run(spec, root) as writer:
         tuned = tune(..., resume=writer.resume(), on_epoch=writer.epoch)
@@ -38,9 +38,9 @@ from course_lib.files import (
 )
 from course_lib.installation import commit as _commit
 from course_lib.models.hardware import device, device_name
-from course_lib.training.records import EpochRecord, Snapshot, best_epoch
-from course_lib.training.runs.checkpoints import pack_snapshot, read_snapshot, write_adapter
-from course_lib.training.runs.folder import RunSpec, is_completed, read_history, read_right, read_runs
+from course_lib.training.records import Checkpoint, EpochRecord, best_epoch
+from course_lib.training.runs.checkpoints import pack_checkpoint, read_checkpoint, write_adapter
+from course_lib.training.runs.folder import RunSpec, is_completed
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from course_lib.training.finetune import Progress
 
-__all__ = ["RunBusy", "RunSpec", "RunWriter", "is_completed", "open_run", "read_history", "read_right", "read_runs"]
+__all__ = ["RunBusy", "RunWriter", "open_run"]
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
@@ -58,21 +58,21 @@ class RunBusy(CourseError):
 
 
 class RunWriter:
-    """Writes one run as it goes; made by :func:`open_run`.
+    """Writer of one run, made by :func:`open_run`.
 
     ``completed`` is true where there is nothing left to do; a caller that still gives epochs begins the run again.
     """
 
     def __init__(self, spec: RunSpec, root: str | Path) -> None:
         self.spec, self.folder, self.start = spec, Path(root) / spec.preset / spec.name, time.perf_counter()
-        self.completed, self.before, self.memory = False, 0.0, None
+        self.completed, self.before, self.memory = False, 0.0, None  # before: seconds of the epochs that were read
         self.records: tuple[EpochRecord, ...] = ()
 
-    def resume(self, upto: int | None = None) -> Snapshot | None:
-        """What to go on from: the newest epoch that verifies; None to begin with epoch 0.
+    def resume(self, upto: int | None = None) -> Checkpoint | None:
+        """Read the newest checkpoint that verifies; None to begin with epoch 0.
 
-        ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can go
-        on in step; at least the last two epochs are there.
+        ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can
+        continue from one epoch; at least the last two epochs are there.
 
         Raises:
             CourseError: the disk is full, over its quota, failing or gone.
@@ -86,7 +86,7 @@ class RunWriter:
         return found
 
     def epoch(self, progress: Progress) -> None:
-        """Keep a finished epoch: its state and its record.
+        """Write a finished epoch: its checkpoint and its record.
 
         Raises:
             CourseError: the disk is full, over its quota, failing or gone; the epochs before are kept.
@@ -94,19 +94,20 @@ class RunWriter:
         if self.completed:
             self.completed = False
             self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
-        snapshot, self.memory = progress.snapshot(), asdict(progress.memory)
-        epoch = snapshot.records[-1].epoch
-        write_bytes(self._state(epoch), pack_snapshot(snapshot, run=self.spec.name))
-        self.records = snapshot.records
+        checkpoint, self.memory = progress.checkpoint(), asdict(progress.memory)
+        epoch = checkpoint.records[-1].epoch
+        write_bytes(self._path(epoch), pack_checkpoint(checkpoint, run=self.spec.name))
+        self.records = checkpoint.records
         self._write_records()
-        # the epoch before stays too, with its best one: several runs in one pass must be able to go on in step
-        self._forget_states({epoch, epoch - 1, best_epoch(self.records), best_epoch(self.records[:-1])})
+        # the epoch before stays too, with its best one: runs in one pass must be able to continue from the same epoch
+        self._delete_all_but({epoch, epoch - 1, best_epoch(self.records), best_epoch(self.records[:-1])})
 
     def finish(self, config: LoraConfig) -> None:
-        """Write the adapters of the last and of the best dev epoch, mark the run completed, and forget its states.
+        """Write the adapters of the last and of the best dev epoch, mark the run completed, delete its checkpoints.
 
         Raises:
-            CourseError: epochs are missing, a state is damaged, or the disk is full, over its quota, failing or gone.
+            CourseError: epochs are missing, a checkpoint is damaged, or the disk is full, over its quota, failing or
+                gone.
         """
         if self.completed:
             return
@@ -125,40 +126,40 @@ class RunWriter:
         shutil.rmtree(self.folder / "state", ignore_errors=True)  # what stays is swept up by is_completed
 
     def status(self, status: str, reason: str = "") -> None:
-        """Write ``run.json`` anew with this status."""
+        """Write ``run.json`` again with this status."""
         write_json(self.folder / "run.json", {
             "status": status, "reason": reason, **asdict(self.spec),
             "seconds": round(self.before + time.perf_counter() - self.start, 1), "training_memory": self.memory,
             **_surroundings(self.spec.base)})
 
-    def _state(self, epoch: int) -> Path:
+    def _path(self, epoch: int) -> Path:
         return self.folder / "state" / f"epoch-{epoch:03}.safetensors"
 
     def _epochs(self) -> list[int]:
-        """The epochs whose states are there, damaged or not, newest first."""
+        """The epochs whose checkpoint files are there, damaged or not, newest first."""
         found = (path.stem.removeprefix("epoch-") for path in (self.folder / "state").glob("epoch-*.safetensors"))
         return sorted((int(epoch) for epoch in found if epoch.isdecimal()), reverse=True)
 
-    def _newest(self, upto: int | None) -> Snapshot | None:
-        """The newest state that verifies, and whose best epoch does: without that the run could not be finished."""
+    def _newest(self, upto: int | None) -> Checkpoint | None:
+        """The newest checkpoint that verifies, and whose best epoch does too: the run needs both to be finished."""
         for epoch in self._epochs():
             if upto is not None and epoch > upto:
                 continue
-            found = read_snapshot(self._state(epoch), run=self.spec.name)
+            found = read_checkpoint(self._path(epoch), run=self.spec.name)
             if found is None or found.records[-1].epoch != epoch:
                 continue
             best = best_epoch(found.records)
             if best in (None, epoch):
                 return found
-            kept = read_snapshot(self._state(best), run=self.spec.name)
+            kept = read_checkpoint(self._path(best), run=self.spec.name)
             if kept and kept.records == found.records[:best + 1]:
                 return found
         return None
 
-    def _read(self, epoch: int) -> Snapshot:
-        found = read_snapshot(self._state(epoch), run=self.spec.name)
+    def _read(self, epoch: int) -> Checkpoint:
+        found = read_checkpoint(self._path(epoch), run=self.spec.name)
         if found is None:
-            raise DataError(f"{self._state(epoch)}: damaged; run the same command again, it goes on from an older one")
+            raise DataError(f"{self._path(epoch)}: damaged; run the same command again, it continues from an older one")
         return found
 
     def _write_records(self) -> None:
@@ -169,14 +170,14 @@ class RunWriter:
             else:
                 path.unlink(missing_ok=True)
 
-    def _forget_states(self, keep: set[int | None]) -> None:
+    def _delete_all_but(self, keep: set[int | None]) -> None:
         with disk_errors(self.folder):
             for epoch in self._epochs():
                 if epoch not in keep:
-                    self._state(epoch).unlink(missing_ok=True)
+                    self._path(epoch).unlink(missing_ok=True)
 
     def _mark(self, status: str, reason: str = "") -> None:
-        """Say in ``run.json`` how the run ended, if that is possible: the error that ended it counts more."""
+        """Note in ``run.json`` how the run ended, if that is possible: the error that ended it counts more."""
         if not self.completed:
             with suppress(OSError, CourseError):
                 self.status(status, reason)
@@ -184,7 +185,7 @@ class RunWriter:
 
 @contextmanager
 def open_run(spec: RunSpec, root: str | Path) -> Iterator[RunWriter]:
-    """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and goes on to the caller.
+    """Open a run for writing; an exception marks it failed, Ctrl-C stopped, and is raised again.
 
     A completed run stays as it is as long as no epoch is given.
 
@@ -207,7 +208,7 @@ def open_run(spec: RunSpec, root: str | Path) -> Iterator[RunWriter]:
 
 @contextmanager
 def _opened(writer: RunWriter, root: str | Path) -> Iterator[None]:
-    """Lock the run's folder; note in ``run.json`` that the run is on, and how it ends where it is not completed."""
+    """Lock the run's folder; note in ``run.json`` that the run is running, and how it ends if it is not completed."""
     with disk_errors(writer.folder):
         try:
             writer.folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,7 @@ def _opened(writer: RunWriter, root: str | Path) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> BaseFileLock:
-    """Take the run's lock; the system takes it back when the process ends, however that happens."""
+    """Take the run's lock; the system frees it when the process ends, however that happens."""
     from filelock import Timeout
 
     lock = hard_lock(folder / ".lock")
