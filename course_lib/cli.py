@@ -262,14 +262,15 @@ def slick(
 ) -> None:
     """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
     from course_lib.data.datasets import load_questions
-    from course_lib.knowledge.label_questions import Settings, survey
+    from course_lib.knowledge import label_questions
     from course_lib.models.presets import dataset_of, known_preset
 
     preset = known_preset(preset, "--preset")
-    settings = Settings(prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
-                        batch_tokens=batch_tokens, four_bit=four_bit)
+    settings = label_questions.Settings(
+        prompts=prompts, samples=samples, shots=shots, temperature=temperature, top_k=top_k, seed=seed,
+        batch_tokens=batch_tokens, four_bit=four_bit)
     asked = load_questions(data, default=dataset_of(preset).name, split=split, relations=relations)
-    summary = survey(asked.limited(limit, seed=seed), out, preset=preset, settings=settings)
+    summary = label_questions.run(asked.limited(limit, seed=seed), out, preset=preset, settings=settings)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return

@@ -14,7 +14,7 @@ from course_lib.data import datasets, entityquestions, facts
 from course_lib.data.facts import Fact, FactSet
 from course_lib.data.pocket import build
 from course_lib.files import CourseError
-from course_lib.knowledge import label_questions as survey
+from course_lib.knowledge import label_questions
 from course_lib.lessons.builder import course as course_module
 from course_lib.lessons.builder import notebooks
 
@@ -54,7 +54,7 @@ def test_a_course_error_in_a_sub_command_is_one_line_too(course, monkeypatch):
 
 
 @pytest.mark.parametrize(("module", "name", "words"), [(course_module, "run_course", ["run"]),
-                                                       (survey, "survey", ["slick", "--out", "."])])
+                                                       (label_questions, "run", ["slick", "--out", "."])])
 def test_an_interrupt_exits_with_130_and_one_line(course, monkeypatch, tmp_path, module, name, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, name, raising(KeyboardInterrupt()))
@@ -114,50 +114,50 @@ SUMMARY = {"data": "tiny", "shares": {"HighlyKnown": 0.25, "Unknown": 0.75}, "la
 
 
 @pytest.fixture
-def surveyed(monkeypatch):
-    """The arguments of each survey, in place of a real one; words are said on stderr."""
+def labelled(monkeypatch):
+    """The arguments of each labelling, in place of a real one; words are said on stderr."""
     calls = []
 
     def fake(data, out, *, preset, settings):
         calls.append({"data": data, "out": out, "preset": preset, "settings": settings})
-        survey._say("Plan: tiny")
+        label_questions._say("Plan: tiny")
         return SUMMARY
 
-    monkeypatch.setattr(survey, "survey", fake)
+    monkeypatch.setattr(label_questions, "run", fake)
     return calls
 
 
-def test_slick_measures_the_pocket_world_with_the_papers_settings(course, surveyed, tmp_path):
+def test_slick_measures_the_pocket_world_with_the_papers_settings(course, labelled, tmp_path):
     assert course("slick", "--out", str(tmp_path)).exit_code == 0
-    assert surveyed[0]["data"].name == "pocket test" and surveyed[0]["preset"] == "pocket"
-    assert (surveyed[0]["out"], surveyed[0]["settings"]) == (tmp_path, survey.Settings())
+    assert labelled[0]["data"].name == "pocket test" and labelled[0]["preset"] == "pocket"
+    assert (labelled[0]["out"], labelled[0]["settings"]) == (tmp_path, label_questions.Settings())
 
 
-def test_slick_passes_its_settings_on(course, surveyed, tmp_path):
+def test_slick_passes_its_settings_on(course, labelled, tmp_path):
     options = {"prompts": 3, "samples": 4, "shots": 2, "temperature": 0.7, "top_k": 0, "seed": 5, "batch_tokens": 99}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     course("slick", "--out", str(tmp_path), *words, "--no-four-bit")
-    assert surveyed[0]["settings"] == survey.Settings(**options, four_bit=False)
+    assert labelled[0]["settings"] == label_questions.Settings(**options, four_bit=False)
 
 
-def test_slick_limits_the_questions_of_each_relation(course, surveyed, tmp_path):
+def test_slick_limits_the_questions_of_each_relation(course, labelled, tmp_path):
     course("slick", "--split", "ood", "--limit", "2", "--out", str(tmp_path))
-    groups = facts.by_relation(surveyed[0]["data"].questions)
+    groups = facts.by_relation(labelled[0]["data"].questions)
     assert {len(group) for group in groups.values()} == {2}
 
 
-def test_slick_reads_a_file_of_the_users_own(course, surveyed, tmp_path):
+def test_slick_reads_a_file_of_the_users_own(course, labelled, tmp_path):
     (tmp_path / "facts.jsonl").write_text('{"question": "Q?", "answer": "A"}')
     course("slick", "--preset", "olmo2-1b", "--data", str(tmp_path / "facts.jsonl"))
-    assert surveyed[0]["data"].name == "facts.jsonl" and surveyed[0]["preset"] == "olmo2-1b"
+    assert labelled[0]["data"].name == "facts.jsonl" and labelled[0]["preset"] == "olmo2-1b"
 
 
-def test_slick_as_json_prints_the_summary_alone_on_stdout(course, surveyed, tmp_path):
+def test_slick_as_json_prints_the_summary_alone_on_stdout(course, labelled, tmp_path):
     result = course("slick", "--json", "--out", str(tmp_path))
     assert json.loads(result.stdout) == SUMMARY and result.stderr == "Plan: tiny\n"
 
 
-def test_slick_says_the_shares_and_where_the_labels_are(course, surveyed, tmp_path):
+def test_slick_says_the_shares_and_where_the_labels_are(course, labelled, tmp_path):
     assert re.fullmatch(r"tiny: HighlyKnown 25\.0%, Unknown 75\.0% .*\b4 .* 1\nout/labels\.parquet\n",
                         course("slick", "--out", str(tmp_path)).stdout)
 
@@ -166,16 +166,16 @@ def test_slick_says_the_shares_and_where_the_labels_are(course, surveyed, tmp_pa
     (["--temperature", "0"], "temperature = 0.0: "), (["--prompts", "0"], "prompts = 0: "),
     (["--limit", "0"], "limit = 0: "), (["--split", "valid"], "split 'valid' of 'paper'"),
     (["--data", "nowhere.jsonl"], "nowhere.jsonl: ")])
-def test_slick_refuses_what_makes_no_sense_in_one_line(course, surveyed, words, message):
+def test_slick_refuses_what_makes_no_sense_in_one_line(course, labelled, words, message):
     result = course("slick", *words)
-    assert result.exit_code == 1 and result.stderr.startswith(f"course: {message}") and not surveyed
+    assert result.exit_code == 1 and result.stderr.startswith(f"course: {message}") and not labelled
     assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("option", "value"), [
     ("prompts", 10**9), ("samples", 10**30), ("shots", -1), ("temperature", "nan"), ("temperature", "-inf"),
     ("top-k", 10**30), ("seed", -1), ("seed", 2**32), ("batch-tokens", -1), ("preset", "pokcet"), ("preset", ".")])
-def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, surveyed, monkeypatch, tmp_path, option,
+def test_slick_refuses_an_option_out_of_range_before_it_reads_the_data(course, labelled, monkeypatch, tmp_path, option,
                                                                        value):
     monkeypatch.setattr(datasets, "load_questions", raising(AssertionError("nothing may be read")))
     monkeypatch.chdir(tmp_path)

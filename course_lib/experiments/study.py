@@ -22,7 +22,7 @@ from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_IDK, D_KNOWN, D_NATURAL, SINGLE, VARIANTS, D, variant_named
 from course_lib.experiments.sizes import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
 from course_lib.files import CourseError, digest, read_csv, read_json, repository, sha256, write_json, write_text
-from course_lib.knowledge.labelling import Parts, label_in_parts
+from course_lib.knowledge.labelling import delete_shards, label_facts
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.slick import draw_prompts
 from course_lib.limits import SEED, Check, each, number, one_of, refuse, whole
@@ -161,13 +161,13 @@ class Study:
         note = path.with_suffix(".json")
         if not (path.is_file() and note.is_file() and read_json(note) == expected):
             splits = [(split, fact) for split in ("train", "test", "ood") for fact in getattr(self.facts, split)]
-            parts = Parts(path.with_suffix(".parts"), expected)
-            frame = label_in_parts(self.load, [fact for _, fact in splits], prompts, parts, progress=progress)
+            shards = path.with_suffix(".parts")
+            frame = label_facts(self.load, [fact for _, fact in splits], prompts, shards, expected, progress=progress)
             frame.insert(0, "split", [split for split, _ in splits])
             note.unlink(missing_ok=True)  # a kill between the two writes must not leave a note about another table
             write_text(path, frame.to_csv(index=False))
             write_json(note, expected)
-            parts.delete()
+            delete_shards(shards)
         numbers = ["p_greedy", "p_sampled", *(f"prob_{name}" for name in CATEGORIES), "disagreement"]
         frame = read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
         for column in ("category", "drawn"):

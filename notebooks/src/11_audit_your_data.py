@@ -195,15 +195,15 @@ assert not {finding.row for finding in findings} & {row.row for row in clean.exe
 # **Predict.** The example's first 180 rows are training facts drawn at random; 12 of them have a wrong answer. How many
 # percent of the file will be Unknown?
 #
-# `survey` is behind the command `course slick`: it may be stopped and goes on where it was, so it is made for large
-# files, too.
+# `label_questions` is behind the command `course slick`: it may be stopped and resumed, so it is made for large files,
+# too.
 
 # %%
 import pandas as pd
 
-from course_lib.knowledge.label_questions import survey
+from course_lib.knowledge import label_questions
 
-asked = survey(clean, folder / "slick", preset=study.preset, say=lambda line: None)
+asked = label_questions.run(clean, folder / "slick", preset=study.preset, say=lambda line: None)
 labels = pd.read_parquet(asked["labels"])
 print(f"preset {study.preset}, {asked['labelled']} rows with a label:")
 for name, count in asked["counts"].items():
@@ -489,7 +489,7 @@ from dataclasses import replace
 
 one_kind = replace(clean, questions=tuple(replace(row, relation="") for row in clean.questions),
                    exemplars=tuple(replace(row, relation="") for row in clean.exemplars))
-again = survey(one_kind, folder / "slick-one-kind", preset=study.preset, say=lambda line: None)
+again = label_questions.run(one_kind, folder / "slick-one-kind", preset=study.preset, say=lambda line: None)
 pairs = pd.DataFrame({"before": labels["category"], "after": pd.read_parquet(again["labels"])["category"]}).dropna()
 changed = pairs[pairs["before"].astype(str) != pairs["after"].astype(str)]
 crossed = (changed == "Unknown").any(axis=1).sum()

@@ -31,7 +31,7 @@ SETTINGS = Settings(TuneConfig(epochs=4, warmup=0), size=24, percents=(0, 50), s
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study of the shipped model whose labels are made up."""
-    monkeypatch.setattr(study, "label_in_parts", lambda _load, facts, *_, **__: fake_labels(facts))
+    monkeypatch.setattr(study, "label_facts", lambda _load, facts, *_, **__: fake_labels(facts))
     monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
     opened = Study("pocket", tmp_path, SETTINGS)
     opened.labels(progress=False)

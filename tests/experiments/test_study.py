@@ -46,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(facts))
         return fake_labels(facts)
 
-    monkeypatch.setattr(study, "label_in_parts", measure)
+    monkeypatch.setattr(study, "label_facts", measure)
     return calls
 
 

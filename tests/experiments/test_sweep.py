@@ -46,7 +46,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study of the shipped model whose labels are made up: every fourth fact is Unknown."""
     from tests.experiments.test_study import fake_labels
 
-    monkeypatch.setattr(study, "label_in_parts", lambda _load, facts, *_, **__: fake_labels(facts))
+    monkeypatch.setattr(study, "label_facts", lambda _load, facts, *_, **__: fake_labels(facts))
     monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
     opened = open_study("pocket", folder=tmp_path, settings=SETTINGS)
     opened.labels(progress=False)

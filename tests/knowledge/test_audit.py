@@ -1,4 +1,4 @@
-"""The audit of a fine-tuning file: what texts show, one decision a row, files that lose nothing, the model's answers."""
+"""The audit of a fine-tuning file: what texts show, one decision a row, the files of a split, the model's answers."""
 
 from __future__ import annotations
 

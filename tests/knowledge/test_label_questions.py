@@ -20,10 +20,7 @@ import pytest
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.questions import Problem, Question, QuestionSet
 from course_lib.files import CourseError, read_json
-from course_lib.knowledge import fingerprint as identity
-from course_lib.knowledge import label_questions as survey
-from course_lib.knowledge import shards as parts
-from course_lib.knowledge import slick
+from course_lib.knowledge import fingerprint, label_questions, labelling, slick
 from course_lib.knowledge.label_questions import Settings
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.models.loading import Loaded
@@ -74,10 +71,10 @@ class Fake:
 def fake(monkeypatch) -> Fake:
     """A fake model; units hold two questions."""
     made = Fake()
-    monkeypatch.setattr(survey, "load", made.load)
+    monkeypatch.setattr(label_questions, "load", made.load)
     monkeypatch.setattr(slick, "measure", made.measure)
-    monkeypatch.setattr(survey, "default_batch_tokens", lambda model: 64)
-    monkeypatch.setattr(parts, "UNIT", 2)
+    monkeypatch.setattr(label_questions, "default_batch_tokens", lambda model: 64)
+    monkeypatch.setattr(label_questions, "UNIT", 2)
     return made
 
 
@@ -93,7 +90,7 @@ class Words(list):
 
 
 def label(data: QuestionSet, out: Path, *, settings: Settings = SMALL, said: Words | None = None) -> dict:
-    return survey.survey(data, out, settings=settings, progress=False, say=Words() if said is None else said)
+    return label_questions.run(data, out, settings=settings, progress=False, say=Words() if said is None else said)
 
 
 def table(summary: dict) -> pd.DataFrame:
@@ -149,7 +146,7 @@ def test_the_record_tells_what_was_measured_with_what(fake, tmp_path):
 def test_the_table_carries_the_digest_of_its_settings(fake, tmp_path):
     summary = label(asked("HM"), tmp_path / "out")
     about = json.loads(pq.read_schema(summary["labels"]).metadata[b"course"])
-    assert about["digest"] == summary["digest"] == parts.digest(about["decides"])
+    assert about["digest"] == summary["digest"] == labelling.digest(about["decides"])
 
 
 def test_aliases_are_accepted_and_stored(fake, tmp_path):
@@ -194,14 +191,14 @@ def test_the_size_of_a_pass_is_chosen_once(fake, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         label(asked("HMWUHM"), tmp_path / "out")
     fake.stop_at = None
-    monkeypatch.setattr(survey, "default_batch_tokens", lambda model: 4096)
+    monkeypatch.setattr(label_questions, "default_batch_tokens", lambda model: 4096)
     label(asked("HMWUHM"), tmp_path / "out")
     assert fake.options["batch_tokens"] == 64
 
 
 def test_the_seconds_of_a_continued_run_are_those_of_all_its_units(fake, tmp_path, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(survey.time, "perf_counter", lambda: float(next(clock)))  # each unit takes a second
+    monkeypatch.setattr(label_questions.time, "perf_counter", lambda: float(next(clock)))  # each unit takes a second
     fake.stop_at = 4
     with pytest.raises(KeyboardInterrupt):
         label(asked("HMWUHM"), tmp_path / "out")
@@ -268,8 +265,9 @@ def test_another_answer_in_the_data_is_another_run(fake, tmp_path):
 
 def test_another_model_or_version_is_another_run(fake, tmp_path, monkeypatch):
     label(asked("HM"), tmp_path / "out")
-    monkeypatch.setattr(identity, "identify", lambda preset: {"model": "m", "revision": "", "tokenizer": "t"})
-    monkeypatch.setattr(identity, "__version__", "9.9")
+    monkeypatch.setattr(fingerprint, "model_fingerprint",
+                        lambda preset: {"model": "m", "revision": "", "tokenizer": "t"})
+    monkeypatch.setattr(fingerprint, "__version__", "9.9")
     said = Words()
     label(asked("HM"), tmp_path / "out", said=said)
     assert "-> m; tokenizer: " in said[0] and "-> 9.9)" in said[0]
@@ -286,22 +284,23 @@ def test_other_files_in_the_folder_are_left_alone(fake, tmp_path):
 def test_a_model_is_known_by_its_files(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text("{}")
-    before = identity.identify(str(tmp_path))
+    before = fingerprint.model_fingerprint(str(tmp_path))
     (tmp_path / "README.md").write_text("new")
-    assert identity.identify(str(tmp_path)) == before
+    assert fingerprint.model_fingerprint(str(tmp_path)) == before
     (tmp_path / "tokenizer.json").write_text("{ }")
-    after = identity.identify(str(tmp_path))
+    after = fingerprint.model_fingerprint(str(tmp_path))
     assert after["model"] == before["model"] and after["tokenizer"] != before["tokenizer"]
 
 
 def test_a_model_that_is_not_to_be_had_is_one_message():
     with pytest.raises(CourseError, match="^poket: .*owner/name.*pocket") as caught:
-        identity.identify("poket")
+        fingerprint.model_fingerprint("poket")
     assert "\n" not in str(caught.value)
 
 
 def test_a_hub_model_that_changed_between_two_looks_is_refused(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(identity, "identify", lambda preset: {"model": preset, "revision": "abc", "tokenizer": preset})
+    monkeypatch.setattr(fingerprint, "model_fingerprint",
+                        lambda preset: {"model": preset, "revision": "abc", "tokenizer": preset})
     with pytest.raises(CourseError, match="^pocket: .*Hub"):
         label(asked("HM"), tmp_path / "out")
 
@@ -374,7 +373,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(wrong
 
 
 def test_every_setting_has_a_range():
-    assert set(identity.ASKING) == set(Settings.__slots__)
+    assert set(fingerprint.ASKING) == set(Settings.__slots__)
 
 
 @pytest.mark.parametrize("out", ["loop", "loop/below", "file", "file/below", "nowhere"])
@@ -397,7 +396,7 @@ def test_a_folder_whose_name_is_not_utf8_is_written_to(fake, tmp_path):
 def test_a_preset_that_is_none_is_refused_before_anything_is_loaded(fake, tmp_path, monkeypatch, preset):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CourseError, match=f"^preset '{preset}': "):
-        survey.survey(asked("H"), tmp_path / "out", preset=preset, say=Words())
+        label_questions.run(asked("H"), tmp_path / "out", preset=preset, say=Words())
 
 
 # The plan
@@ -405,7 +404,7 @@ def test_a_preset_that_is_none_is_refused_before_anything_is_loaded(fake, tmp_pa
 
 def test_the_plan_tells_the_cost_from_a_piece_that_is_timed(fake, tmp_path, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(survey.time, "perf_counter", lambda: float(next(clock)))  # each measurement takes a second
+    monkeypatch.setattr(label_questions.time, "perf_counter", lambda: float(next(clock)))  # a second each
     said = Words()
     label(asked("HMWU"), tmp_path / "out", said=said)
     assert re.search(r"\b2 .*\b2 ", said.pop(0))  # a model may be slow to answer even these
@@ -421,9 +420,9 @@ def test_the_timed_piece_is_the_first_unit_where_that_is_short(fake, tmp_path):
 
 
 def test_a_slow_model_is_timed_on_fewer_questions(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "UNIT", 50)
+    monkeypatch.setattr(label_questions, "UNIT", 50)
     clock = iter(range(0, 100_000, 5))
-    monkeypatch.setattr(survey.time, "perf_counter", lambda: float(next(clock)))  # five seconds a measurement
+    monkeypatch.setattr(label_questions.time, "perf_counter", lambda: float(next(clock)))  # five seconds a measurement
     label(asked("H" * 50), tmp_path / "out")
     assert [len(rows) for rows in fake.calls] == [8, 16, 50]
 
@@ -440,7 +439,7 @@ def test_the_plan_of_a_continued_run_counts_what_is_left(fake, tmp_path):
 
 def test_the_bar_shows_the_labels_so_far(fake, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal cuts the bar off
-    survey.survey(asked("HMWU"), tmp_path / "out", settings=SMALL)
+    label_questions.run(asked("HMWU"), tmp_path / "out", settings=SMALL)
     assert "4/4" in (shown := capsys.readouterr().err)
     assert "HighlyKnown 1  MaybeKnown 1  WeaklyKnown 1  Unknown 1" in shown
 

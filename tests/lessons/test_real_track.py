@@ -1,4 +1,4 @@
-"""EntityQuestions on a model that is not ours: the size dial, labels in parts, and the whole course at a small size.
+"""EntityQuestions on a model that is not ours: the size dial, labels in shards, and the whole course at a small size.
 
 The model is :mod:`entity_model`, a small Llama that has read some of the real facts. Tests that need the real facts are
 skipped where COURSE_DATA does not say where they are.
@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from filelock import FileLock
 
@@ -31,8 +29,6 @@ from course_lib.experiments.study import SETTINGS, Settings, open_study
 from course_lib.experiments.sweep import sweep
 from course_lib.files import CourseError
 from course_lib.knowledge import labelling, slick
-from course_lib.knowledge.labelling import Parts, label_in_parts
-from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.lessons import start
 from course_lib.lessons.builder import course
@@ -172,69 +168,12 @@ def test_a_large_real_size_gives_the_small_relation_all_it_has(real: FactSet) ->
     assert drawn["P800"] == 1356 and max(drawn.values()) - sorted(drawn.values())[1] <= 1
 
 
-# -- labels in parts -------------------------------------------------------------------------------------------------
+# -- labels in shards -------------------------------------------------------------------------------------------------
 
-FACTS = tuple(Fact(f"subject {number}", relation, "Rome") for relation in ("P19", "P36", "P131") for number in range(5))
-PROMPTS = {relation: [Prompt("", "{question}")] * 2 for relation in ("P19", "P36", "P131")}
 NOBODY = Loaded("nobody", SimpleNamespace(device=SimpleNamespace(type="nowhere")), None)
 
 
-class Measuring:
-    """Replaces the measurement of one unit; is struck at one of its calls."""
-
-    def __init__(self, struck_at: int = 0) -> None:
-        self.asked: list[str] = []
-        self.struck_at = struck_at
-
-    def __call__(self, _model: Any, _tokenizer: Any, facts: Sequence[Fact], *_: Any, **named: Any) -> Scores:
-        if len(self.asked) + 1 == self.struck_at:
-            raise KeyboardInterrupt
-        self.asked += [facts[0].relation]
-        self.batch_tokens = named["batch_tokens"]
-        p = [[int(fact.subject.split()[1]) / 7, 0.1] for fact in facts]
-        return Scores(np.array(p) > 0.5, np.log(np.array(p) + 1e-9), np.ones((len(facts), 2)))
-
-
-def in_parts(folder: Path, measuring: Measuring, monkeypatch: pytest.MonkeyPatch, *, decides: str = "one",
-             tokens: int = 100) -> pd.DataFrame:
-    monkeypatch.setattr(slick, "measure", measuring)
-    monkeypatch.setattr(labelling, "default_batch_tokens", lambda _: tokens)
-    return label_in_parts(lambda: NOBODY, FACTS, PROMPTS, Parts(folder, {"base": decides}))
-
-
-def test_a_measurement_goes_on_after_its_last_finished_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = in_parts(tmp_path / "whole", Measuring(), monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        in_parts(tmp_path / "struck", Measuring(struck_at=3), monkeypatch)
-    again = Measuring()
-    found = in_parts(tmp_path / "struck", again, monkeypatch, tokens=999)
-    assert again.asked == ["P131"] and again.batch_tokens == 100, "the tokens of a pass are those of before"
-    assert found.to_csv() == whole.to_csv()
-
-
-def test_no_model_is_loaded_where_all_parts_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = in_parts(tmp_path, Measuring(), monkeypatch)
-    again = label_in_parts(lambda: pytest.fail("loaded"), FACTS, PROMPTS, Parts(tmp_path, {"base": "one"}))
-    assert again.to_csv() == whole.to_csv()
-
-
-def test_parts_of_another_measurement_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        in_parts(tmp_path, Measuring(struck_at=2), monkeypatch)
-    other = Measuring()
-    in_parts(tmp_path, other, monkeypatch, decides="another", tokens=50)
-    assert other.asked == ["P19", "P36", "P131"] and other.batch_tokens == 50
-
-
-def test_a_damaged_part_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_parts(tmp_path, Measuring(), monkeypatch)
-    sorted((tmp_path / "parts").iterdir())[1].write_bytes(b"torn")
-    again = Measuring()
-    in_parts(tmp_path, again, monkeypatch)
-    assert again.asked == ["P36"]
-
-
-def test_parts_are_gone_when_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_gone_when_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slick, "measure", lambda _m, _t, facts, prompts, **_: Scores.empty(len(facts), 10))
     monkeypatch.setattr(study_module, "load", lambda _: NOBODY)
     monkeypatch.setattr(labelling, "default_batch_tokens", lambda _: 100)
@@ -274,7 +213,7 @@ def entity_model(course_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def work(preset: str, folder: str) -> None:
-    """Measure and sweep, with a line in FOLDER/done.txt for each finished part and epoch."""
+    """Measure and sweep, with a line in FOLDER/done.txt for each finished shard and epoch."""
     def noted(real: Callable, word: str) -> Callable:
         def call(*values: Any, **named: Any) -> None:
             real(*values, **named)
@@ -282,7 +221,7 @@ def work(preset: str, folder: str) -> None:
                 file.write(word + "\n")
         return call
 
-    labelling.write_part = noted(labelling.write_part, "part")
+    labelling.write_shard = noted(labelling.write_shard, "shard")
     runs.RunWriter.epoch = noted(runs.RunWriter.epoch, "epoch")
     runs._commit = lambda: "none"
     sweep(open_study(preset, folder=folder, settings=SMALL), progress=False)
@@ -314,13 +253,13 @@ def done(folder: Path) -> Counter:
 @pytest.mark.slow
 def test_a_session_lost_in_measuring_and_in_the_sweep_costs_nothing(entity_model: Path, tmp_path: Path) -> None:
     struck, whole = tmp_path / "struck", tmp_path / "whole"
-    for word, count in (("part", 4), ("epoch", 4)):
+    for word, count in (("shard", 4), ("epoch", 4)):
         kill_at(start_work(entity_model, struck), struck, word, count)
     for folder in (struck, whole):
         assert start_work(entity_model, folder).wait() == 0
-    # a part or an epoch may be on disk whose writer was killed before it could say so
-    assert {word: done(whole)[word] - done(struck)[word] for word in ("part", "epoch")}.items() <= {
-        (word, count) for word in ("part", "epoch") for count in (0, 1)}
+    # a shard or an epoch may be on disk whose writer was killed before it could say so
+    assert {word: done(whole)[word] - done(struck)[word] for word in ("shard", "epoch")}.items() <= {
+        (word, count) for word in ("shard", "epoch") for count in (0, 1)}
     table = f"labels/{entity_model.name}-600.csv"
     assert (struck / table).read_bytes() == (whole / table).read_bytes()
     for path in sorted((whole / "runs").rglob("adapter*/*.safetensors")):

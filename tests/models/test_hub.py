@@ -546,8 +546,9 @@ def test_labels_of_another_revision_are_measured_again(server, tmp_path):
     assert len(bases) == 2 and server.requests == []  # a commit hash needs no network
 
 
-def test_what_identifies_a_survey_has_the_commit(server):
-    from course_lib.knowledge.fingerprint import identify
+def test_the_fingerprint_of_a_hub_model_has_the_commit(server):
+    from course_lib.knowledge.fingerprint import model_fingerprint
 
-    assert identify(REPO) == {"model": REPO, "revision": OLD, "tokenizer": REPO}
-    assert json.dumps(identify(f"{REPO}@{NEW}")) == json.dumps({"model": REPO, "revision": NEW, "tokenizer": REPO})
+    assert model_fingerprint(REPO) == {"model": REPO, "revision": OLD, "tokenizer": REPO}
+    assert json.dumps(model_fingerprint(f"{REPO}@{NEW}")) == json.dumps(
+        {"model": REPO, "revision": NEW, "tokenizer": REPO})
