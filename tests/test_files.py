@@ -28,6 +28,7 @@ from course_lib.files import (
     write_json,
     write_text,
 )
+from tests.support.odd_files import make
 
 
 def disk_full(*_: Any) -> None:
@@ -164,16 +165,6 @@ def test_a_file_in_another_encoding_is_named_with_its_byte(tmp_path: Path) -> No
     (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
     with pytest.raises(DataError, match=r"latin\.json: byte 1 "):
         read_json(tmp_path / "latin.json")
-
-
-def make(kind: str, path: Path) -> None:
-    """Something that is no file of data, under the name ``path``."""
-    makers = {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "device": lambda: path.symlink_to("/dev/zero"),
-              "broken link": lambda: path.symlink_to(path.with_name("gone")), "loop": lambda: path.symlink_to(path),
-              "link to a folder": lambda: path.symlink_to(path.parent), "large": lambda: os.truncate(path, 1 << 40)}
-    if kind == "large":
-        path.touch()
-    makers[kind]()
 
 
 @pytest.mark.parametrize(("kind", "why"), [

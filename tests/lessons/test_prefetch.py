@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import functools
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -19,12 +16,12 @@ from typer.testing import CliRunner
 
 from course_lib import cli
 from course_lib.data import entityquestions
-from course_lib.data.facts import QUESTIONS
 from course_lib.data.pocket import FOLDER as POCKET
-from course_lib.files import CourseError, sha256
+from course_lib.files import CourseError
 from course_lib.installation import CLASSROOM, HUB, use_classroom
 from course_lib.lessons.builder import prefetch
 from course_lib.models.presets import PRESETS
+from tests.support import public_source
 from tests.support.fake_hub import FakeHub
 
 ROOT = Path(__file__).parents[2]
@@ -49,43 +46,13 @@ socket.getaddrinfo = lookup
 '''
 
 
-class Server:
-    """Serves a folder on this machine; ``asked`` lists the paths that were asked for."""
-
-    def __init__(self, folder):
-        self.asked, server = [], self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def log_message(self, *args):
-                server.asked.append(self.path.lstrip("/"))
-
-        handler = functools.partial(Handler, directory=str(folder))
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """All 72 files of EntityQuestions with one fact each, served as the public source, their sums as the published."""
-    root = tmp_path / "public"
-    for split in ("train", "dev", "test"):
-        for relation, question in QUESTIONS.items():
-            path = root / "dataset" / split / f"{relation}.{split}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rows = [{"question": question.replace("[E]", f"{split} {relation}"), "answers": ["A"]}]
-            path.write_text(json.dumps(rows), encoding="utf-8")
-    sums = tmp_path / "sums.sha256"
-    sums.write_text("".join(f"{sha256(path)}  {path.relative_to(root).as_posix()}\n"
-                            for path in sorted(root.glob("dataset/*/*.json"))))
-    server = Server(root)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(entityquestions, "_SUMS", sums)
-    monkeypatch.setattr(entityquestions, "SOURCE_URL", server.url)
-    monkeypatch.setattr(entityquestions, "DOWNLOAD_RETRIES", 0)
-    monkeypatch.delenv("COURSE_DATA", raising=False)
-    yield server
-    server.http.shutdown()
+    root = public_source.fill(tmp_path / "public")
+    public_source.publish(root, monkeypatch)
+    with public_source.serve(root, monkeypatch) as asked:
+        yield asked
 
 
 @pytest.fixture
@@ -125,29 +92,28 @@ def test_a_room_holds_all_facts_the_notebooks_of_both_kinds_and_the_commands(sou
 
 def test_a_second_call_fetches_nothing_and_a_cut_file_is_fetched_again(source, clone, room):
     first, _ = fill(room)
-    source.asked.clear()
+    source.clear()
     second, _ = fill(room)
-    assert source.asked == [] and second == first
+    assert source == [] and second == first
     (room / "entityquestions/dataset/dev/P26.dev.json").write_text("[cut")
     fill(room)
-    assert source.asked == ["dataset/dev/P26.dev.json"]
+    assert source == ["dataset/dev/P26.dev.json"]
 
 
 def test_facts_come_from_the_room_when_nothing_can_be_fetched(source, clone, room, monkeypatch):
     fill(room)
-    source.http.shutdown()
+    public_source.offline(monkeypatch)
     monkeypatch.setenv("COURSE_HOME", str(room))
-    monkeypatch.setattr(entityquestions, "SOURCE_URL", "http://127.0.0.1:9/")
     assert entityquestions.load(progress=False).totals() == {"train": 12, "dev": 12, "test": 12, "ood": 7}
 
 
 def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
     fill(room)
-    assert source.asked == [] and len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
+    assert source == [] and len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
     monkeypatch.delenv("COURSE_DATA")
     fill(room)
-    assert source.asked == []  # they stand where a download puts them
+    assert source == []  # they stand where a download puts them
 
 
 def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_path, monkeypatch):
@@ -384,12 +350,8 @@ def real_room(course_data, room, monkeypatch):
     """A room with the real EntityQuestions, served from this machine: the published sums hold."""
     files = room.with_name("files")
     shutil.unpack_archive(next(course_data.rglob("dataset.zip")), files)
-    server = Server(files)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("COURSE_DATA")
-    monkeypatch.setattr(entityquestions, "SOURCE_URL", server.url)
-    fill(room)
-    server.http.shutdown()
+    with public_source.serve(files, monkeypatch):
+        fill(room)
     return room
 
 
