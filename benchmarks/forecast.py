@@ -34,7 +34,7 @@ from benchmarks.slick import machine
 from benchmarks.subjects import tell
 from benchmarks.sweep import draw_mixes
 from course_lib.data import pocket
-from course_lib.experiments import throughput as rates
+from course_lib.experiments.throughput import forward_flops, matmul_throughput, training_flops
 from course_lib.files import CourseError, write_json, write_text
 from course_lib.models import hardware
 from course_lib.models.memory import SHAPES, estimate_loop
@@ -112,8 +112,8 @@ def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
     return Measured(
         name, batch, dtype, start, resident, step.weights + step.adapters / 3, loop.peak.bytes, loop.forecast,
         loop.peak.bytes - start - resident, step.peak - step.weights - step.adapters / 3,
-        rates.tuning_work(shape, tokens, predicted) / training,
-        rates.reading_work(shape, own * questions, predicted / rows * questions) / reading, rates.matmul_speed())
+        training_flops(shape, tokens, predicted) / training,
+        forward_flops(shape, own * questions, predicted / rows * questions) / reading, matmul_throughput())
 
 
 def warm_up(device: str) -> None:

@@ -20,7 +20,7 @@ from benchmarks.random_nf4 import random_base
 from benchmarks.subjects import parts_of, widened_tokenizer, window
 from benchmarks.trainers import METHODS, Method, Run, Task, tokenised
 from course_lib.data.facts import FactSet
-from course_lib.experiments import throughput as rates
+from course_lib.experiments.throughput import forward_flops, training_flops
 from course_lib.knowledge.scoring.engine import score
 from course_lib.models.memory import Shape, estimate_loop, estimate_trainer
 from course_lib.training.finetune import TuneConfig, add_lora, evaluate
@@ -127,7 +127,7 @@ def _training_cell(bench: Bench, method: Method, attempts: Sequence[Attempt], ro
         "positions_a_row": positions, "padding": traffic.filler / traffic.positions,
         "mfu_sheet": mfu(bench.shape.linear_weights, rate * positions, bench.sheet_flops),
         "mfu_matmul": mfu(bench.shape.linear_weights, rate * positions, bench.matmul_flops),
-        "flops": rates.tuning_work(bench.shape, positions, traffic.output_rows / len(rows)) * rate,
+        "flops": training_flops(bench.shape, positions, traffic.output_rows / len(rows)) * rate,
         "peak_bytes": peak or None, "forecast_bytes": wanted,
         "forecast_off": wanted / peak - 1 if wanted and peak else None,
         "loss_before": timed[0].loss_before, "loss_after": timed[0].epochs[0].loss, "remark": remark})
@@ -234,5 +234,5 @@ def _rate(bench: Bench, base: Loaded, ask: Callable[[int, int], Any], *, most: i
     rate, read = statistics.median(found), traffic.positions - traffic.filler
     return {"questions": count, "questions_a_second": rate, "spread": timing.spread(found),
             "positions_a_question": read / count, "padding": traffic.filler / traffic.positions,
-            "flops": rates.reading_work(bench.shape, read, traffic.output_rows) / count * rate,
+            "flops": forward_flops(bench.shape, read, traffic.output_rows) / count * rate,
             "peak_bytes": timing.peak_bytes(device) or None}

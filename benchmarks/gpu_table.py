@@ -78,9 +78,9 @@ PARTS: dict[str, tuple[str, tuple[Column, ...]]] = {
 
 NOTES = """Losses are nats a token over all rows. "tokens through a row": positions that go through the layers, without
 padding; ours puts what all rows begin with through once. MFU = 4 N t / F, see benchmarks/mfu.py. TFLOP/s count the
-output layer too, as course_lib/experiments/throughput.py does: those of "ours" and of categorising are the two
-rates of a device in course_lib/experiments/rates.json (SFTTrainer's output layer is inside its loss and is not
-counted). "off" is forecast / measured - 1; what CUDA itself takes is in neither. Gradient checkpointing: ours has
+output layer too, as course_lib/experiments/throughput.py does: those of "ours" and of categorising are the throughput
+of a device in course_lib/experiments/throughput.json (SFTTrainer's output layer is inside its loss and is not counted).
+"off" is forecast / measured - 1; what CUDA itself takes is in neither. Gradient checkpointing: ours has
 none (rows are short), SFTTrainer's default has it on, Trainer's off. Random weights: losses say that the methods
 agree, nothing else."""
 

@@ -325,7 +325,7 @@ def pocket_verify() -> None:
 @pocket_app.command("reference")
 def pocket_reference(build: Build = None) -> None:
     """Make the reference runs that are shipped: every variant, five seeds; about half an hour on two cores."""
-    from course_lib.experiments.make_reference import make_reference
+    from course_lib.experiments.reference import make_reference
     from course_lib.experiments.study import open_study
     from course_lib.lessons.builder.notebooks import build_folder
 

@@ -110,7 +110,7 @@ def as_data(machine: Machine | None = None, *, study: Study | None = None, gpu: 
     from course_lib.experiments import forecast
 
     machine = machine or inspect()
-    expected = {"forecast": forecast.as_data(forecast.forecast(study, gpu=gpu))} if study else {}
+    expected = {"forecast": forecast.as_data(forecast.forecast_study(study, gpu=gpu))} if study else {}
     return expected | {"scene": asdict(scene(machine)), "machine": asdict(machine),
                        "checks": [asdict(check) for check in checks(machine)]}
 
@@ -231,7 +231,7 @@ def _forecast(study: Study, gpu: str | None) -> list[str]:
 
     about = [describe(study.preset)] if study.preset in PRESETS else []
     try:
-        expected = str(forecast.forecast(study, gpu=gpu))
+        expected = str(forecast.forecast_study(study, gpu=gpu))
     except (CourseError, ImportError) as error:  # a report on a machine without torch is worth the most
         expected = f"No forecast: {error}"
     return ["", *about, anonymous(expected), *([] if gpu else forecast.describe_compared(study))]

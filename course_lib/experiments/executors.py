@@ -1,7 +1,7 @@
-"""Runs of a sweep one after another, in this process or shared out to processes of this machine.
+"""Executors of a sweep on this machine: one run after another in this process, or shared out to several processes.
 
-Every way to carry out runs takes what is to do and gives back what it could not do, because another process holds it.
-A run goes on from its last finished epoch, and one that has been completed meanwhile is left alone.
+Each takes the runs that are to do and returns those that it could not do, because another process holds them. A run
+continues from its last finished epoch, and one that has been completed meanwhile is left alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from course_lib.experiments.study import Study
     from course_lib.models.loading import Loaded
 
-__all__ = ["Here", "Told", "default_workers", "in_processes", "run_one"]
+__all__ = ["LocalExecutor", "OnEpoch", "default_workers", "run_in_processes", "run_one"]
 
 WORKER_BYTES = 2**30  # a process with torch and the pocket model; measured peak 0.8 GB
 # Runs first in a child process: once its parent is gone, nobody asked for its tracebacks of cut pipes.
@@ -48,12 +48,12 @@ class Stderr:
 if sys.stderr: sys.stderr = Stderr(sys.stderr)
 """
 
-Told = Callable[[RunSpec, EpochRecord], None]
+OnEpoch = Callable[[RunSpec, EpochRecord], None]
 
 
 def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
             on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
-    """One run, written to the study's folder as it goes; ``loaded`` is a base model to use instead of a fresh one.
+    """Train one run, written to the study's folder as it goes; ``loaded`` is a base model instead of a fresh one.
 
     A completed run is left as it is.
 
@@ -61,19 +61,19 @@ def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
         RunBusy: another process is working on this run.
         CourseError: the mix cannot be built, the loss is not finite, or the disk is full.
     """
-    told = (lambda _, record: on_epoch(record)) if on_epoch else None
+    each = (lambda _, record: on_epoch(record)) if on_epoch else None
     with open_run(spec, study.folder / "runs") as writer:
         if not writer.completed:
-            _train(writer, study, loaded or study.load(), told)
+            _train(writer, study, loaded or study.load(), each)
 
 
-def _train(writer: RunWriter, study: Study, base: Loaded, told: Told | None) -> None:
+def _train(writer: RunWriter, study: Study, base: Loaded, on_epoch: OnEpoch | None) -> None:
     spec = writer.spec
 
     def keep(progress: finetune.Progress) -> None:
         writer.epoch(progress)
-        if told:
-            told(spec, progress.record)
+        if on_epoch:
+            on_epoch(spec, progress.record)
 
     try:
         tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune, progress=False,
@@ -86,11 +86,11 @@ def _train(writer: RunWriter, study: Study, base: Loaded, told: Told | None) -> 
         finetune.remove_lora(tuned.model)
 
 
-class Here:
-    """Runs in this process, one after another, over one base model."""
+class LocalExecutor:
+    """Trains runs in this process, one after another, over one base model."""
 
-    def __init__(self, study: Study, told: Told) -> None:
-        self.study, self.told = study, told
+    def __init__(self, study: Study, on_epoch: OnEpoch) -> None:
+        self.study, self.on_epoch = study, on_epoch
 
     @functools.cached_property
     def base(self) -> Loaded:
@@ -98,21 +98,21 @@ class Here:
         return self.study.load()
 
     def run(self, todo: Sequence[RunSpec]) -> list[RunSpec]:
-        """Carry out these runs; returns those that another process holds."""
+        """Train these runs; returns those that another process holds."""
         return [spec for spec in todo if not self._done(spec)]
 
     def _done(self, spec: RunSpec) -> bool:
         try:
             with open_run(spec, self.study.folder / "runs") as writer:
                 if not writer.completed:
-                    _train(writer, self.study, self.base, self.told)
+                    _train(writer, self.study, self.base, self.on_epoch)
         except RunBusy:
             return False
         return True
 
 
 def default_workers(study: Study) -> int:
-    """Processes that a sweep takes where none are asked for: several for the pocket model on a CPU alone."""
+    """The number of processes where none is asked for: several for the pocket model on a CPU alone."""
     import psutil
 
     if device() == "cuda" or study.preset != "pocket":
@@ -120,7 +120,7 @@ def default_workers(study: Study) -> int:
     return max(1, min(usable_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
-def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: int) -> list[RunSpec]:
+def run_in_processes(study: Study, todo: Sequence[RunSpec], on_epoch: OnEpoch, *, workers: int) -> list[RunSpec]:
     """Share the runs out to ``workers`` processes, one thread each; returns those that another process holds.
 
     Raises:
@@ -137,7 +137,7 @@ def in_processes(study: Study, todo: Sequence[RunSpec], told: Told, *, workers: 
         packed, done = manager.Value("study", pickle.dumps(study)), manager.Queue()
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
                                  initargs=(packed, done)) as pool:
-            return _watch(pool, ordered, done, told)
+            return _watch(pool, ordered, done, on_epoch)
 
 
 @contextmanager
@@ -190,7 +190,8 @@ def _kept_from_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _watch(pool: ProcessPoolExecutor, specs: Sequence[RunSpec], done: queue.Queue, told: Told) -> list[RunSpec]:
+def _watch(pool: ProcessPoolExecutor, specs: Sequence[RunSpec], done: queue.Queue,
+           on_epoch: OnEpoch) -> list[RunSpec]:
     """Follow the workers until all is done; an error of one, or Ctrl-C, stops them all and is raised here."""
     futures: dict[Future, RunSpec] = {}
     busy = []
@@ -199,7 +200,7 @@ def _watch(pool: ProcessPoolExecutor, specs: Sequence[RunSpec], done: queue.Queu
             futures = {pool.submit(_work, spec): spec for spec in specs}
         while futures or not done.empty():
             with suppress(queue.Empty):
-                told(*done.get(timeout=0.5))
+                on_epoch(*done.get(timeout=0.5))
             for future in [future for future in futures if future.done()]:
                 spec = futures.pop(future)
                 if not future.result():
@@ -233,9 +234,10 @@ def _start_worker(packed: ValueProxy[bytes], done: queue.Queue) -> None:
     _end_with_parent()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    _worker["here"] = Here(pickle.loads(packed.value), lambda spec, record: done.put((spec, record)))
+    study = pickle.loads(packed.value)
+    _worker["executor"] = LocalExecutor(study, lambda spec, record: done.put((spec, record)))
 
 
 def _work(spec: RunSpec) -> bool:
     """Whether the run is done; False where another process holds it."""
-    return not _worker["here"].run([spec])
+    return not _worker["executor"].run([spec])

@@ -1,35 +1,89 @@
-"""Before anything is fetched or trained: what a study will cost on this machine, and how it will be fitted in.
+"""Forecast, before anything is fetched or trained: what a study will cost on a device, and how it will be fitted in.
 
-From the shape of a model, the size of a study and what a GPU has, :func:`forecast` chooses the number format, the
-micro-batches of a batch, and whether a dequantised copy of the frozen weights is kept; and it predicts the peak
-of memory (:mod:`.memory`) and the minutes of each stage (:mod:`.minutes`)::
+From the shape of a model, the size of a study and what a GPU has, :func:`forecast_study` chooses the number format, the
+micro-batches of a batch, and whether a dequantised copy of the frozen weights is kept; and it predicts the peak of
+memory (:mod:`.memory`) and the minutes of each stage::
 
-    print(forecast(open_study("smollm2-1.7b")))             # on this machine
-    print(forecast(open_study("smollm2-1.7b"), gpu="T4"))   # on another
+    print(forecast_study(open_study("smollm2-1.7b")))             # on this machine
+    print(forecast_study(open_study("smollm2-1.7b"), gpu="T4"))   # on another
 
-A training run notes the peak that it really had; :func:`compare` puts it beside the forecast that was made of it.
+Minutes are the work of a stage over the throughput of the device (:mod:`.throughput` counts the work of a token). With
+F facts of the training, test and out-of-distribution splits, R runs of n rows and E epochs, and q questions in the
+evaluation after an epoch::
+
+    categorising   10 F forward passes, one after each few-shot prompt
+    tuning         R n E rows trained on
+    asking         R (E + 1) (q + n) forward passes, the rows themselves among them
+    further        the last two again, for the runs that lessons 08 to 10 need besides the curve
+
+Where runs of this kind have been timed in the study's folder, training and asking take those figures instead.
+
+A training run notes the peak of memory that it really had; :func:`compare` puts it beside the forecast made of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from course_lib.experiments.minutes import Minutes, study_minutes
+from course_lib.data.paper import SLICK
+from course_lib.data.protocol import VARIANTS, D
+from course_lib.experiments.executors import default_workers
+from course_lib.experiments.reference import has_reference
+from course_lib.experiments.sizes import counts
+from course_lib.experiments.throughput import (
+    DeviceThroughput,
+    device_throughput,
+    forward_flops,
+    measured_throughput,
+    training_flops,
+)
 from course_lib.files import CourseError, DataError, read_json
 from course_lib.knowledge.scoring.batching import CPU_TOKENS, GPU_TOKENS, token_bytes
-from course_lib.models import hub, presets
+from course_lib.models import hub
 from course_lib.models.checks import in_one_sentence
 from course_lib.models.hardware import compute_dtype, device, device_dtype, device_name, free_memory, installed_memory
 from course_lib.models.memory import GIB, GPUS, SHAPES, Gpu, LoopMemory, Rows, Shape, plan_step
 from course_lib.models.memory_usage import Peak
+from course_lib.models.presets import PRESETS, dataset_of, hub_id
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from course_lib.experiments.study import Study
 
-__all__ = ["Forecast", "as_data", "compare", "describe_compared", "forecast", "shape_of"]
+__all__ = ["Forecast", "Minutes", "as_data", "compare", "describe_compared", "forecast_study", "shape_of"]
+
+SMALLEST = 0.075  # of the training facts are in the smallest categories of their relations, in the paper (6,142)
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """Minutes of each stage of a study: categorising, training the curve's ``runs``, the questions after their epochs.
+
+    ``further`` is both for the ``further_runs`` that lessons 08 to 10 make, where no reference runs come with a preset.
+    """
+
+    categorising: float
+    tuning: float
+    asking: float
+    further: float
+    runs: int
+    further_runs: int
+    source: str
+
+    @property
+    def total(self) -> float:
+        """All stages."""
+        return self.categorising + self.tuning + self.asking + self.further
+
+    def __str__(self) -> str:
+        more = (f", {self.further_runs} further runs of lessons 08 to 10 {_span(self.further)}"
+                if self.further_runs else "")
+        return (f"Time: about {_span(self.total)} in all: categorising {_span(self.categorising)}, training "
+                f"{self.runs} runs {_span(self.tuning)}, the questions after each epoch {_span(self.asking)}{more}; "
+                f"what the lessons do besides comes on top.\nThe speed is {self.source}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +103,7 @@ class Forecast:
 
     @property
     def asking_bytes(self) -> float:
-        """The most that asking questions takes besides what is resident: tokens of a pass are chosen so."""
+        """The most that evaluation takes besides what is resident: the tokens of a forward pass are chosen so."""
         return min(max(0.0, self.gpu.free - self.memory.weights) / 2, self.asking_limit)
 
     @property
@@ -58,7 +112,8 @@ class Forecast:
         return self.gpu.fits(self.memory.peak)
 
     def __str__(self) -> str:
-        return "\n".join([self._what(), self._memory(), self._time()])
+        unknown = "Time: not known for this device; the bars of the run itself show what is left."
+        return "\n".join([self._what(), self._memory(), str(self.minutes or unknown)])
 
     def _what(self) -> str:
         cut = f", each batch in {self.micro_batches} micro-batches" if self.micro_batches > 1 else ""
@@ -78,41 +133,9 @@ class Forecast:
         return (f"Memory while training: {held.peak / GIB:.2f} GiB, but {free:.1f} are free ({told}): take a smaller "
                 f"preset, or a larger GPU.")
 
-    def _time(self) -> str:
-        if self.minutes is None:
-            return "Time: not known for this device; the bars of the run itself show what is left."
-        found = self.minutes
-        more = (f", {found.further_runs} further runs of lessons 08 to 10 {_span(found.further)}"
-                if found.further_runs else "")
-        return (f"Time: about {_span(found.total)} in all: categorising {_span(found.categorising)}, training "
-                f"{found.runs} runs {_span(found.tuning)}, the questions after each epoch {_span(found.asking)}{more}; "
-                f"what the lessons do besides comes on top.\nThe speed is {found.source}.")
 
-
-def shape_of(preset: str) -> Shape:
-    """The sizes of a preset's model, of a folder, or of a model on the Hub, of which only its settings are fetched.
-
-    Raises:
-        CourseError: no such model, or one whose settings do not have these sizes.
-    """
-    model = presets.hub_id(preset)
-    name = model.repo.partition("/")[2] if model else preset
-    if name in SHAPES:
-        return SHAPES[name]
-    from transformers import AutoConfig
-
-    source = presets.PRESETS[preset].source if preset in presets.PRESETS else model.repo if model else preset
-    try:
-        with in_one_sentence(source):
-            config = AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False)
-        return Shape.of(config)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise CourseError(f"{preset}: no forecast can be made ({error}); take one of {', '.join(presets.PRESETS)}, or "
-                          f"a model with settings like Llama's") from None
-
-
-def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) -> Forecast:
-    """What this study will cost here, or on one of :data:`GPUS`.
+def forecast_study(study: Study, *, gpu: str | None = None, rows: Rows | None = None) -> Forecast:
+    """Forecast what this study will cost here, or on one of :data:`.memory.GPUS`.
 
     ``rows`` describes the training rows where they are known better than by EntityQuestions' average.
 
@@ -121,16 +144,154 @@ def forecast(study: Study, *, gpu: str | None = None, rows: Rows | None = None) 
     """
     shape, place = shape_of(study.preset), _here() if gpu is None else _named(gpu)
     dtype, tune = device_dtype() if gpu is None else compute_dtype(place.capability), study.settings.tune
-    asked = replace(rows or Rows(), count=tune.batch)
-    plan = plan_step(shape, asked, rank=tune.rank, dtype=dtype, free=place.free)
+    batch = replace(rows or Rows(), count=tune.batch)
+    plan = plan_step(shape, batch, rank=tune.rank, dtype=dtype, free=place.free)
     return Forecast(study.preset, place, dtype, plan.rows, plan.micro_batches, plan.copies, plan.memory,
                     token_bytes(max(shape.hidden, shape.inner), shape.vocabulary)
                     * (CPU_TOKENS if place.capability is None else GPU_TOKENS),
-                    _to_fetch(study.preset), study_minutes(study, shape, asked, place.name, here=gpu is None))
+                    _to_fetch(study.preset), _study_minutes(study, shape, batch, place.name, here=gpu is None))
+
+
+def as_data(found: Forecast) -> dict[str, Any]:
+    """The forecast for a script."""
+    return asdict(found) | {"fits": found.fits, "peak_bytes": found.memory.peak, "asking_bytes": found.asking_bytes}
+
+
+def shape_of(preset: str) -> Shape:
+    """The sizes of a preset's model, of a folder, or of a model on the Hub, of which only its settings are fetched.
+
+    Raises:
+        CourseError: no such model, or one whose settings do not have these sizes.
+    """
+    model = hub_id(preset)
+    name = model.repo.partition("/")[2] if model else preset
+    if name in SHAPES:
+        return SHAPES[name]
+    from transformers import AutoConfig
+
+    source = PRESETS[preset].source if preset in PRESETS else model.repo if model else preset
+    try:
+        with in_one_sentence(source):
+            config = AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False)
+        return Shape.of(config)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CourseError(f"{preset}: no forecast can be made ({error}); take one of {', '.join(PRESETS)}, or a model "
+                          f"with settings like Llama's") from None
+
+
+def _here() -> Gpu:
+    if device() == "cuda":
+        import torch
+
+        about = torch.cuda.get_device_properties(0)
+        return Gpu(about.name, about.total_memory, free_memory("cuda"), (about.major, about.minor))
+    return Gpu(f"this CPU ({device_name()})", installed_memory(), free_memory(), None, Peak("cpu").start)
+
+
+def _named(gpu: str) -> Gpu:
+    if gpu not in GPUS:
+        raise CourseError(f"gpu {gpu!r}: give one of {', '.join(GPUS)}, or none for this machine")
+    return GPUS[gpu]
+
+
+def _to_fetch(preset: str) -> int:
+    model = hub_id(preset)
+    if model is None or hub.cached(model):
+        return 0
+    return PRESETS[preset].download_bytes if preset in PRESETS else 0
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
+
+
+# ---------------------------------------------------------------- minutes
+
+
+def _study_minutes(study: Study, shape: Shape, rows: Rows, name: str, *, here: bool) -> Minutes | None:
+    """Minutes of each stage on a device by name; ``here`` says that it is this machine, which can be timed.
+
+    None where nothing is known of the device's throughput.
+    """
+    found = device_throughput(name, here=here)
+    if found is None:
+        return None
+    facts = _facts(study)
+    passes = SLICK.n_prompts * (facts["train"] + facts["test"] + facts["ood"])
+    each, curve = _row_seconds(study, shape, rows, facts, found, here=here), _curve(study, facts["train"])
+    further = [] if has_reference(study.name) else _further(study, facts["train"])
+    (tuning, asking), more = each.of(curve), sum(each.of(further))
+    side = 60 * (default_workers(study) if here else 1)
+    return Minutes(_forward(shape, rows, passes) / found.reading / 60, tuning / side, asking / side, more / side,
+                   len(curve), len(further), each.source)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowSeconds:
+    """Seconds for training on a row, for asking that row after an epoch, and for asking all questions."""
+
+    row: float
+    asked_row: float
+    asked: float
+    epochs: int
+    source: str
+
+    def of(self, sizes: Sequence[float]) -> tuple[float, float]:
+        """Seconds of training runs of so many rows, and of asking after their epochs and before the first."""
+        asking = sum(self.asked + size * self.asked_row for size in sizes)
+        return self.epochs * sum(sizes) * self.row, (self.epochs + 1) * asking
+
+
+def _row_seconds(study: Study, shape: Shape, rows: Rows, facts: Mapping[str, int], found: DeviceThroughput, *,
+                 here: bool) -> _RowSeconds:
+    epochs = study.settings.tune.epochs
+    if here and (runs := measured_throughput(study.folder / "runs" / study.name)):
+        return _RowSeconds(runs.row_seconds, 0, runs.evaluation_seconds, epochs, runs.source)
+    asked = facts["dev"] + facts["test"] + facts["ood"]
+    return _RowSeconds(training_flops(shape, rows.tokens - rows.shared, rows.answer) / found.tuning,
+                       _forward(shape, rows, 1) / found.reading, _forward(shape, rows, asked) / found.reading, epochs,
+                       found.source if found.measured else f"a rough guess, {found.source}")
+
+
+def _forward(shape: Shape, rows: Rows, questions: float) -> float:
+    """Operations of forward passes over so many questions with answers; the shared prefix is computed once for all."""
+    return forward_flops(shape, (rows.tokens - rows.shared) * questions, rows.answer * questions)
+
+
+def _facts(study: Study) -> dict[str, int]:
+    """Facts of each split; where they are not shipped, without reading them, so that nothing is downloaded first."""
+    dataset = dataset_of(study.preset)
+    if dataset.shipped:
+        return study.facts.totals()
+    questions, limits = study.settings.questions, study.settings.per_relation
+    if limits:
+        return {split: count * len(dataset.ood_relations if split == "ood" else dataset.relations)
+                for split, count in limits.items()}
+    return counts(questions) if questions else dict(dataset.sizes)
+
+
+def _curve(study: Study, facts: int) -> list[float]:
+    """Rows of each run of the curve, as many as there can be of so many training facts."""
+    size = _size(study, D.name, facts)
+    return [VARIANTS[variant].rows(size, percent) for variant, percent in study.variants for _ in study.settings.seeds]
+
+
+def _further(study: Study, facts: int) -> list[float]:
+    """Rows of each run that the lessons make besides."""
+    return [_size(study, variant, facts) for variant, _, _ in study.further for _ in study.settings.seeds]
+
+
+def _size(study: Study, variant: str, facts: int) -> float:
+    """The most rows that a variant's rule gives."""
+    size = study.settings.size
+    return size if study.rule(variant) == "known" else min(size, SMALLEST * facts)
+
+
+# ---------------------------------------------------------------- forecast and measurement
 
 
 def compare(study: Study) -> pd.DataFrame:
-    """The finished runs of this study: forecast and measured peak of a training step's memory.
+    """Compare the forecast and the measured peak of a training step's memory, over the finished runs of this study.
 
     Columns: run, device, forecast (GiB), measured (GiB), off (percent). A run notes both itself; on a GPU they are
     what PyTorch had allocated, on a CPU the process's resident memory.
@@ -157,36 +318,3 @@ def describe_compared(study: Study) -> list[str]:
     return [f"Forecast and measured peak of memory while training, {len(found)} finished runs: off by "
             f"{found['off'].mean():+.1f} % on average, at most {found['off'].abs().max():.1f} % (measured "
             f"{found['measured'].min():.2f} to {found['measured'].max():.2f} GiB)."]
-
-
-def _here() -> Gpu:
-    if device() == "cuda":
-        import torch
-
-        about = torch.cuda.get_device_properties(0)
-        return Gpu(about.name, about.total_memory, free_memory("cuda"), (about.major, about.minor))
-    return Gpu(f"this CPU ({device_name()})", installed_memory(), free_memory(), None, Peak("cpu").start)
-
-
-def _named(gpu: str) -> Gpu:
-    if gpu not in GPUS:
-        raise CourseError(f"gpu {gpu!r}: give one of {', '.join(GPUS)}, or none for this machine")
-    return GPUS[gpu]
-
-
-def _to_fetch(preset: str) -> int:
-    model = presets.hub_id(preset)
-    if model is None or hub.cached(model):
-        return 0
-    return presets.PRESETS[preset].download_bytes if preset in presets.PRESETS else 0
-
-
-def _span(minutes: float) -> str:
-    return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
-
-
-def as_data(found: Forecast) -> dict[str, Any]:
-    """The forecast for a script."""
-    from dataclasses import asdict
-
-    return asdict(found) | {"fits": found.fits, "peak_bytes": found.memory.peak, "asking_bytes": found.asking_bytes}

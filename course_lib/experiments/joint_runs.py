@@ -1,8 +1,8 @@
-"""Many runs of a sweep in one pass over one frozen base (see :mod:`.multi_lora`), each in its own folder.
+"""An executor that trains many runs jointly over one frozen base (see :mod:`.multi_lora`), each in its own folder.
 
-Runs go together that have one rank, alpha, batch, number of epochs and epoch to go on from; a run that is one epoch
-ahead of the others, after a kill between two of them, goes back by that epoch. All runs of a pass are locked while it
-lasts. Where memory ends, a pass is cut in halves, and the later ones stay that small.
+Runs are trained jointly that have one rank, alpha, batch size, number of epochs and epoch to continue from; a run that
+is one epoch ahead of the others, after a kill between two of them, goes back by that epoch. All runs of a group are
+locked while it is trained. If memory runs out, a group is cut in halves, and the later ones stay that small.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from course_lib.training.runs.folder import RunSpec, finished_epochs
 from course_lib.training.runs.writer import RunBusy, RunWriter, open_run
 
 if TYPE_CHECKING:
-    from course_lib.experiments.executors import Told
+    from course_lib.experiments.executors import OnEpoch
     from course_lib.experiments.study import Study
     from course_lib.models.loading import Loaded
 
-__all__ = ["alike", "run_together"]
+__all__ = ["compatible", "run_jointly"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A run that this process has locked, and where it goes on."""
+    """A run that this process has locked, and where it continues."""
 
     writer: RunWriter
     checkpoint: Checkpoint | None
@@ -41,40 +41,40 @@ class _Held:
         return self.checkpoint.records[-1].epoch if self.checkpoint else -1
 
 
-def alike(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
-    """Runs that can go together, in groups of any size; within a group those that are furthest come first."""
+def compatible(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]]:
+    """Group runs that can be trained jointly, in groups of any size; those that are furthest come first in theirs."""
     groups: dict[tuple, list[RunSpec]] = {}
     for spec in specs:
         groups.setdefault((spec.tune.rank, spec.tune.alpha, spec.tune.batch, spec.tune.epochs), []).append(spec)
     return [sorted(group, key=lambda spec: -finished_epochs(spec, root)) for group in groups.values()]
 
 
-def run_together(study: Study, todo: Sequence[RunSpec], told: Told, *, at_once: int = 8) -> list[RunSpec]:
-    """Carry out these runs, at most ``at_once`` in a pass; returns those that another process holds.
+def run_jointly(study: Study, todo: Sequence[RunSpec], on_epoch: OnEpoch, *, at_once: int = 8) -> list[RunSpec]:
+    """Train these runs, at most ``at_once`` jointly; returns those that another process holds.
 
     Raises:
         CourseError: a loss is not finite, or the disk is full; memory that does not do for a single run stays an
             error of torch.
     """
-    passes, busy = _Passes(study, told, at_once), []
-    for group in alike(todo, study.folder / "runs"):
+    executor, busy = _JointExecutor(study, on_epoch, at_once), []
+    for group in compatible(todo, study.folder / "runs"):
         at = 0
         while at < len(group):
-            size = passes.most
-            busy += passes.run(group[at:at + size])
+            size = executor.most
+            busy += executor.run(group[at:at + size])
             at += size
     return busy
 
 
-class _Passes:
-    """Passes over one base model, of at most ``most`` runs each."""
+class _JointExecutor:
+    """Trains groups of at most ``most`` runs over one base model."""
 
-    def __init__(self, study: Study, told: Told, most: int) -> None:
-        self.study, self.told, self.most = study, told, most
+    def __init__(self, study: Study, on_epoch: OnEpoch, most: int) -> None:
+        self.study, self.on_epoch, self.most = study, on_epoch, most
         self.base: Loaded | None = None
 
     def run(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """Lock these runs and carry them out; returns those that another process holds."""
+        """Lock these runs and train them; returns those that another process holds."""
         with ExitStack() as stack:
             writers, busy = [], []
             for spec in specs:
@@ -87,16 +87,16 @@ class _Passes:
 
     def _train(self, writers: Sequence[RunWriter]) -> None:
         self.base = self.base or (self.study.load() if writers else None)
-        for group in _in_step(writers):
+        for group in _aligned(writers):
             if not self._fits(group):
                 self.most = max(1, len(group) // 2)
                 for at in range(0, len(group), self.most):
                     self._train([held.writer for held in group[at:at + self.most]])
 
     def _fits(self, group: Sequence[_Held]) -> bool:
-        """Carry out one pass; False where memory ended, what was finished until then is kept."""
+        """Train one group; False where memory ran out, what was finished until then is kept."""
         try:
-            self._pass(group)
+            self._train_group(group)
         except (RuntimeError, MemoryError) as error:
             if len(group) == 1 or not out_of_memory(error):
                 raise
@@ -105,13 +105,13 @@ class _Passes:
         give_back_memory()  # here, where no traceback holds on to the tensors any more
         return False
 
-    def _pass(self, group: Sequence[_Held]) -> None:
+    def _train_group(self, group: Sequence[_Held]) -> None:
         writers, study = [held.writer for held in group], self.study
         jobs = [finetune.Job(study.mix_of(held.writer.spec), held.writer.spec.tune, held.checkpoint) for held in group]
 
         def keep(number: int, progress: finetune.Progress) -> None:
             writers[number].epoch(progress)
-            self.told(writers[number].spec, progress.record)
+            self.on_epoch(writers[number].spec, progress.record)
 
         tuned = finetune.tune_together(self.base.model, self.base.tokenizer, jobs, study.facts,
                                        categories=study.categories(), progress=False, on_epoch=keep)
@@ -122,8 +122,8 @@ class _Passes:
             finetune.remove_lora(tuned.model)
 
 
-def _in_step(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
-    """Groups that go on from one epoch; a run one epoch ahead of a group goes back and joins it."""
+def _aligned(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
+    """Groups that continue from one epoch; a run one epoch ahead of a group goes back and joins it."""
     groups: dict[int, list[_Held]] = {}
     for held in sorted((_Held(writer, writer.resume()) for writer in writers), key=lambda held: held.epoch):
         if held.epoch not in groups and held.epoch - 1 in groups:

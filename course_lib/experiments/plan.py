@@ -11,8 +11,8 @@
     how = "together"                    # or one-by-one, processes, ray
 
 Every key may be left out: the study's own settings hold then. All mistakes of a file are found before anything runs,
-and are told together, each with its key. The ranges are those of :data:`.records.TUNE`, :data:`.study.DIALS` and
-:data:`WAY`; a plan has at most :data:`MOST_RUNS` runs.
+and are reported together, each with its key. The ranges are those of :data:`.records.TUNE`, :data:`.study.RANGES` and
+:data:`EXECUTION`; a plan has at most :data:`MOST_RUNS` runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_FREE, D_KNOWN, VARIANTS, D
-from course_lib.experiments.study import DIALS
+from course_lib.experiments.study import RANGES
 from course_lib.files import CourseError, DataError, read_bytes
 from course_lib.limits import Check, each, number, one_of, problem, refuse, unknown, whole
 from course_lib.models.hardware import usable_cores
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from course_lib.experiments.study import Study
     from course_lib.training.runs.folder import RunSpec
 
-__all__ = ["HOW", "MOST_RUNS", "WAY", "Plan", "Wanted", "Way", "read_plan"]
+__all__ = ["EXECUTION", "HOW", "MOST_RUNS", "Execution", "Plan", "TrainingSet", "read_plan"]
 
 HOW = ("one-by-one", "processes", "together", "ray")
 MOST_RUNS = 5000
@@ -50,7 +50,7 @@ ADDRESS = re.compile(r"local|auto|(ray://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TrainingSet:
     """A training set of the grid. Without ``unknown_percent``, one that has a share is at every share of the plan."""
 
     variant: str
@@ -69,12 +69,12 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Execution:
     """How the runs of a sweep are carried out.
 
     ``how``: one of :data:`HOW`, else one process a core for the pocket model on a CPU and one after another
     elsewhere. ``workers``: processes, or the CPUs of a local Ray cluster. ``at_once``: runs in one pass, of "together".
-    ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges: :data:`WAY`.
+    ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges: :data:`EXECUTION`.
 
     Raises:
         CourseError: a value out of its range; each is named.
@@ -88,7 +88,7 @@ class Way:
     gpus: float | None = None
 
     def __post_init__(self) -> None:
-        refuse(self, WAY)
+        refuse(self, EXECUTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +97,14 @@ class Plan:
 
     source: str = "plan"
     preset: str | None = None
-    variants: tuple[Wanted, ...] = (Wanted(D.name), Wanted(D_KNOWN.name))
+    variants: tuple[TrainingSet, ...] = (TrainingSet(D.name), TrainingSet(D_KNOWN.name))
     percents: tuple[float, ...] | None = None
     seeds: tuple[int, ...] | None = None
     rates: tuple[float, ...] | None = None
     size: int | None = None
     rule: str | None = None
     tune: Mapping[str, float] = field(default_factory=dict)
-    way: Way = field(default_factory=Way)
+    execution: Execution = field(default_factory=Execution)
 
     def study(self, study: Study) -> Study:
         """The same study with the settings of this plan.
@@ -121,7 +121,7 @@ class Plan:
                                **{name: value for name, value in given.items() if value is not None})
         except CourseError as error:
             raise CourseError(f"{self.source}: {error}") from None
-        sets = sum(len(list(wanted.at(settings.percents))) for wanted in self.variants)
+        sets = sum(len(list(one.at(settings.percents))) for one in self.variants)
         runs = sets * len(settings.seeds) * len(self.rates or (None,))
         if not 0 < runs <= MOST_RUNS:
             raise CourseError(f"{self.source}: {runs:,} runs ({sets:,} training sets, {len(settings.seeds):,} seeds, "
@@ -132,9 +132,9 @@ class Plan:
     def specs(self, study: Study) -> list[RunSpec]:
         """Every run once: all training sets with the first seed and rate, then with the next."""
         settings = study.settings
-        found = [study.spec(percent, variant=wanted.variant, seed=seed, lr=rate, shares=dict(wanted.shares) or None)
-                 for rate in self.rates or (None,) for seed in settings.seeds for wanted in self.variants
-                 for percent in wanted.at(settings.percents)]
+        found = [study.spec(percent, variant=one.variant, seed=seed, lr=rate, shares=dict(one.shares) or None)
+                 for rate in self.rates or (None,) for seed in settings.seeds for one in self.variants
+                 for percent in one.at(settings.percents)]
         return list(dict.fromkeys(found))
 
 
@@ -149,11 +149,11 @@ def read_plan(path: str | Path) -> Plan:
     wrong = [said for key, value in given.items() if (said := _mistake(key, value))]
     if wrong:
         raise CourseError(f"{path}: {'; '.join(wrong)}")
-    way = {name: given[name] for name in (item.name for item in fields(Way)) if name in given}
+    execution = {item.name: given[item.name] for item in fields(Execution) if item.name in given}
     lists = {name: tuple(given[name]) for name in ("percents", "seeds", "rates") if name in given}
     single = {name: given[name] for name in ("preset", "size", "rule") if name in given}
-    variants = {"variants": tuple(map(_wanted, given["variants"]))} if "variants" in given else {}
-    return Plan(str(path), **single, **lists, **variants, way=Way(**way),
+    variants = {"variants": tuple(map(_training_set, given["variants"]))} if "variants" in given else {}
+    return Plan(str(path), **single, **lists, **variants, execution=Execution(**execution),
                 tune={name: given[name] for name in SET if name in given})
 
 
@@ -169,10 +169,10 @@ def _toml(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: not TOML ({error}); correct that line") from None
 
 
-def _wanted(entry: str | Mapping[str, Any]) -> Wanted:
+def _training_set(entry: str | Mapping[str, Any]) -> TrainingSet:
     if isinstance(entry, str):
-        return Wanted(entry)
-    return Wanted(entry["variant"], entry.get("unknown_percent"), tuple(sorted(entry.get("shares", {}).items())))
+        return TrainingSet(entry)
+    return TrainingSet(entry["variant"], entry.get("unknown_percent"), tuple(sorted(entry.get("shares", {}).items())))
 
 
 def _mistake(key: str, value: Any) -> str | None:
@@ -214,7 +214,7 @@ def _variant(entry: Any) -> None:
         number(0, 100)(percent)
         if not VARIANTS[name].at_share:
             raise ValueError(f"{name} has no unknown_percent to choose; leave it out")
-        if list(Wanted(name).at([percent])) == []:
+        if list(TrainingSet(name).at([percent])) == []:
             raise ValueError(f"{name} at {percent:g} % Unknown is {'empty' if percent else 'D itself'}; take another "
                              f"share")
     if ("shares" in entry) != (name == D_FREE.name):
@@ -233,10 +233,10 @@ def _shares(shares: Any) -> None:
         raise ValueError(f"shares sum to {sum(shares.values()):g}; they must sum to 100")
 
 
-WAY: dict[str, Check] = {
+EXECUTION: dict[str, Check] = {
     "how": one_of("way to run", HOW), "workers": _workers, "at_once": whole(1, 256), "ray": _address,
     "cpus": number(0.001, 1024), "gpus": _gpus}
 CHECKS: dict[str, Check] = {
-    "preset": known_preset, "variants": each(_variant, same=_wanted), "percents": DIALS["percents"],
-    "seeds": DIALS["seeds"], "rates": each(TUNE["lr"]), "size": DIALS["size"], "rule": DIALS["rule"],
-    **{name: TUNE[name] for name in SET}, **WAY}
+    "preset": known_preset, "variants": each(_variant, same=_training_set), "percents": RANGES["percents"],
+    "seeds": RANGES["seeds"], "rates": each(TUNE["lr"]), "size": RANGES["size"], "rule": RANGES["rule"],
+    **{name: TUNE[name] for name in SET}, **EXECUTION}

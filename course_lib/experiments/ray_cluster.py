@@ -1,14 +1,15 @@
-"""Runs of a sweep over Ray: a task a run, on a cluster of this machine or on one that is there already.
+"""An executor over Ray: a task for each run, on a cluster of this machine or on one that is there already.
 
 The runs folder lies on storage that all machines share; whatever a task has finished is read from there. A worker that
-dies (killed, out of memory, its machine gone) is replaced, and the run goes on from its last finished epoch. Ray is an
-extra: ``pip install 'known-unknowns[cluster]'``.
+dies (killed, out of memory, its machine gone) is replaced, and the run continues from its last finished epoch. Ray is
+an extra: ``pip install 'known-unknowns[cluster]'``.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,13 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from course_lib.experiments.executors import Here, Told
+from course_lib.experiments.executors import LocalExecutor, OnEpoch
 from course_lib.files import CourseError, DataError
 from course_lib.models.hardware import usable_cores
 from course_lib.training.runs.folder import RunSpec, finished_epochs, read_history
 
 if TYPE_CHECKING:
-    from course_lib.experiments.plan import Way
+    from course_lib.experiments.plan import Execution
     from course_lib.experiments.study import Study
 
 __all__ = ["run_on_ray"]
@@ -32,8 +33,8 @@ OBJECT_STORE = 80 * 2**20  # bytes, near Ray's lowest: results go through files
 POLL = 0.5  # seconds between two looks at the runs
 
 
-def run_on_ray(study: Study, todo: Sequence[RunSpec], told: Told, way: Way) -> list[RunSpec]:
-    """Carry out these runs on the cluster ``way.ray``; returns those that another process holds.
+def run_on_ray(study: Study, todo: Sequence[RunSpec], on_epoch: OnEpoch, how: Execution) -> list[RunSpec]:
+    """Train these runs on the cluster ``how.ray``; returns those that another process holds.
 
     Raises:
         CourseError: Ray is not installed, no cluster answers at the address, it has too little for a run, or a run's
@@ -41,12 +42,12 @@ def run_on_ray(study: Study, todo: Sequence[RunSpec], told: Told, way: Way) -> l
     """
     ray = _ray()
     study = replace(study, folder=study.folder.resolve())  # without what it holds in memory, for other machines
-    with _cluster(ray, way):
-        gpus = _gpus(ray, way)
-        _refuse_too_large(ray.cluster_resources(), {"CPU": way.cpus, "GPU": gpus}, way)
-        task = ray.remote(_task).options(num_cpus=way.cpus, num_gpus=gpus, max_retries=RETRIES)
-        pending = {task.remote(study, spec, way.cpus): spec for spec in todo}
-        return _follow(ray, study, pending, told)
+    with _cluster(ray, how):
+        gpus = _gpus(ray, how)
+        _refuse_too_large(ray.cluster_resources(), {"CPU": how.cpus, "GPU": gpus}, how)
+        task = ray.remote(_task).options(num_cpus=how.cpus, num_gpus=gpus, max_retries=RETRIES)
+        pending = {task.remote(study, spec, how.cpus): spec for spec in todo}
+        return _follow(ray, study, pending, on_epoch)
 
 
 def _ray() -> ModuleType:
@@ -60,22 +61,23 @@ def _ray() -> ModuleType:
 
 
 @contextmanager
-def _cluster(ray: ModuleType, way: Way) -> Iterator[None]:
+def _cluster(ray: ModuleType, how: Execution) -> Iterator[None]:
     """A connection to the cluster; a local one is started for the time of the block."""
     if ray.is_initialized():  # the caller's own, which stays
         yield
         return
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    with suppress_notes(), tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+    with (warnings.catch_warnings(action="ignore", category=FutureWarning),  # advice of Ray's
+          tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder):
         try:
-            if way.ray == "local":
-                ray.init("local", num_cpus=way.workers or usable_cores(), include_dashboard=False,
+            if how.ray == "local":
+                ray.init("local", num_cpus=how.workers or usable_cores(), include_dashboard=False,
                          object_store_memory=OBJECT_STORE, _temp_dir=folder, **quiet)
             else:
-                ray.init(way.ray, **quiet)
+                ray.init(how.ray, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CourseError(f"no Ray cluster at {way.ray!r} ({first}); start one with `ray start --head`, or take "
+            raise CourseError(f"no Ray cluster at {how.ray!r} ({first}); start one with `ray start --head`, or take "
                               f"\"local\"") from None
         try:
             yield
@@ -83,33 +85,23 @@ def _cluster(ray: ModuleType, way: Way) -> Iterator[None]:
             ray.shutdown()
 
 
-@contextmanager
-def suppress_notes() -> Iterator[None]:
-    """Without the advice that Ray writes as warnings."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-def _gpus(ray: ModuleType, way: Way) -> float:
+def _gpus(ray: ModuleType, how: Execution) -> float:
     """Each run's share of GPUs: a whole one where the cluster has any and nothing is asked for."""
-    if way.gpus is not None:
-        return way.gpus
+    if how.gpus is not None:
+        return how.gpus
     return float(bool(ray.cluster_resources().get("GPU")))
 
 
-def _refuse_too_large(there: Mapping[str, float], wanted: Mapping[str, float], way: Way) -> None:
+def _refuse_too_large(there: Mapping[str, float], wanted: Mapping[str, float], how: Execution) -> None:
     """Ray itself would wait for ever."""
     for kind, share in wanted.items():
         if share > there.get(kind, 0):
-            raise CourseError(f"a run asks for {share:g} {kind}, the Ray cluster {way.ray!r} has "
+            raise CourseError(f"a run asks for {share:g} {kind}, the Ray cluster {how.ray!r} has "
                               f"{there.get(kind, 0):g}; lower {kind.lower()}s, or take a larger cluster")
 
 
-def _follow(ray: ModuleType, study: Study, pending: dict[Any, RunSpec], told: Told) -> list[RunSpec]:
-    """Tell of every epoch that appears in the folder until all is done; an error or Ctrl-C stops the workers."""
+def _follow(ray: ModuleType, study: Study, pending: dict[Any, RunSpec], on_epoch: OnEpoch) -> list[RunSpec]:
+    """Report every epoch that appears in the folder until all is done; an error or Ctrl-C stops the workers."""
     busy, root = [], study.folder / "runs"
     seen = {spec: finished_epochs(spec, root) for spec in pending.values()}
     try:
@@ -118,7 +110,7 @@ def _follow(ray: ModuleType, study: Study, pending: dict[Any, RunSpec], told: To
             ready, _ = ray.wait(list(pending), num_returns=len(pending), timeout=POLL)
             over = [(ref, pending[ref]) for ref in ready]
             for spec in pending.values():
-                seen[spec] = _tell(root, spec, seen[spec], told)
+                seen[spec] = _report(root, spec, seen[spec], on_epoch)
             for ref, spec in over:
                 if not _result(ray, ref, spec):
                     busy.append(spec)
@@ -141,16 +133,16 @@ def _result(ray: ModuleType, ref: Any, spec: RunSpec) -> bool:
                           f"lack of memory; run again, finished epochs stay") from None
 
 
-def _tell(root: Path, spec: RunSpec, seen: int, told: Told) -> int:
+def _report(root: Path, spec: RunSpec, seen: int, on_epoch: OnEpoch) -> int:
     with suppress(DataError):
         records = read_history(spec.folder(root)).records
         for record in records[seen:]:
-            told(spec, record)
+            on_epoch(spec, record)
         return max(seen, len(records))
     return seen
 
 
-_here: dict[str, Here] = {}  # of a worker: the base model is loaded once
+_executors: dict[str, LocalExecutor] = {}  # of a worker: the base model is loaded once
 
 
 def _task(study: Study, spec: RunSpec, cpus: float) -> bool:
@@ -161,7 +153,7 @@ def _task(study: Study, spec: RunSpec, cpus: float) -> bool:
     torch.set_num_threads(max(1, int(cpus)))
     logging.disable_progress_bar()
     key = repr((study.preset, study.folder, study.settings))
-    if key not in _here:
-        _here.clear()
-        _here[key] = Here(study, lambda *_: None)
-    return not _here[key].run([spec])
+    if key not in _executors:
+        _executors.clear()
+        _executors[key] = LocalExecutor(study, lambda *_: None)
+    return not _executors[key].run([spec])

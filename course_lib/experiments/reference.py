@@ -5,15 +5,16 @@ is read like any folder of runs, so that every curve can be explored at once and
 the questions that they were asked, with what the base model knew of each. Each run says where it comes from: commit,
 versions, processor.
 
-:func:`reproduce` makes one of them again here and compares. On the same processor all accuracies come out the same; on
-another, rounding differs, and small differences grow with every step, so a few questions may fall otherwise.
+:func:`reproduce` makes one of them again here and compares: on the same processor all accuracies come out the same; on
+another computer the numbers differ a little. :func:`make_reference` makes them all, which is needed whenever the pocket
+model, its facts or the settings of the study change.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.data.paper import MEASURES
+from course_lib.data.pocket.world import exposures
 from course_lib.data.protocol import D
-from course_lib.files import CourseError, read_csv, read_json
-from course_lib.training.runs.folder import RunSpec, bundle_specs, read_history, read_right, read_runs
+from course_lib.files import CourseError, read_csv, read_json, write_text
+from course_lib.knowledge.p_true import p_true
+from course_lib.knowledge.scoring.scores import Scores
+from course_lib.knowledge.slick import draw_prompts, label, measure
+from course_lib.models.four_bit import merged_for_evaluation
+from course_lib.training.runs.folder import RunSpec, bundle_specs, read_history, read_right, read_runs, write_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,19 +37,22 @@ if TYPE_CHECKING:
     from course_lib.experiments.study import Study
     from course_lib.training.finetune import EpochRecord
 
-__all__ = ["FOLDER", "Reproduction", "Stored", "has_reference", "reference", "reproduce", "stored"]
+__all__ = ["FOLDER", "SEEDS", "Reproduction", "StoredRuns", "has_reference", "make_reference", "question_table",
+           "reference_runs", "reproduce", "stored_runs"]
 
 FOLDER = Path(__file__).parent / "reference_runs"
-CLOSE = 3.0  # points: what rounding on another processor may change, and more than another seed rarely does
+CLOSE = 3.0  # points: what another computer's rounding may change, and more than another seed rarely does
+SEEDS = (0, 1, 2, 3, 4)
+FEWER = (1, 2, 5)  # prompts, beside the ten of the labels (paper, Fig. 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRuns:
     """Runs that are completed: the folder or zip file that they lie in, which they are, and what they were asked.
 
     ``questions`` has one row for every "test" and "ood" question (column split), in the order in which they were
-    asked, with its category of before; for the reference runs also readings, p_true and category_1, _2 and _5 (with
-    fewer prompts).
+    asked, with its category before fine-tuning; for the reference runs also readings (exposures), p_true and
+    category_1, _2 and _5 (with fewer prompts).
     """
 
     source: str
@@ -87,7 +96,7 @@ def has_reference(preset: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def reference(preset: str = "pocket") -> Stored:
+def reference_runs(preset: str = "pocket") -> StoredRuns:
     """The reference runs of a preset.
 
     Raises:
@@ -99,19 +108,19 @@ def reference(preset: str = "pocket") -> Stored:
                           f"own with course sweep")
     root = FOLDER / f"{preset}.zip"
     questions = read_csv(FOLDER / f"{preset}-questions.csv", keep_default_na=False, na_values={"p_true": [""]})
-    return Stored(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
+    return StoredRuns(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
 
 
-def stored(study: Study, *, progress: bool = True) -> Stored:
+def stored_runs(study: Study, *, progress: bool = True) -> StoredRuns:
     """The runs for all tables of the paper: the reference runs of this model, or else the study's own, made now."""
-    if has_reference(study.name) and _weights(study.base) == _weights(reference(study.name).specs[0].base):
-        return reference(study.name)
-    from course_lib.experiments.sweep import sweep
+    if has_reference(study.name) and _weights(study.base) == _weights(reference_runs(study.name).specs[0].base):
+        return reference_runs(study.name)
+    from course_lib.experiments import sweep
 
     plan = study.full_plan()
-    sweep(study, plan, progress=progress)
+    sweep.run(study, plan, progress=progress)
     questions = study.labels().query("split in ('test', 'ood')").astype({"category": str})
-    return Stored(f"runs of {study.name}", study.folder / "runs", tuple(plan), questions.reset_index(drop=True))
+    return StoredRuns(f"runs of {study.name}", study.folder / "runs", tuple(plan), questions.reset_index(drop=True))
 
 
 def _weights(base: str) -> str:
@@ -152,9 +161,9 @@ def reproduce(study: Study, *, spec: RunSpec | None = None,
     Raises:
         CourseError: there is no such run, or this study would draw other training sets or has another base model.
     """
-    from course_lib.experiments.sweep import run_one
+    from course_lib.experiments.executors import run_one
 
-    found = reference(study.name)
+    found = reference_runs(study.name)
     spec = spec or next(one for one in found.specs if (one.variant, one.unknown_percent) == (D.name, 50))
     if (spec.base, spec.labels) != (here := (study.base, study.spec(50).labels)):
         raise CourseError(f"{spec.name} was made with base {spec.base} and labels {spec.labels}, here they are "
@@ -169,3 +178,35 @@ def reproduce(study: Study, *, spec: RunSpec | None = None,
 def _difference(ours: pd.Series, theirs: pd.Series) -> float:
     apart = np.abs(ours.to_numpy(float) - theirs.to_numpy(float))
     return float(np.nanmax(apart)) if not np.isnan(apart).all() else 0.0
+
+
+def make_reference(study: Study, *, seeds: Sequence[int] = SEEDS, folder: Path = FOLDER) -> Path:
+    """Run what is missing of the study's full plan, and write the zip file of its runs and the table of questions.
+
+    About half an hour on two cores; finished runs are kept, so it may be stopped.
+    """
+    from course_lib.experiments import sweep
+
+    plan = study.full_plan(seeds=seeds)
+    sweep.run(study, plan)
+    write_text(folder / f"{study.name}-questions.csv", question_table(study).to_csv(index=False))
+    return write_bundle(folder / f"{study.name}.zip", study.folder / "runs", plan)
+
+
+def question_table(study: Study) -> pd.DataFrame:
+    """What the runs of a pocket study are asked: columns as in :class:`StoredRuns`.
+
+    P(True) and SliCK with fewer prompts are measured here.
+    """
+    about = ["split", "relation", "subject", "object", "category"]
+    table = study.labels().query("split in ('test', 'ood')")[about].reset_index(drop=True)
+    count = exposures().set_index(["relation", "subject"])["total"]
+    table["readings"] = [count[row.relation, row.subject] for row in table.itertuples()]
+    loaded, facts = study.load(), [*study.facts.test, *study.facts.ood]
+    with merged_for_evaluation(loaded.model):
+        table["p_true"] = p_true(loaded.model, loaded.tokenizer, facts).round(6)
+        scores = measure(loaded.model, loaded.tokenizer, facts, draw_prompts(study.facts.exemplars))
+    for prompts in FEWER:
+        fewer = Scores(scores.greedy[:, :prompts], scores.log_probability[:, :prompts], scores.margin[:, :prompts])
+        table[f"category_{prompts}"] = label(fewer)["category"].astype(str)
+    return table

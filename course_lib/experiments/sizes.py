@@ -1,4 +1,4 @@
-"""The size dial of a study: how many training questions are measured, from a first look to the paper's whole split.
+"""The size of a study: how many training questions are measured, from a first look to the paper's whole split.
 
 A size is N, the number of training questions of all relations together, or one of three names:
 

@@ -38,7 +38,7 @@ from course_lib.training.runs.folder import RunSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DIALS", "SETTINGS", "Settings", "Study", "open_study"]
+__all__ = ["RANGES", "SETTINGS", "Settings", "Study", "open_study"]
 
 def _per_relation(given: Any) -> None:
     """Split -> facts a relation."""
@@ -49,19 +49,19 @@ def _per_relation(given: Any) -> None:
         whole(0, WHOLE)(limit)
 
 
-DIALS: dict[str, Check] = {
+RANGES: dict[str, Check] = {
     "size": whole(1, WHOLE), "rule": one_of("rule", RULES), "percents": each(number(0, 100)),
     "seeds": each(SEED), "per_relation": _per_relation, "questions": whole(FIRST_LOOK, WHOLE)}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The dials of a study: mixes and seeds of the sweep, |D|, and how many facts are used.
+    """The settings of a study: mixes and seeds of the sweep, |D|, and how many facts are used.
 
     ``rule`` and ``size`` decide |D|: see :func:`.mixing.relation_sizes`. ``size`` is the most rows that a mix
     may have; mixes of single categories take the paper's rule in any case. ``questions`` is the number of training
     questions of all relations together, with the other splits in proportion (:mod:`.sizes`); None takes the
-    splits whole, but for ``per_relation``: split -> facts a relation. Ranges: :data:`DIALS`; and a batch beyond
+    splits whole, but for ``per_relation``: split -> facts a relation. Ranges: :data:`RANGES`; and a batch beyond
     the default has at most ``size`` rows.
 
     Raises:
@@ -77,7 +77,7 @@ class Settings:
     questions: int | None = None
 
     def __post_init__(self) -> None:
-        refuse(self, DIALS)
+        refuse(self, RANGES)
         if self.tune.batch > max(self.size, DEFAULT.batch):
             raise CourseError(f"batch = {self.tune.batch:,}: it must be at most size = {self.size:,}, the rows of a "
                               f"training set")

@@ -1,8 +1,8 @@
-"""Many training sets, seeds and rates: say what they cost, run what is not finished, and gather the results.
+"""Sweep over training sets, seeds and learning rates: say what it costs, run what is not finished, gather the results.
 
-Four ways to run one plan, with the same results: one run after another; one process a core with one thread each, which
-for a small model on a CPU is faster than one run with all cores; over Ray; and many adapters over one frozen base in
-one pass. A finished run is never repeated, and one that was stopped goes on from its last finished epoch. A run that
+Four executors run one plan with the same results: one run after another; one process a core with one thread each, which
+for a small model on a CPU is faster than one run with all cores; over Ray; and many adapters jointly over one frozen
+base. A finished run is never repeated, and one that was stopped continues from its last finished epoch. A run that
 another process is working on is tried again after the others, and waited for at the end.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from course_lib.experiments.costs import Cost, epochs_left, estimate
-from course_lib.experiments.executors import Here, default_workers, in_processes, run_one
-from course_lib.experiments.joint_runs import run_together
-from course_lib.experiments.plan import Plan, Way
+from course_lib.experiments.executors import LocalExecutor, default_workers, run_in_processes, run_one
+from course_lib.experiments.joint_runs import run_jointly
+from course_lib.experiments.plan import Execution, Plan
 from course_lib.experiments.ray_cluster import run_on_ray
 from course_lib.experiments.study import Study
+from course_lib.experiments.throughput import Cost, epochs_left, sweep_cost
 from course_lib.files import CourseError
 from course_lib.models.hardware import usable_cores
 from course_lib.training.records import EpochRecord
@@ -27,19 +27,19 @@ from course_lib.training.runs.folder import RunSpec, is_completed, read_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Sweep", "prepare", "run_one", "sweep"]
+__all__ = ["Sweep", "prepare", "run", "run_one"]
 
 PAUSE = 2.0  # seconds between two looks at runs of another process
 
 
-def sweep(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
-          workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
-          gpus: float | None = None, progress: bool = True) -> pd.DataFrame:
+def run(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
+        workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
+        gpus: float | None = None, progress: bool = True) -> pd.DataFrame:
     """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`runs.read_runs`).
 
     ``how`` is "one-by-one", "processes", "together" or "ray"; the default is one process a core for the pocket model
     on a CPU, as far as memory allows, and one after another otherwise. The other options are those of
-    :class:`.plan.Way`, and go before those of a plan. In a script of your own, call this below
+    :class:`.plan.Execution`, and go before those of a plan. In a script of your own, call this below
     ``if __name__ == "__main__":``.
 
     Raises:
@@ -51,17 +51,17 @@ def sweep(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: st
 
 
 def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progress: bool = True,
-            **way: Any) -> Sweep:
-    """All that :func:`sweep` does before the first run; ``way`` as there.
+            **execution: Any) -> Sweep:
+    """Do all that comes before the first run of :func:`run`; ``execution`` are its options.
 
     Raises:
         CourseError: a mix cannot be built; all such mixes are in one message.
     """
-    chosen = plan.way if isinstance(plan, Plan) else Way()
-    changes = {name: value for name, value in way.items() if value is not None}
+    chosen = plan.execution if isinstance(plan, Plan) else Execution()
+    changes = {name: value for name, value in execution.items() if value is not None}
     if isinstance(plan, Plan):
         study = plan.study(study)
-    chosen = _settled(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
+    chosen = _resolved(study, replace(chosen, **changes), ray=bool(changes.get("ray")))
     study.labels(progress=progress)  # measured once here, not once in every process
     specs = plan.specs(study) if isinstance(plan, Plan) else list(study.plan() if plan is None else plan)
     todo = tuple(spec for spec in specs if not is_completed(spec, study.folder / "runs"))
@@ -71,17 +71,17 @@ def prepare(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, progr
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that is ready to run: all runs of the plan, those ``todo``, and the way to carry them out."""
+    """A sweep that is ready to run: all runs of the plan, those ``todo``, and how they are executed."""
 
     study: Study
     specs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
-    way: Way
+    execution: Execution
 
     def cost(self) -> Cost:
-        """Runs, epochs, minutes and disk; trains for a few seconds where no finished run tells the pace."""
-        parallel = self.way.workers or 1 if self.way.how in ("processes", "ray") else 1
-        return estimate(self.study, self.specs, parallel=parallel)
+        """Runs, epochs, minutes and disk; trains for a few seconds where no finished run tells the throughput."""
+        parallel = self.execution.workers or 1 if self.execution.how in ("processes", "ray") else 1
+        return sweep_cost(self.study, self.specs, parallel=parallel)
 
     def run(self, *, progress: bool = True) -> pd.DataFrame:
         """Run what is to do; returns the epochs of all runs of the plan."""
@@ -89,25 +89,25 @@ class Sweep:
         if self.todo:
             left = {spec: epochs_left(spec, root) for spec in self.todo}
             with _Bar(left, shown=progress) as bar:
-                self._wait_for(self._carry_out(bar), bar)
+                self._wait_for(self._execute(bar), bar)
         return read_runs(root, self.specs)
 
-    def _carry_out(self, bar: _Bar) -> list[RunSpec]:
-        """Every run once; returns those that another process holds."""
-        way, study = self.way, self.study
-        if way.how == "ray":
-            return run_on_ray(study, self.todo, bar.told, way)
-        if way.how == "together":
-            return run_together(study, self.todo, bar.told, at_once=way.at_once)
-        if way.how == "processes" and min(way.workers, len(self.todo)) > 1:
-            return in_processes(study, self.todo, bar.told, workers=min(way.workers, len(self.todo)))
-        return Here(study, bar.told).run(self.todo)
+    def _execute(self, bar: _Bar) -> list[RunSpec]:
+        """Try every run once; returns those that another process holds."""
+        chosen, study = self.execution, self.study
+        if chosen.how == "ray":
+            return run_on_ray(study, self.todo, bar.on_epoch, chosen)
+        if chosen.how == "together":
+            return run_jointly(study, self.todo, bar.on_epoch, at_once=chosen.at_once)
+        if chosen.how == "processes" and (workers := min(chosen.workers, len(self.todo))) > 1:
+            return run_in_processes(study, self.todo, bar.on_epoch, workers=workers)
+        return LocalExecutor(study, bar.on_epoch).run(self.todo)
 
     def _wait_for(self, busy: Sequence[RunSpec], bar: _Bar) -> None:
-        """Until the other process has finished these runs; what it leaves unfinished is taken over."""
-        here = Here(self.study, bar.told)
+        """Wait until the other process has finished these runs; what it leaves unfinished is taken over."""
+        executor = LocalExecutor(self.study, bar.on_epoch)
         while busy:
-            busy = here.run(busy)
+            busy = executor.run(busy)
             if busy:
                 bar.waits_for(busy[0])
                 time.sleep(PAUSE)
@@ -127,7 +127,7 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def told(self, spec: RunSpec, record: EpochRecord) -> None:
+    def on_epoch(self, spec: RunSpec, record: EpochRecord) -> None:
         """Another epoch is done."""
         dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
         self.bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
@@ -138,13 +138,13 @@ class _Bar:
         self.bar.set_postfix_str(f"waiting for another process: {spec.name}")
 
 
-def _settled(study: Study, way: Way, *, ray: bool) -> Way:
-    """The way with its number of workers, and with ``how`` where none is asked for."""
-    how = way.how or ("ray" if ray else None)
+def _resolved(study: Study, chosen: Execution, *, ray: bool) -> Execution:
+    """The options with the number of workers, and with ``how`` where none is asked for."""
+    how = chosen.how or ("ray" if ray else None)
     if how == "ray":
-        return replace(way, how=how)
-    workers = way.workers or (usable_cores() if how == "processes" else default_workers(study))
-    return replace(way, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
+        return replace(chosen, how=how)
+    workers = chosen.workers or (usable_cores() if how == "processes" else default_workers(study))
+    return replace(chosen, how=how or ("processes" if workers > 1 else "one-by-one"), workers=workers)
 
 
 def _refuse_impossible(study: Study, todo: Sequence[RunSpec]) -> None:

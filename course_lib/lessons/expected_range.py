@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from course_lib.analysis.stopping import STOPS, stops
 from course_lib.data.datasets import DATASETS
 from course_lib.data.protocol import D
-from course_lib.experiments.reference import Stored, has_reference, reference
+from course_lib.experiments.reference import StoredRuns, has_reference, reference_runs
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, vari
     """
     from course_lib.analysis.paper_claims import main_rate
 
-    stored = reference(preset)
+    stored = reference_runs(preset)
     table = stops(main_rate(stored.epochs()))
     values = table[(table["variant"] == variant) & (table["unknown_percent"] == unknown_percent)
                    & (table["stop"] == stop)][measure].dropna()
@@ -66,7 +66,7 @@ def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, vari
     return Band(max(0.0, values.min() - margin), min(100.0, values.max() + margin), len(values))
 
 
-def _asked(stored: Stored, measure: str) -> int:
+def _asked(stored: StoredRuns, measure: str) -> int:
     """How many questions or rows a percentage stands for; a mix has at least some 50 rows of a kind."""
     if measure == "dev":
         return DATASETS["pocket"].sizes["dev"]  # the reference runs are the pocket preset's

@@ -170,11 +170,11 @@ for name, preset in PRESETS.items():
 # then for a real model on a free T4. Lesson 03 compares such a forecast with what was measured.
 
 # %%
-from course_lib.experiments import forecast as preflight
+from course_lib.experiments.forecast import forecast_study
 
-print(preflight.forecast(study))
+print(forecast_study(study))
 print()
-print(preflight.forecast(open_study("smollm2-1.7b"), gpu="T4"))
+print(forecast_study(open_study("smollm2-1.7b"), gpu="T4"))
 
 # %% [markdown]
 # `course doctor --preset NAME --gpu T4` prints the same in a terminal. A smaller first look at a real model:
@@ -379,13 +379,13 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 
 # %%
 from course_lib.analysis.paper_claims import main_rate
-from course_lib.experiments.reference import reference
+from course_lib.experiments.reference import reference_runs
 from course_lib.training.runs.folder import is_completed, read_runs
 
 labelled = study.labels_file.is_file()  # what the sweep measures first
 plan = study.plan() if labelled else []
 mine = bool(plan) and all(is_completed(spec, study.folder / "runs") for spec in plan)
-epochs = read_runs(study.folder / "runs", plan) if mine else main_rate(reference("pocket").epochs())
+epochs = read_runs(study.folder / "runs", plan) if mine else main_rate(reference_runs("pocket").epochs())
 source = f"your runs of preset {study.preset}" if mine else "reference runs of preset pocket, shipped with the course"
 assert {0, 50, 100} <= set(epochs["unknown_percent"]), "the curve needs its two ends and its middle"
 print(f"Shown are {source}.")

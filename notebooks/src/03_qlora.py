@@ -386,9 +386,9 @@ my_epochs = {"known": None, "unknown": None}
 # training takes it in parts.
 
 # %%
-from course_lib.experiments import forecast as preflight
+from course_lib.experiments.forecast import forecast_study
 
-print(preflight.forecast(study))
+print(forecast_study(study))
 
 # %%
 from dataclasses import replace

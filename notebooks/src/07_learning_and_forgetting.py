@@ -60,10 +60,10 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # `sweep` runs what is missing there and reads the rest: a finished run is never repeated.
 
 # %%
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 
 spec = study.spec(50)
-one = sweep(study, [spec])
+one = sweep.run(study, [spec])
 folder = spec.folder(study.folder / "runs")
 print(spec.tune)
 print("folder:", folder.name, "holds", sorted(path.name for path in folder.iterdir()))
@@ -238,7 +238,7 @@ check("07.2", stopped_after)
 # %%
 from course_lib.analysis.paper_claims import stops
 
-epochs = sweep(study)
+epochs = sweep.run(study)
 early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
 fitted = early.groupby("unknown_percent")[["epoch", "known_fitted", "unknown_fitted"]].mean()
 assert set(fitted.index) == set(study.settings.percents), "every mix is there"

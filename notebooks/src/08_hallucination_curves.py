@@ -37,7 +37,7 @@
 # **Where it breaks.**
 #
 # * The first cell makes 24 runs if `make course` has not: about 8 minutes on two cores. Run it before the session, or
-#   take the reference runs (the cell `stored(study)`).
+#   take the reference runs (the cell `stored_runs(study)`).
 # * Sliders do nothing in a stored notebook on GitHub: run the cell, or use the figure below it.
 #
 # **When late.** Skip "Another learning rate" and "Which facts are lost?" (8 minutes) and exercise 08.4 (6 minutes).
@@ -55,9 +55,9 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # quick or long.
 
 # %%
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 
-epochs = sweep(study)
+epochs = sweep.run(study)
 count = epochs.groupby(["variant", "unknown_percent", "seed"]).ngroups
 assert count == len(study.plan()), "every planned run is there"
 print(f"{count} runs, {len(epochs)} epochs; seeds {sorted(epochs['seed'].unique().tolist())}")
@@ -240,11 +240,11 @@ data_table(ax)
 # your own runs lie inside the band?
 
 # %%
-from course_lib.experiments.reference import has_reference, reference
+from course_lib.experiments.reference import has_reference, reference_runs
 from course_lib.figures.widgets import explorers as widgets
 from course_lib.figures.widgets.display import show
 
-band = reference(study.name).epochs() if has_reference(study.name) else None
+band = reference_runs(study.name).epochs() if has_reference(study.name) else None
 show(widgets.curve_explorer(epochs, band=band))
 
 # %% [markdown]
@@ -347,9 +347,9 @@ assert 0 <= ours["r2"] <= 1, "least squares with an intercept explains between n
 # code. They are read like your own, and say where they come from. (A preset without them makes its own runs here.)
 
 # %%
-from course_lib.experiments.reference import stored
+from course_lib.experiments.reference import stored_runs
 
-runs = stored(study)
+runs = stored_runs(study)
 more = runs.epochs()
 assert more["seed"].nunique() >= epochs["seed"].nunique(), "at least as many seeds as your own sweep"
 print(runs)

@@ -57,10 +57,10 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %%
 from course_lib.analysis.paper_claims import main_rate, stops
-from course_lib.experiments.reference import stored
+from course_lib.experiments.reference import stored_runs
 from course_lib.training.mixing import SINGLE
 
-runs = stored(study)
+runs = stored_runs(study)
 epochs = main_rate(runs.epochs())
 variants = [*SINGLE, "D_Natural"]
 stopped = stops(epochs)
@@ -314,10 +314,10 @@ data_table(ax)
 # One variant, one seed, made on this machine (about half a minute on the pocket track, and only the first time).
 
 # %%
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 from course_lib.lessons.expected_range import expect
 
-own = sweep(study, [study.spec(variant="D_MaybeKnown", seed=0)])
+own = sweep.run(study, [study.spec(variant="D_MaybeKnown", seed=0)])
 early = stops(own).query("stop == 'EARLY_STOP'").iloc[0]
 print(f"EARLY_STOP of your run: epoch {early['epoch']:g}")
 print(expect(early["test"], "test", study=study, unknown_percent=0, variant="D_MaybeKnown"))

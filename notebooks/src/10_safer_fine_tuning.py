@@ -56,9 +56,9 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 
 # %%
 from course_lib.analysis.paper_claims import estimate, main_rate, stops
-from course_lib.experiments.reference import stored
+from course_lib.experiments.reference import stored_runs
 
-runs = stored(study)
+runs = stored_runs(study)
 epochs = main_rate(runs.epochs())
 stopped = stops(epochs)
 assert {"D", "D_Known", "D_IDK"} <= set(stopped["variant"]), "the three training sets of this lesson have run"
@@ -313,10 +313,10 @@ assert len(worth) == 6, "six ways to train"
 # D_IDK once on this machine: about half a minute on the pocket track, and only the first time.
 
 # %%
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 from course_lib.lessons.expected_range import expect
 
-own = sweep(study, [study.spec(50, variant="D_IDK", seed=0)])
+own = sweep.run(study, [study.spec(50, variant="D_IDK", seed=0)])
 last = own.iloc[-1]
 print(f"your run at epoch {last['epoch']:g}: {last['answered']:.1f} % answered, {last['test']:.1f} % of all right")
 print(expect(last["test"], "test", study=study, stop="CONVERGENCE", unknown_percent=50, variant="D_IDK"))

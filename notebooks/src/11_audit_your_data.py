@@ -454,9 +454,9 @@ assert len(held) + len(kept) <= len(p), "the rest is looked at"
 
 # %%
 from course_lib.analysis.paper_claims import estimate, main_rate, stops
-from course_lib.experiments.reference import stored
+from course_lib.experiments.reference import stored_runs
 
-runs = stored(study)
+runs = stored_runs(study)
 stopped = stops(main_rate(runs.epochs()))
 share = 100 * shares(labels)["Unknown"]
 nearest = min(stopped.query("variant == 'D_Known'")["unknown_percent"], key=lambda percent: abs(percent - share))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from course_lib.data.paper import CATEGORIES
-from course_lib.experiments.reference import reference
+from course_lib.experiments.reference import reference_runs
 from course_lib.figures.plots.curves import describe_epoch
 from course_lib.figures.plots.knowledge import describe_closeup
 from course_lib.figures.plots.sizing import describe_memory
@@ -27,10 +27,10 @@ Open = Callable[..., NotebookPage]
 Move = tuple[str, Sequence[str], int, str]  # control, keys, which of its buttons, what has to be said afterwards
 
 CURVES = """from course_lib.figures.widgets import explorers as widgets
-from course_lib.experiments.reference import reference
+from course_lib.experiments.reference import reference_runs
 from course_lib.figures.widgets.display import show
 
-epochs = reference().epochs()
+epochs = reference_runs().epochs()
 show(widgets.curve_explorer(epochs[epochs["seed"] == 0], band=epochs))"""
 NF4 = """import numpy as np
 from course_lib.figures.widgets import explorers as widgets
@@ -91,7 +91,7 @@ def explored(notebook: NotebookPage, number: int, name: str, start: str, moves: 
 
 
 def test_keys_move_the_curve_explorer(opened: Open) -> None:
-    epochs = reference().epochs()
+    epochs = reference_runs().epochs()
     said = partial(describe_epoch, epochs[epochs["seed"] == 0], band=epochs)
     explored(opened([CURVES]), 0, "curve_explorer", said(epoch=16, unknown_percent=50), [
         ("epoch", ["ArrowLeft"], 0, said(epoch=15, unknown_percent=50)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from course_lib.experiments import plan as plans
-from course_lib.experiments.plan import Plan, Wanted, Way, read_plan
+from course_lib.experiments.plan import Execution, Plan, TrainingSet, read_plan
 from course_lib.experiments.study import Settings, Study
 from course_lib.files import CourseError, DataError
 from course_lib.training.records import TUNE, TuneConfig
@@ -62,7 +62,7 @@ def test_settings_of_a_run_go_before_those_of_the_study(plan) -> None:
 
 
 def test_the_way_to_run_stands_in_the_plan(plan) -> None:
-    assert plan('how = "together"\nat_once = 4').way == Way("together", at_once=4)
+    assert plan('how = "together"\nat_once = 4').execution == Execution("together", at_once=4)
 
 
 def test_a_plan_of_another_preset_is_refused(plan) -> None:
@@ -174,9 +174,9 @@ def test_a_path_that_is_no_file_is_named(tmp_path, name: str) -> None:
 
 def test_known_and_idk_are_left_out_where_they_are_d_or_empty() -> None:
     shares = (0, 50, 100)
-    assert list(Wanted("D_Known").at(shares)) == [50]
-    assert list(Wanted("D_IDK").at(shares)) == [50, 100]
-    assert list(Wanted("D_Natural").at(shares)) == [None]
+    assert list(TrainingSet("D_Known").at(shares)) == [50]
+    assert list(TrainingSet("D_IDK").at(shares)) == [50, 100]
+    assert list(TrainingSet("D_Natural").at(shares)) == [None]
 
 
 @pytest.mark.parametrize("wrong", [
@@ -185,7 +185,7 @@ def test_known_and_idk_are_left_out_where_they_are_d_or_empty() -> None:
     ids=str)
 def test_a_way_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(CourseError, match=f"^{next(iter(wrong))} = "):
-        Way(**wrong)
+        Execution(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -204,10 +204,10 @@ def test_all_fields_that_are_wrong_are_named_and_numpys_numbers_are_right() -> N
 
 
 def test_every_key_of_a_plan_and_every_setting_of_a_run_has_a_range() -> None:
-    names = {name for record in (TuneConfig, Way) for name in record.__slots__}
+    names = {name for record in (TuneConfig, Execution) for name in record.__slots__}
     assert names - {"lr", "seed"} < set(plans.CHECKS) and set(TUNE) == set(TuneConfig.__slots__)
 
 
 def test_the_plan_in_the_docs_is_one() -> None:
     plan = read_plan(Path(__file__).parents[2] / "docs" / "plan.toml")
-    assert {wanted.variant for wanted in plan.variants} >= {"D", "D_IDK", "D_Free"} and plan.way.how == "together"
+    assert {wanted.variant for wanted in plan.variants} >= {"D", "D_IDK", "D_Free"} and plan.execution.how == "together"

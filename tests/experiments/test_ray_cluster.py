@@ -16,7 +16,7 @@ import pytest
 
 from course_lib.experiments import ray_cluster as cluster
 from course_lib.experiments import study, sweep
-from course_lib.experiments.plan import Way
+from course_lib.experiments.plan import Execution
 from course_lib.experiments.study import Settings, Study
 from course_lib.files import CourseError
 from course_lib.models.loading import Loaded
@@ -49,12 +49,12 @@ def test_without_ray_the_message_says_what_to_install(small: Study, monkeypatch)
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
     with pytest.raises(CourseError, match=r"pip install 'known-unknowns\[cluster\]'"):
-        sweep.sweep(small, how="ray", progress=False)
+        sweep.run(small, how="ray", progress=False)
 
 
 def test_a_run_larger_than_the_cluster_is_refused() -> None:
     with pytest.raises(CourseError, match=r"1 GPU, .*'local' .*0; .*\bgpus\b"):
-        cluster._refuse_too_large({"CPU": 2.0}, {"CPU": 1, "GPU": 1.0}, Way("ray"))
+        cluster._refuse_too_large({"CPU": 2.0}, {"CPU": 1, "GPU": 1.0}, Execution("ray"))
 
 
 def workers() -> list[psutil.Process]:
@@ -86,7 +86,7 @@ def test_a_killed_worker_is_replaced_and_the_runs_end_as_undisturbed(small: Stud
     killer = threading.Thread(target=kill_one_after_an_epoch, args=(tmp_path, killed, over))
     killer.start()
     try:
-        found = sweep.sweep(small, how="ray", workers=2, progress=False)
+        found = sweep.run(small, how="ray", workers=2, progress=False)
     finally:
         over.set()
         killer.join()
@@ -94,4 +94,4 @@ def test_a_killed_worker_is_replaced_and_the_runs_end_as_undisturbed(small: Stud
     calm = Study("pocket", tmp_path / "calm", SETTINGS)
     (tmp_path / "calm").mkdir()
     (tmp_path / "labels").rename(tmp_path / "calm" / "labels")
-    pd.testing.assert_frame_equal(found[DECIDING], sweep.sweep(calm, workers=1, progress=False)[DECIDING])
+    pd.testing.assert_frame_equal(found[DECIDING], sweep.run(calm, workers=1, progress=False)[DECIDING])

@@ -20,10 +20,10 @@ import pytest
 from typer.testing import CliRunner
 
 from course_lib import cli
-from course_lib.experiments import costs, study, sweep
-from course_lib.experiments.costs import Pace
+from course_lib.experiments import study, sweep, throughput
 from course_lib.experiments.plan import Plan
 from course_lib.experiments.study import Settings, Study, open_study
+from course_lib.experiments.throughput import RunThroughput
 from course_lib.files import CourseError
 from course_lib.models.loading import Loaded
 from course_lib.training import finetune
@@ -75,33 +75,33 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_all_mixes_of_the_plan_are_run_and_read(small: Study, tuned: list[str]) -> None:
-    frame = sweep.sweep(small, workers=1, progress=False)
+    frame = sweep.run(small, workers=1, progress=False)
     assert tuned == ["D 0", "D 50", "D_Known 50"]
     assert frame.query("epoch == 1")["dev"].tolist() == [24, 24, 12]  # the fake's dev is the number of rows
 
 
 def test_finished_runs_are_not_repeated(small: Study, tuned: list[str]) -> None:
-    first = sweep.sweep(small, workers=1, progress=False)
-    again = sweep.sweep(small, workers=1, progress=False)
+    first = sweep.run(small, workers=1, progress=False)
+    again = sweep.run(small, workers=1, progress=False)
     assert len(tuned) == 3
     pd.testing.assert_frame_equal(first, again)
 
 
 def test_a_sweep_goes_on_with_the_runs_that_are_missing(small: Study, tuned: list[str]) -> None:
     sweep.run_one(small, small.plan()[1])
-    sweep.sweep(small, workers=1, progress=False)
+    sweep.run(small, workers=1, progress=False)
     assert tuned == ["D 50", "D 0", "D_Known 50"]
 
 
 def test_a_part_of_the_plan_can_be_run(small: Study, tuned: list[str]) -> None:
-    frame = sweep.sweep(small, small.plan()[:1], workers=1, progress=False)
+    frame = sweep.run(small, small.plan()[:1], workers=1, progress=False)
     assert tuned == ["D 0"] and len(frame) == 2
 
 
 def test_one_base_model_serves_all_runs_of_a_process(small: Study, tuned: list[str], monkeypatch) -> None:
     loads: list[str] = []
     monkeypatch.setattr(study, "load", lambda preset: loads.append(preset) or Loaded(preset, FAKE_MODEL, None))
-    sweep.sweep(small, workers=1, progress=False)
+    sweep.run(small, workers=1, progress=False)
     assert loads == ["pocket"]
 
 
@@ -122,7 +122,7 @@ def test_an_error_in_a_run_reaches_the_caller_and_keeps_the_finished_runs(small:
 
     monkeypatch.setattr(finetune, "tune", fails_on_d_known)
     with pytest.raises(CourseError, match="step 3: the loss is nan"):
-        sweep.sweep(small, workers=1, progress=False)
+        sweep.run(small, workers=1, progress=False)
     assert [is_completed(spec, small.folder / "runs") for spec in plan] == [True, True, False]
 
 
@@ -138,10 +138,10 @@ def test_a_run_that_was_stopped_goes_on_from_its_last_epoch(small: Study, tuned:
 
     monkeypatch.setattr(finetune, "tune", stops_after_the_first_epoch)
     with pytest.raises(KeyboardInterrupt):
-        sweep.sweep(small, [spec], workers=1, progress=False)
+        sweep.run(small, [spec], workers=1, progress=False)
     monkeypatch.setattr(finetune, "tune", lambda *args, **more: begun.append(len(more["resume"].records)) or working(
         *args, **more))
-    frame = sweep.sweep(small, [spec], workers=1, progress=False)
+    frame = sweep.run(small, [spec], workers=1, progress=False)
     assert begun == [1] and frame["epoch"].tolist() == [0, 1]
 
 
@@ -149,7 +149,7 @@ def test_a_busy_run_comes_last_and_is_taken_over_when_it_is_free(small: Study, t
     with ExitStack() as other:
         other.enter_context(open_run(small.plan()[0], small.folder / "runs"))
         monkeypatch.setattr(sweep.time, "sleep", lambda _: other.close())
-        frame = sweep.sweep(small, workers=1, progress=False)
+        frame = sweep.run(small, workers=1, progress=False)
     assert tuned == ["D 50", "D_Known 50", "D 0"] and len(frame) == 6
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_another_process_finishes_is_waited_for(small: Study, tuned: 
             other.close()
 
         monkeypatch.setattr(sweep.time, "sleep", finishes)
-        frame = sweep.sweep(small, workers=1, progress=False)
+        frame = sweep.run(small, workers=1, progress=False)
     assert tuned == ["D 50", "D_Known 50"] and frame["dev"].tolist()[:2] == [7, 7]
 
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_built_is_told_before_the_first_run(small: Study, tuned: 
 
     monkeypatch.setattr(Study, "mix_of", mix_of)
     with pytest.raises(CourseError, match=r"^2 .*\bD at 50 %.*: P17.*; D_Known at 50 %.*: P17"):
-        sweep.sweep(small, workers=1, progress=False)
+        sweep.run(small, workers=1, progress=False)
     assert tuned == []
 
 
@@ -202,7 +202,7 @@ def test_a_way_out_of_range_is_refused_before_anything_is_measured(tmp_path: Pat
 
 
 def test_a_plan_chooses_runs_and_settings(small: Study, tuned: list[str]) -> None:
-    frame = sweep.sweep(small, Plan(percents=(0,), seeds=(1, 2), tune={"epochs": 2}), workers=1, progress=False)
+    frame = sweep.run(small, Plan(percents=(0,), seeds=(1, 2), tune={"epochs": 2}), workers=1, progress=False)
     assert tuned == ["D 0", "D 0"] and frame["epoch"].tolist() == [0, 1, 2] * 2
     assert sorted(set(frame["seed"])) == [1, 2]
 
@@ -211,7 +211,7 @@ def test_a_plan_chooses_runs_and_settings(small: Study, tuned: list[str]) -> Non
 def command(small: Study, tuned: list[str], monkeypatch):
     """``course sweep`` with the small study, which it must open for the preset "pocket"."""
     monkeypatch.setattr(study, "open_study", lambda preset, folder, questions=None: {"pocket": small}[preset])
-    monkeypatch.setattr(costs, "measured_pace", lambda _: Pace(0.5, 1.0, 2**20, "guessed"))
+    monkeypatch.setattr(throughput, "measured_throughput", lambda _: RunThroughput(0.5, 1.0, 2**20, "guessed"))
     return lambda *words: CliRunner().invoke(cli.app, ["sweep", *words])
 
 
@@ -240,41 +240,42 @@ def test_a_way_that_does_not_exist_is_refused(command) -> None:
 
 
 def test_the_cost_counts_what_is_left(small: Study, tuned: list[str], monkeypatch) -> None:
-    monkeypatch.setattr(costs, "measured_pace", lambda _: Pace(0.5, 1.0, 2**20, "guessed"))
+    monkeypatch.setattr(throughput, "measured_throughput", lambda _: RunThroughput(0.5, 1.0, 2**20, "guessed"))
     cost = sweep.prepare(small, workers=1, progress=False).cost()
     # D twice with 24 rows, D_Known with 12; epochs 0 and 1 each; two adapters a run and twelve while one is under way
     assert (cost.runs, cost.finished, cost.epochs, cost.seconds) == (3, 0, 6, 2 * (13 + 13 + 7))
     assert re.match(r"3 runs, 0 .*\b6 epochs .*\b1\.1 min.*\(guessed\).*\b18 MiB", str(cost))
-    sweep.sweep(small, workers=1, progress=False)
+    sweep.run(small, workers=1, progress=False)
     assert re.match("3 runs, 3 [^0-9]*$", str(sweep.prepare(small, progress=False).cost()))
 
 
-def test_the_pace_is_that_of_the_runs_that_are_finished(small: Study, tuned: list[str]) -> None:
-    sweep.sweep(small, small.plan()[:1], workers=1, progress=False)
-    pace = costs.measured_pace(small.folder / "runs" / "pocket")
-    assert pace.row_seconds == pytest.approx(0.5 / 24) and pace.evaluation_seconds == 0  # as fake_runs has it
-    assert pace.adapter_bytes > 0 and " 1 " in pace.source
+def test_the_throughput_is_that_of_the_runs_that_are_finished(small: Study, tuned: list[str]) -> None:
+    sweep.run(small, small.plan()[:1], workers=1, progress=False)
+    found = throughput.measured_throughput(small.folder / "runs" / "pocket")
+    assert found.row_seconds == pytest.approx(0.5 / 24) and found.evaluation_seconds == 0  # as fake_runs has it
+    assert found.adapter_bytes > 0 and " 1 " in found.source
 
 
-def test_the_pace_is_timed_where_nothing_is_finished(small: Study, tuned: list[str], monkeypatch) -> None:
-    monkeypatch.setattr(costs, "timed_pace", lambda _, spec: Pace(0.0, 1.0, 0, f"timed {spec.unknown_percent}"))
+def test_the_throughput_is_timed_where_nothing_is_finished(small: Study, tuned: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(throughput, "timed_throughput",
+                        lambda _, spec: RunThroughput(0.0, 1.0, 0, f"timed {spec.unknown_percent}"))
     assert sweep.prepare(small, progress=False).cost().source == "timed 0"
 
 
 @pytest.mark.slow
 def test_an_epoch_can_be_timed(small: Study) -> None:
-    pace = costs.timed_pace(small, small.plan()[0])
-    assert pace.row_seconds > 0 and pace.evaluation_seconds > 0 and pace.adapter_bytes > 4 * 2**10
+    found = throughput.timed_throughput(small, small.plan()[0])
+    assert found.row_seconds > 0 and found.evaluation_seconds > 0 and found.adapter_bytes > 4 * 2**10
     assert not (small.folder / "runs").exists()
 
 
 @pytest.mark.slow
 def test_one_process_and_two_give_equal_epochs(small: Study, tmp_path: Path) -> None:
-    one = sweep.sweep(small, workers=1, progress=False)
+    one = sweep.run(small, workers=1, progress=False)
     other = Study("pocket", tmp_path / "two", SETTINGS)
     (tmp_path / "two").mkdir()
     (small.folder / "labels").rename(tmp_path / "two" / "labels")
-    two = sweep.sweep(other, workers=2, progress=False)
+    two = sweep.run(other, workers=2, progress=False)
     assert one["known_fitted"].max() > 0
     pd.testing.assert_frame_equal(one[DECIDING], two[DECIDING])
 
@@ -287,7 +288,7 @@ def test_an_error_in_a_worker_reaches_the_caller(small: Study) -> None:
     blocked.write_text("a file where the run's folder should be")
     start = time.monotonic()
     with pytest.raises(CourseError, match=f"{blocked.name}: .*"):
-        sweep.sweep(small, plan, workers=2, progress=False)
+        sweep.run(small, plan, workers=2, progress=False)
     assert time.monotonic() - start < 60
 
 
@@ -297,10 +298,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.experiments.test_sweep import SETTINGS
 from course_lib.experiments.study import Study
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 
 if __name__ == "__main__":
-    sweep(Study("pocket", Path({folder!r}), SETTINGS), workers=2, progress=False)
+    sweep.run(Study("pocket", Path({folder!r}), SETTINGS), workers=2, progress=False)
 """
 
 

@@ -54,8 +54,8 @@ MADE = {
     "memory": "box = widgets.memory_calculator()",
     "nf4": """from course_lib.models import nf4
 box = widgets.nf4_explorer(nf4.weight_samples(np.random.default_rng(0).normal(size=(64, 64)), seed=0))""",
-    "curve": """from course_lib.experiments.reference import reference
-epochs = reference().epochs()
+    "curve": """from course_lib.experiments.reference import reference_runs
+epochs = reference_runs().epochs()
 box = widgets.curve_explorer(epochs, band=epochs)""",
     "knowledge": """from course_lib.figures.widgets import fact_browser as browse
 from course_lib.knowledge.slick import draw_prompts

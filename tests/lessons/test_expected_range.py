@@ -6,14 +6,14 @@ import pytest
 
 from course_lib.analysis.paper_claims import main_rate
 from course_lib.analysis.stopping import stops
-from course_lib.experiments.reference import reference
+from course_lib.experiments.reference import reference_runs
 from course_lib.files import CourseError
 from course_lib.lessons import expected_range as bands
 
 
 def test_the_band_holds_every_reference_seed_and_more():
     found = bands.band("test", unknown_percent=50)
-    table = stops(main_rate(reference().epochs())).query("variant == 'D' and unknown_percent == 50")
+    table = stops(main_rate(reference_runs().epochs())).query("variant == 'D' and unknown_percent == 50")
     seeds = table.query("stop == 'EARLY_STOP'")["test"]
     assert found.seeds == len(seeds) == 5
     assert found.low < seeds.min() - 0.99 and found.high > seeds.max() + 0.99
@@ -21,8 +21,8 @@ def test_the_band_holds_every_reference_seed_and_more():
 
 def test_the_margin_is_two_standard_errors_of_the_questions():
     found = bands.band("test", unknown_percent=0, stop="CONVERGENCE")
-    table = stops(main_rate(reference().epochs())).query("variant == 'D' and unknown_percent == 0")
-    seeds, n = table.query("stop == 'CONVERGENCE'")["test"], len(reference().asked("test"))
+    table = stops(main_rate(reference_runs().epochs())).query("variant == 'D' and unknown_percent == 0")
+    seeds, n = table.query("stop == 'CONVERGENCE'")["test"], len(reference_runs().asked("test"))
     p = seeds.mean() / 100
     assert found.high - seeds.max() == pytest.approx(200 * (p * (1 - p) / n) ** 0.5)
 

@@ -359,12 +359,12 @@ STRAIGHT_LINE = """
 from course_lib import __file__ as place, doctor
 from course_lib.data import entityquestions
 from course_lib.experiments.study import open_study
-from course_lib.experiments.sweep import sweep
+from course_lib.experiments import sweep
 
 print(entityquestions.load(progress=False).totals()["train"])
 study = open_study("pocket")
 print(len(study.labels(progress=False)))
-epochs = sweep(study, [study.spec(50)], how="one-by-one", progress=False)
+epochs = sweep.run(study, [study.spec(50)], how="one-by-one", progress=False)
 print(epochs["epoch"].max())
 print(doctor.report().splitlines()[2])
 print(place)

@@ -24,9 +24,9 @@ from filelock import FileLock
 from course_lib.data import entityquestions
 from course_lib.data.facts import Fact, FactSet
 from course_lib.experiments import study as study_module
+from course_lib.experiments import sweep
 from course_lib.experiments.sizes import WHOLE, counts, draw_facts, resized, thin_out
 from course_lib.experiments.study import SETTINGS, Settings, open_study
-from course_lib.experiments.sweep import sweep
 from course_lib.files import CourseError
 from course_lib.knowledge import labelling, slick
 from course_lib.knowledge.scoring.scores import Scores
@@ -224,7 +224,7 @@ def work(preset: str, folder: str) -> None:
     labelling.write_shard = noted(labelling.write_shard, "shard")
     runs.RunWriter.epoch = noted(runs.RunWriter.epoch, "epoch")
     runs._commit = lambda: "none"
-    sweep(open_study(preset, folder=folder, settings=SMALL), progress=False)
+    sweep.run(open_study(preset, folder=folder, settings=SMALL), progress=False)
 
 
 def start_work(preset: Path, folder: Path) -> subprocess.Popen:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from course_lib import limits
 from course_lib.analysis import paper_claims as analysis
 from course_lib.data.protocol import D_KNOWN, D
-from course_lib.experiments.forecast import describe_compared, forecast
+from course_lib.experiments import sweep
+from course_lib.experiments.forecast import describe_compared, forecast_study
 from course_lib.experiments.study import Study, open_study
-from course_lib.experiments.sweep import sweep
 from course_lib.files import write_json
 from course_lib.knowledge.slick import categorize, shares
 from course_lib.lessons.builder import notebooks
@@ -47,14 +47,14 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
         os.environ["COURSE_QUESTIONS"] = str(questions)  # the notebooks open the study themselves
     if names:
         if any(name[:2] in ("07", "08") for name in lessons):
-            sweep(study)  # here it shows a bar; within a notebook that runs headless it would not
+            sweep.run(study)  # here it shows a bar; within a notebook that runs headless it would not
         return notebooks.run_all(names, preset=study.preset, build_dir=folder, echo=echo)
     runs = len(study.variants) * len(study.settings.seeds)
     asked = len(study.facts.train)
     echo(f"Preset {study.preset}: measuring what it knows ({asked:,} training questions), then {runs} fine-tuning runs "
          f"(finished ones are used again)")
-    echo(str(forecast(study)))
-    epochs = sweep(study)
+    echo(str(forecast_study(study)))
+    epochs = sweep.run(study)
     summary = summarise(study, epochs)
     write_json(folder / "summary.json", summary)
     draw_curve(epochs, folder / "curve.png", preset=_label(study))
