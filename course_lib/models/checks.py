@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.files import CourseError, DataError, read_json
 from course_lib.models.hardware import out_of_memory
-from course_lib.models.hub_listing import TOKENIZERS
 from course_lib.text import short
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["INDEX", "PROBE", "SETTINGS", "WEIGHTS", "Stored", "check_config", "in_one_sentence", "read_settings",
-           "refuse_folder", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
+__all__ = ["INDEX", "PROBE", "SETTINGS", "TOKENIZERS", "WEIGHTS", "Stored", "check_config", "in_one_sentence",
+           "read_settings", "refuse_folder", "refuse_unlike", "stored_weights", "try_out", "weight_files"]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # which file of weights has which matrix, where there are several
 SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
             "special_tokens_map.json", "added_tokens.json", "vocab.json", INDEX)
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
 COUNT = re.compile(r"(\w+_)?(layers?|experts?|labels)")  # settings that say how often a part is made
 FEW = 1000  # parts that are made in a moment, whatever the weights

@@ -7,6 +7,7 @@ import http.server
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -162,7 +163,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(b"", 404, {"X-Error-Code": "EntryNotFound"})
         if self.hub.elsewhere and is_large(file) and self.headers["Host"].startswith("127."):
             there = f"http://localhost:{self.server.server_address[1]}{self.path}"
-            return self.answer(b"", 302, {"Location": there, "X-Repo-Commit": commit})
+            return self.answer(b"", 302, {"Location": there, "X-Repo-Commit": commit, "X-Linked-Size": str(len(data)),
+                                          "X-Linked-Etag": f'"{sum_of(file, data)}"'})
         headers = {"ETag": f'"{sum_of(file, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if self.hub.ranges else None
         start, status = (int(asked[1]), 206) if asked else (0, 200)
@@ -176,13 +178,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer(body, status, headers)
 
     def broken(self, body: bytes, status: int, headers: dict[str, str]) -> None:
-        """Begin an answer, and either hang up in its middle or fall silent there."""
+        """Begin an answer, and either hang up in its middle or fall silent there until the event is set."""
         self.hub.cuts -= 1
         self.answer_head(len(body), status, headers)
         self.wfile.write(body[:self.hub.cut_after])
         self.wfile.flush()
-        if self.hub.stall:
-            self.hub.stall.wait(60)
+        if stall := self.hub.stall:
+            stall.wait(60)
+            with suppress(ConnectionError):  # who asked may be gone
+                self.wfile.write(body[self.hub.cut_after:])
         self.close_connection = True
 
     def answer_head(self, length: int, status: int, headers: dict[str, str]) -> None:

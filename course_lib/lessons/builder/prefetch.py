@@ -131,11 +131,14 @@ def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path
     Raises:
         CourseError: no such model, its terms are not accepted, no room for it, or no network.
     """
-    os.environ.pop("HF_HUB_OFFLINE", None)  # use_classroom() may have set it for an older copy of this very folder
     model = hub_id(name)
     if model is None:
         what = "comes with the package" if name in PRESETS else "a folder"
         raise CourseError(f"{name}: {what}; name a preset ({', '.join(PRESETS)}) or a Hub id (owner/name)")
+    # The Hub's library reads both when it is first imported. use_classroom() may have set the first one for an older
+    # copy of this very folder; a USB stick keeps plain files, but no links.
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    os.environ["HF_HUB_DISABLE_SYMLINKS"] = "1"
     if found := cached(model, cache=folder / HUB):
         echo(f"Model {model.repo}: there already.")
         return found.folder
