@@ -16,12 +16,9 @@ def test_early_stop_is_the_best_dev_epoch_and_convergence_the_last() -> None:
     assert found["dev"].to_dict() == {"EARLY_STOP": 50, "CONVERGENCE": 40}
 
 
-def test_a_tie_goes_to_the_first_epoch() -> None:
-    assert stops(epochs([0, 30, 50, 50])).query("stop == 'EARLY_STOP'")["epoch"].item() == 2
-
-
-def test_the_untuned_epoch_is_never_early_stop() -> None:
-    assert stops(epochs([90, 30, 50])).query("stop == 'EARLY_STOP'")["epoch"].item() == 2
+@pytest.mark.parametrize("dev", [[0, 30, 50, 50], [90, 30, 50]], ids=["a tie: the first", "never the untuned epoch"])
+def test_early_stop_of_a_tie_and_of_a_base_that_is_best(dev: list[float]) -> None:
+    assert stops(epochs(dev)).query("stop == 'EARLY_STOP'")["epoch"].item() == 2
 
 
 def test_every_run_has_its_own_two_stops() -> None:

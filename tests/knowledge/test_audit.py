@@ -52,20 +52,34 @@ def decisions(*args, **more) -> list[str]:
 # What the texts show
 
 
-def test_plain_keeps_letters_and_digits_as_lower_case_words():
-    assert plain("  Where was  ADA-Lovelace born in 1815?\n") == "where was ada lovelace born in 1815"
+@pytest.mark.parametrize(("text", "words"), [
+    ("  Where was  ADA-Lovelace born in 1815?\n", "where was ada lovelace born in 1815"),
+    ("Где родился Łukasz?", "где родился łukasz")])
+def test_plain_keeps_letters_of_every_alphabet_and_digits_as_lower_case_words(text, words):
+    assert plain(text) == words
 
 
-def test_plain_keeps_letters_of_every_alphabet():
-    assert plain("Где родился Łukasz?") == "где родился łukasz"
+def cities(end="", *last):
+    """Five rows whose answers are City0 to City4 with the same end, and one more."""
+    return [*((f"Q{number}?", f"City{number}{end}") for number in range(5)), *last]
 
 
-def test_the_second_of_two_equal_rows_is_the_repeat():
-    assert found(("Who?", "Ada"), ("Who?", "Ada")) == [(2, "repeat")]
-
-
-def test_a_repeat_in_other_letters_and_marks_is_found():
-    assert found(("Who is it?", "Ada"), ("who is it", "ada")) == [(2, "repeat")]
+@pytest.mark.parametrize(("rows", "expected"), [
+    ([("Who?", "Ada"), ("Who?", "Ada")], [(2, "repeat")]),
+    ([("Who is it?", "Ada"), ("who is it", "ada")], [(2, "repeat")]),
+    ([("Who?", "Ada"), ("Who?", "Ada"), ("Who?", "Bo")], [(1, "two answers"), (2, "repeat"), (3, "two answers")]),
+    ([("Where is Paris Park?", "Paris"), ("Where is Parish Hall?", "Paris")], [(1, "answer in question")]),
+    *((cities("", ("Q9?", odd)), [(6, "other form")])
+      for odd in ("Rome.", "rome", "The capital of the country is of course Rome")),
+    (cities(".", ("Q9?", "Rome")), [(6, "other form")]),
+    ([("A?", "One"), ("B?", "Two"), ("C?", "Three"), ("D?", "rome.")], []),
+    ([(f"Q{number}?", "rome" if number % 4 else "Rome") for number in range(8)], []),
+], ids=["the second of two equal rows is the repeat", "a repeat in other letters and marks",
+        "of two answers one of which stands twice the second is a repeat", "an answer in its question, as whole words",
+        "a full stop", "a small letter", "a sentence", "no full stop", "fewer than five rows show no common form",
+        "a form of a quarter of the rows is no other form"])
+def test_what_texts_show_is_found_in_its_row(rows, expected):
+    assert found(*rows) == expected
 
 
 def test_an_answer_among_the_aliases_of_the_other_row_is_a_repeat():
@@ -86,35 +100,9 @@ def test_one_question_with_many_answers_names_the_first_of_them():
     assert findings[39].text.partition("'A19' in row 20")[2].split()[1] == "19"
 
 
-def test_of_two_answers_one_of_which_stands_twice_the_second_is_a_repeat():
-    assert found(("Who?", "Ada"), ("Who?", "Ada"), ("Who?", "Bo")) == [
-        (1, "two answers"), (2, "repeat"), (3, "two answers")]
-
-
 def test_a_test_question_is_found_in_other_letters_but_not_in_other_words():
     rows = (("WHO IS IT", "Ada"), ("Tell me: who is it?", "Ada"))
     assert found(*rows, tested=["Who is it?"]) == [(1, "in the test set")]
-
-
-def test_an_answer_inside_its_question_counts_as_whole_words_only():
-    assert found(("Where is Paris Park?", "Paris"), ("Where is Parish Hall?", "Paris")) == [(1, "answer in question")]
-
-
-@pytest.mark.parametrize("odd", ["Rome.", "rome", "The capital of the country is of course Rome"])
-def test_the_one_answer_of_another_form_is_found(odd):
-    assert found(*[(f"Q{number}?", f"City{number}") for number in range(5)], ("Q9?", odd)) == [(6, "other form")]
-
-
-def test_a_row_without_the_full_stop_of_all_others_has_the_other_form():
-    assert found(*[(f"Q{number}?", f"City{number}.") for number in range(5)], ("Q9?", "Rome")) == [(6, "other form")]
-
-
-def test_fewer_than_five_rows_show_no_common_form():
-    assert found(("A?", "One"), ("B?", "Two"), ("C?", "Three"), ("D?", "rome.")) == []
-
-
-def test_a_form_that_a_quarter_of_the_rows_has_is_no_other_form():
-    assert found(*[(f"Q{number}?", "rome" if number % 4 else "Rome") for number in range(8)]) == []
 
 
 def test_forms_are_compared_within_a_relation():

@@ -36,40 +36,23 @@ def test_the_papers_counts_give_the_papers_size() -> None:
     assert sum(sizes.values()) == 6142
 
 
-def test_rule_category_takes_the_smallest_of_four_and_rule_known_the_smaller_of_two() -> None:
-    _, labelled = world()
-    assert relation_sizes(labelled) == {"P19": 3, "P36": 2}
-    assert relation_sizes(labelled, rule="known") == {"P19": 12, "P36": 8}
+@pytest.mark.parametrize("counts, options, sizes", [
+    (COUNTS, {}, {"P19": 3, "P36": 2}), (COUNTS, {"rule": "known"}, {"P19": 12, "P36": 8}),
+    ({"P19": (1, 1, 1, 1), "P36": (0, 5, 5, 5)}, {}, {"P19": 1}),
+    (COUNTS, {"rule": "known", "limit": 10}, {"P19": 6, "P36": 4}), (COUNTS, {"rule": "known", "limit": 99}, SIZES)],
+    ids=["the smallest of four categories", "the smaller of Known and Unknown", "a relation lacks a category",
+         "a limit scales in proportion", "a limit above the size changes nothing"])
+def test_the_size_of_each_relation(counts: dict, options: dict, sizes: dict[str, int]) -> None:
+    assert relation_sizes(world(counts)[1], **options) == sizes
 
 
-def test_a_relation_that_lacks_a_category_takes_no_part() -> None:
-    _, labelled = world({"P19": (1, 1, 1, 1), "P36": (0, 5, 5, 5)})
-    assert relation_sizes(labelled) == {"P19": 1}
-
-
-def test_a_limit_scales_every_relation_in_proportion() -> None:
-    _, labelled = world()
-    assert relation_sizes(labelled, rule="known", limit=10) == {"P19": 6, "P36": 4}
-
-
-def test_a_limit_above_the_size_changes_nothing() -> None:
-    _, labelled = world()
-    assert relation_sizes(labelled, rule="known", limit=99) == SIZES
-
-
-def test_a_limit_that_leaves_no_row_is_refused() -> None:
-    with pytest.raises(CourseError, match=r"^limit = 0: .*\b2\b"):
-        relation_sizes(world()[1], rule="known", limit=0)
-
-
-def test_an_unknown_rule_is_refused_with_the_two_that_exist() -> None:
-    with pytest.raises(CourseError, match="rule 'half': .*'category'.*'known'"):
-        relation_sizes(world()[1], rule="half")
-
-
-def test_nothing_to_draw_from_is_told_with_the_counts() -> None:
-    with pytest.raises(CourseError, match="Known, Unknown: {'Known': 3}"):
-        relation_sizes(world({"P19": (1, 1, 1, 0)})[1], rule="known")
+@pytest.mark.parametrize("counts, options, said", [
+    (COUNTS, {"rule": "known", "limit": 0}, r"^limit = 0: .*\b2\b"),
+    (COUNTS, {"rule": "half"}, "rule 'half': .*'category'.*'known'"),
+    ({"P19": (1, 1, 1, 0)}, {"rule": "known"}, "Known, Unknown: {'Known': 3}")])
+def test_sizes_that_leave_no_row_or_a_rule_that_is_none_are_refused(counts: dict, options: dict, said: str) -> None:
+    with pytest.raises(CourseError, match=said):
+        relation_sizes(world(counts)[1], **options)
 
 
 @pytest.mark.parametrize("percent, unknown", [(0, 0), (25, 5), (50, 10), (75, 15), (100, 20)])
