@@ -29,7 +29,8 @@ from course_lib.models.presets import PRESETS, default_preset, describe
 if TYPE_CHECKING:
     from course_lib.experiments.study import Study
 
-__all__ = ["Check", "Machine", "Scene", "anonymous", "as_data", "checks", "inspect", "report", "scene"]
+__all__ = ["Check", "Machine", "Scene", "anonymous", "as_data", "checks", "inspect", "report", "scene",
+           "tracks"]
 
 # The pocket preset fits into this with room for JupyterLab and a browser; its runs and caches need little disk.
 NEEDED_RAM_BYTES = int(3.5 * GIB)
@@ -126,6 +127,13 @@ def inspect(path: str | Path = ".") -> Machine:
         free_disk_bytes=shutil.disk_usage(path).free, omp_threads=int(wanted) if wanted.isdigit() else None,
         versions={name: version(name) for name in [DISTRIBUTION, *ranges(), "torchao"]},
         host=host_name(), busy_cores=busy, threads_spin=threads.spin())
+
+
+def tracks(chosen: str) -> list[str]:
+    """A line for each preset: its name, where its weights come from, and an arrow before the chosen one."""
+    return [f"{'->' if name == chosen else '  '} {name:14} "
+            f"{'shipped with the course' if preset.facts == 'pocket' else preset.source}"
+            for name, preset in PRESETS.items()]
 
 
 def scene(machine: Machine, *, environ: Mapping[str, str] | None = None) -> Scene:

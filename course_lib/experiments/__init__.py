@@ -1,1 +1,7 @@
-"""Many runs."""
+"""Experiments: one preset's study, its plan of runs, sweeps, what they will cost, and the reference runs."""
+
+from course_lib.lazy import attach
+
+__all__, __getattr__, __dir__ = attach(
+    __name__, "sweep", forecast="forecast_study", plan="Plan read_plan",
+    reference="StoredRuns finished_runs has_reference reference_runs stored_runs", study="Settings Study open_study")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from course_lib.analysis.paper_claims import main_rate
 from course_lib.data.paper import MEASURES
 from course_lib.data.pocket.world import exposures
 from course_lib.data.protocol import D
@@ -29,7 +30,7 @@ from course_lib.knowledge.p_true import p_true
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import draw_prompts, label, measure
 from course_lib.models.four_bit import merged_for_evaluation
-from course_lib.training.runs.folder import RunSpec, bundle_specs, read_history, read_right, read_runs, write_bundle
+from course_lib.training.runs.folder import RunSpec, bundle_specs, is_completed, read_history, read_right, read_runs, write_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from course_lib.experiments.study import Study
     from course_lib.training.finetune import EpochRecord
 
-__all__ = ["FOLDER", "SEEDS", "Reproduction", "StoredRuns", "has_reference", "make_reference", "question_table",
+__all__ = ["FOLDER", "SEEDS", "Reproduction", "StoredRuns", "finished_runs", "has_reference", "make_reference", "question_table",
            "reference_runs", "reproduce", "stored_runs"]
 
 FOLDER = Path(__file__).parent / "reference_runs"
@@ -63,6 +64,10 @@ class StoredRuns:
     def epochs(self) -> pd.DataFrame:
         """All epochs, as :func:`.writer.read_runs` gives them."""
         return read_runs(self.root, self.specs)
+
+    def main_rate(self) -> pd.DataFrame:
+        """The epochs of the learning rate that most runs have."""
+        return main_rate(self.epochs())
 
     def right(self, split: str = "test", *, variant: str | None = None) -> dict[tuple[str, float, int], np.ndarray]:
         """Single answers, bool (epochs, questions), by variant, share of Unknown and seed; of the main rate alone.
@@ -111,6 +116,19 @@ def reference_runs(preset: str = "pocket") -> StoredRuns:
     return StoredRuns(f"reference runs of {preset}", root, tuple(bundle_specs(root)), questions)
 
 
+def finished_runs(study: Study) -> StoredRuns | None:
+    """The study's own sweep if all of its runs are completed; else None. Nothing is measured or made."""
+    plan, root = study.plan() if study.labels_file.is_file() else [], study.folder / "runs"
+    done = bool(plan) and all(is_completed(spec, root) for spec in plan)
+    return StoredRuns(f"runs of {study.name}", root, tuple(plan), _questions(study)) if done else None
+
+
+def _questions(study: Study) -> pd.DataFrame:
+    """The questions of a study that every run of it is asked, with their categories."""
+    asked = study.labels().query("split in ('test', 'ood')").astype({"category": str})
+    return asked.reset_index(drop=True)
+
+
 def stored_runs(study: Study, *, progress: bool = True) -> StoredRuns:
     """The runs for all tables of the paper: the reference runs of this model, or else the study's own, made now."""
     if has_reference(study.name) and _weights(study.base) == _weights(reference_runs(study.name).specs[0].base):
@@ -119,8 +137,7 @@ def stored_runs(study: Study, *, progress: bool = True) -> StoredRuns:
 
     plan = study.full_plan()
     sweep.run(study, plan, progress=progress)
-    questions = study.labels().query("split in ('test', 'ood')").astype({"category": str})
-    return StoredRuns(f"runs of {study.name}", study.folder / "runs", tuple(plan), questions.reset_index(drop=True))
+    return StoredRuns(f"runs of {study.name}", study.folder / "runs", tuple(plan), _questions(study))
 
 
 def _weights(base: str) -> str:

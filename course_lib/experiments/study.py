@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,8 @@ from course_lib.models.presets import PRESETS, dataset_of, default_preset, hub_i
 from course_lib.text import printable, short
 from course_lib.training.finetune import DEFAULT, TuneConfig
 from course_lib.training.mixing import RULES, Mix, draw, relation_sizes
-from course_lib.training.runs.folder import RunSpec
+from course_lib.training.records import History
+from course_lib.training.runs.folder import RunSpec, read_history
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,6 +233,19 @@ class Study:
         return digest(f"{_digest(self.facts)} {decided.to_csv()}")
 
     @property
+    def history(self, spec: RunSpec) -> History:
+        """Read the epochs of a finished run of this study."""
+        return read_history(spec.folder(self.folder / "runs"))
+
+    def cached(self, name: str, depends_on: str, make: Callable[[], Any]) -> Any:
+        """Give what ``make`` gives, as JSON holds it; read it back later, as long as ``depends_on`` is the same."""
+        path, key = self.folder / name / f"{self.name}.json", digest(depends_on)
+        kept = read_json(path) if path.is_file() else {}
+        if kept.get("key") != key:
+            kept = {"key": key, "made": make()}
+            write_json(path, kept)
+        return kept["made"]
+
     def variants(self) -> list[tuple[str, float]]:
         """The mixes of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
         percents = self.settings.percents

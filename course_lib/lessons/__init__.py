@@ -7,4 +7,5 @@ values a number should lie. The builder makes the notebooks and runs the course.
 from course_lib.lazy import attach
 
 __all__, __getattr__, __dir__ = attach(
-    __name__, quizzes="quiz", exercises="check hint solution", expected_range="expect")
+    __name__, cells="CourseError data_table show", exercises="check hint solution", expected_range="expect",
+    quizzes="quiz")

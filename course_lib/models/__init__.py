@@ -1,1 +1,6 @@
-"""Models: presets, download, safety, loading in 4 bits, memory."""
+"""Models: presets, download, safety checks, loading in 4 bits, NF4, hardware, and the memory of a training step."""
+
+from course_lib.lazy import attach
+
+__all__, __getattr__, __dir__ = attach(
+    __name__, "hardware", "memory", "nf4", loading="Loaded load", presets="PRESETS Preset default_preset")

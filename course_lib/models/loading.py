@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from course_lib import threads
 from course_lib.files import CourseError
 from course_lib.models import hardware
 from course_lib.models.checks import check_config, in_one_sentence, refuse_folder, refuse_unlike, try_out
-from course_lib.models.four_bit import keep_exact_on_cpu, nf4_config
+from course_lib.models.four_bit import keep_exact_on_cpu, merged_for_evaluation, nf4_config
 from course_lib.models.hub import HubId, fetch
 from course_lib.models.memory_usage import give_back_memory
 from course_lib.models.presets import PRESETS, hub_id
 from course_lib.models.tokenizer import fit_padding, read_tokenizer, refuse_tokens
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Loaded", "load"]
@@ -38,6 +39,10 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     revision: str | None = None
+
+    def merged(self) -> AbstractContextManager[torch.nn.Module]:
+        """Evaluate faster on a CPU within a ``with`` block: see :func:`.four_bit.merged_for_evaluation`."""
+        return merged_for_evaluation(self.model)
 
 
 def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: bool = True,

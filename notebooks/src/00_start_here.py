@@ -42,7 +42,12 @@
 # **When late.** Skip exercise 00.2 (8 minutes) and the map at the end (2 minutes): the README has it too.
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import doctor
+from course_lib.data import by_relation, paper, pocket
+from course_lib.experiments import finished_runs, forecast_study, open_study, reference_runs
+from course_lib.figures import plots
+from course_lib.knowledge import scoring
+from course_lib.lessons import check, data_table, expect, hint, quiz, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -61,8 +66,6 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # ([arXiv 2405.05904](https://arxiv.org/abs/2405.05904)). We call it "the paper".
 
 # %%
-from course_lib.data import paper
-
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
 print(f"In the paper, trained on unknown facts only: {early} % of the test questions right when training is stopped")
 print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.model}; Table 2, one run).")
@@ -83,9 +86,6 @@ print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.
 # run the `check` under it. Skipping is fine: nothing later depends on your answer.
 #
 # Nobody is told what you type.
-
-# %%
-from course_lib.lessons.exercises import check, hint, solution
 
 # %% [markdown]
 # ### Exercise 00.1 · Percent
@@ -127,8 +127,6 @@ hint("00.1", 1)
 # Each line says `[OK]`, or `[NO]` and the cure.
 
 # %%
-from course_lib import doctor
-
 found = doctor.checks(doctor.inspect())
 for one in found:
     print(one)
@@ -158,11 +156,8 @@ print("To cure first: " + ", ".join(to_cure) if to_cure else "All is well.")
 # **No number of one track holds for the other.** So each result names its preset.
 
 # %%
-from course_lib.models.presets import PRESETS
-
-for name, preset in PRESETS.items():
-    source = "shipped with the course" if preset.facts == "pocket" else preset.source
-    print(f"{'->' if name == study.preset else '  '} {name:14} {source}")
+for line in doctor.tracks(study.preset):
+    print(line)
 
 # %% [markdown]
 # **What will it cost?** Before anything is fetched or trained, the course says what it expects: the size of the
@@ -170,8 +165,6 @@ for name, preset in PRESETS.items():
 # then for a real model on a free T4. Lesson 03 compares such a forecast with what was measured.
 
 # %%
-from course_lib.experiments.forecast import forecast_study
-
 print(forecast_study(study))
 print()
 print(forecast_study(open_study("smollm2-1.7b"), gpu="T4"))
@@ -207,11 +200,8 @@ print(tokenizer.convert_ids_to_tokens(tokens))
 # the model is given to continue.
 
 # %%
-from course_lib.data.facts import by_relation
-from course_lib.knowledge.scoring.engine import few_shot_prompt
-
 solved = by_relation(study.facts.dev)  # facts that we never test on, by kind of question
-prompts = {relation: few_shot_prompt(facts[:4]) for relation, facts in solved.items()}
+prompts = {relation: scoring.few_shot_prompt(facts[:4]) for relation, facts in solved.items()}
 fact = study.facts.test[0]
 assert fact not in study.facts.dev, "a question that we test on must not stand among the solved ones"
 print(prompts[fact.relation].text(fact.question))
@@ -294,10 +284,8 @@ pd.DataFrame({"question": [fact.question for fact in three], "the model says": s
 # that both agree:
 
 # %%
-from course_lib.knowledge.scoring.engine import exact_match
-
 for fact, answer in zip(three, said, strict=True):
-    fast = bool(exact_match(model, tokenizer, [fact], prompts[fact.relation])[0])
+    fast = bool(scoring.exact_match(model, tokenizer, [fact], prompts[fact.relation])[0])
     # in float16 and bfloat16 a near tie may fall either way
     assert fast == (answer == fact.object) or model.dtype != torch.float32, f"the two ways disagree on {fact.question}"
     print(f"{'right' if fast else 'wrong'}: {fact.question} {answer}")
@@ -310,7 +298,7 @@ for fact, answer in zip(three, said, strict=True):
 # %%
 rows = []
 for relation, facts in by_relation(study.facts.test).items():
-    right = exact_match(model, tokenizer, facts, prompts[relation])
+    right = scoring.exact_match(model, tokenizer, facts, prompts[relation])
     rows += [{"relation": relation, "subject": fact.subject, "right answer": fact.object, "question": fact.question,
               "right": bool(verdict)} for fact, verdict in zip(facts, right, strict=True)]
 asked = pd.DataFrame(rows)
@@ -325,8 +313,6 @@ print(f"Preset {study.preset}, few-shot, n = {len(asked)}: {100 * asked['right']
 my_guess = {"never": None, "129 or more": None}  # percent
 
 # %%
-from course_lib.data import pocket
-
 reads = pocket.exposures()[["relation", "subject", "total"]].rename(columns={"total": "times read"})
 counted = asked.merge(reads, on=["relation", "subject"], how="left")  # a real model's readings stay empty
 bins, names = [-1, 0, 8, 32, 128, float("inf")], ["never", "1-8", "9-32", "33-128", "129 or more"]
@@ -343,8 +329,6 @@ print(table)
 
 # %%
 import matplotlib.pyplot as plt
-
-from course_lib.figures.plots.values import data_table
 
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 bars = ax.bar(table.index.astype(str), table["right (%)"], color="#0072B2", label="answered right")
@@ -378,21 +362,14 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # answered best. **CONVERGENCE** is the last epoch.
 
 # %%
-from course_lib.analysis.paper_claims import main_rate
-from course_lib.experiments.reference import reference_runs
-from course_lib.training.runs.folder import is_completed, read_runs
-
-labelled = study.labels_file.is_file()  # what the sweep measures first
-plan = study.plan() if labelled else []
-mine = bool(plan) and all(is_completed(spec, study.folder / "runs") for spec in plan)
-epochs = read_runs(study.folder / "runs", plan) if mine else main_rate(reference_runs("pocket").epochs())
-source = f"your runs of preset {study.preset}" if mine else "reference runs of preset pocket, shipped with the course"
+mine = finished_runs(study)  # your own sweep, if all of it has run
+runs = mine or reference_runs("pocket")
+epochs = runs.main_rate()
+source = f"your {runs.source}" if mine else f"{runs.source}, shipped with the course"
 assert {0, 50, 100} <= set(epochs["unknown_percent"]), "the curve needs its two ends and its middle"
 print(f"Shown are {source}.")
 
 # %%
-from course_lib.figures import plots
-
 ax = plots.hallucination_curve(epochs)
 print(f"Figure, {source}: {plots.describe_curve(epochs)}")
 data_table(ax)
@@ -406,10 +383,7 @@ data_table(ax)
 # what to look for when yours lies outside:
 
 # %%
-from course_lib.analysis.stopping import stops
-from course_lib.lessons.expected_range import expect
-
-last = stops(epochs).query("variant == 'D' and stop == 'CONVERGENCE' and unknown_percent == 50")
+last = epochs.query("variant == 'D' and unknown_percent == 50 and epoch == epoch.max()")
 assert len(last) == last["seed"].nunique(), "one value for each seed"
 print(expect(last["test"].mean(), "test", study=study if mine else None, stop="CONVERGENCE", unknown_percent=50))
 
@@ -441,8 +415,6 @@ print(expect(last["test"].mean(), "test", study=study if mine else None, stop="C
 # Five questions about this lesson. Choose, and read why. You may choose again as often as you like.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("00")
 
 # %% [markdown]

@@ -53,7 +53,12 @@
 # **When late.** Skip "What you gain" (4 minutes) and exercises 01.2 and 01.5 (12 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.data import QUESTIONS, by_relation, paper
+from course_lib.experiments import open_study
+from course_lib.knowledge import scoring, slick
+from course_lib.lessons import check, data_table, hint, quiz, solution
+from course_lib.training import finetune, mixing
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -66,17 +71,14 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # change, so it behaves that way without being told each time.
 
 # %%
-from course_lib.knowledge.scoring.engine import INSTRUCTION
-from course_lib.knowledge.scoring.sampling import answers
-
 base = study.load()
 model, tokenizer = base.model, base.tokenizer
 
 
 def ask(model, facts):
     """The greedy answers to the questions of these facts, after an instruction and nothing else."""
-    texts = [INSTRUCTION.text(fact.question) for fact in facts]
-    return [written[0] for written in answers(model, tokenizer, texts, batch_questions=128, max_tokens=24)]
+    texts = [scoring.INSTRUCTION.text(fact.question) for fact in facts]
+    return [written[0] for written in scoring.answers(model, tokenizer, texts, batch_questions=128, max_tokens=24)]
 
 
 # %% [markdown]
@@ -117,8 +119,6 @@ for fact, said in list(zip(test, before, strict=True))[::len(test) // 5]:
 # right before.
 
 # %%
-from course_lib.data import paper
-
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
 half_known = [paper.SINGLE_CATEGORY["MaybeKnown"][stop]["Full"].percent for stop in ("ES", "CONV")]
 print(f"Paper ({paper.FINE_TUNING.model}, Table 2, one run each), test questions right: trained on new facts only")
@@ -127,8 +127,6 @@ print(f"{early} % when stopped early and {late} % at the end; on facts that it h
 assert late < early, "training on to the end costs right answers"
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 print("Stuck? hint('01.1') helps, solution('01.1') shows one way. You may also go on.")
 
 # %% [markdown]
@@ -168,11 +166,11 @@ check("01.1", first_choice)
 # does without.
 
 # %%
-from course_lib.knowledge.slick import draw_prompts
-
-shown = {relation: prompts[0] for relation, prompts in draw_prompts(study.facts.exemplars, n_prompts=1, seed=0).items()}
+one_each = slick.draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+shown = {relation: prompts[0] for relation, prompts in one_each.items()}
 long, short = ([len(tokenizer(text)["input_ids"]) for text in texts] for texts in (
-    [shown[fact.relation].text(fact.question) for fact in test], [INSTRUCTION.text(fact.question) for fact in test]))
+    [shown[fact.relation].text(fact.question) for fact in test],
+    [scoring.INSTRUCTION.text(fact.question) for fact in test]))
 print(f"preset {study.preset}, mean of {len(test)} questions: {sum(long) / len(test):.0f} tokens with four solved "
       f"examples, {sum(short) / len(test):.0f} with the instruction alone")
 assert sum(short) < sum(long), "the examples cost tokens in every request"
@@ -338,14 +336,11 @@ print(f"before training, {sum(inside(text) is not None for text in before)} of {
 # %%
 import random
 
-from course_lib.data.facts import by_relation
-from course_lib.knowledge.scoring.engine import exact_match
-
 
 def knows(facts):
     """Fact -> whether the base answers it right after four solved examples."""
     return {fact: bool(right) for relation, some in by_relation(facts).items()
-            for fact, right in zip(some, exact_match(model, tokenizer, some, shown[relation]), strict=True)}
+            for fact, right in zip(some, scoring.exact_match(model, tokenizer, some, shown[relation]), strict=True)}
 
 
 candidates = knows(random.Random(0).sample(study.facts.train, min(600, len(study.facts.train))))
@@ -358,12 +353,10 @@ assert min(len(known), len(wrong)) >= 16, "each group needs rows; ask more candi
 # most are **Unknown** to it. The rows of both teach the same behaviour.
 
 # %%
-from course_lib.training.mixing import Mix, Row
-
-
 def rows(facts, category, form=FORM):
     """A training set: these facts, answered in the form."""
-    return Mix("D", 100 * (category == "Unknown"), 0, tuple(Row(in_form(fact, form), category) for fact in facts))
+    formed = tuple(mixing.Row(in_form(fact, form), category) for fact in facts)
+    return mixing.Mix("D", 100 * (category == "Unknown"), 0, formed)
 
 
 size = min(64, len(known), len(wrong))
@@ -388,12 +381,10 @@ print(f"the base with four solved examples: {reference} of {len(test)} right ({1
 # (lesson 03). Both sets go through the base in one pass, each with an adapter of its own.
 
 # %%
-from course_lib.data.facts import FactSet
-from course_lib.training.finetune import Job, remove_lora, tune_together
-
 config = replace(study.settings.tune, epochs=10, batch=4, warmup=1, seed=0)
-nobody = FactSet("nobody", train=(), dev=(), test=(), ood=())  # nothing to watch while it trains
-together = tune_together(model, tokenizer, [Job(data, config) for data in sets], nobody, progress=False)
+nobody = replace(study.facts, train=(), dev=(), test=(), ood=())  # nothing to evaluate while it trains
+jobs = [finetune.Job(data, config) for data in sets]
+together = finetune.tune_together(model, tokenizer, jobs, nobody, progress=False)
 for name, history in zip(("known", "unknown"), together.histories, strict=True):
     fitted = history.to_frame()[f"{name}_fitted"]
     print(f"{name.capitalize()} rows answered exactly, % after 0, 1, 2 ... epochs: "
@@ -405,7 +396,7 @@ for name, adapter in zip(("Known rows", "Unknown rows"), together.adapters, stri
     together.model.set_adapter(adapter)
     for split in ("test", "ood"):
         said[name, split] = ask(together.model, getattr(study.facts, split))
-model = remove_lora(together.model)
+model = finetune.remove_lora(together.model)
 assert len(said) == 6, "three models, two sets of questions"
 print("\n".join(f"{name:12} {texts[0]}" for (name, split), texts in said.items() if split == "test"))
 
@@ -418,15 +409,14 @@ print("\n".join(f"{name:12} {texts[0]}" for (name, split), texts in said.items()
 import numpy as np
 import pandas as pd
 
-from course_lib.analysis.intervals import estimate, proportion
-
 right, lines = {}, []
 for (name, split), texts in said.items():
     facts = getattr(study.facts, split)
     right[name, split] = np.array([bare(text) == fact.object for text, fact in zip(texts, facts, strict=True)])
     formed = sum(inside(text) is not None for text in texts)
-    lines.append({"model": name, "questions": split, "n": len(facts), "in the form (%)": proportion(formed, len(facts)),
-                  "right (%)": proportion(right[name, split].sum(), len(facts))})
+    lines.append({"model": name, "questions": split, "n": len(facts),
+                  "in the form (%)": analysis.proportion(formed, len(facts)),
+                  "right (%)": analysis.proportion(right[name, split].sum(), len(facts))})
 table = pd.DataFrame(lines).set_index(["model", "questions"])
 assert table["n"].min() > 0, "every share counts some questions"
 table
@@ -438,8 +428,6 @@ table
 
 # %%
 import matplotlib.pyplot as plt
-
-from course_lib.figures.plots.values import data_table
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
 shares = table.xs("test", level="questions")
@@ -467,7 +455,7 @@ few = np.array([few_shot[fact] for fact in test])
 for name in ("Known rows", "Unknown rows"):
     now = right[name, "test"]
     for against, then in (("the same instruction", right["base", "test"]), ("four examples", few)):
-        moved = estimate(100.0 * (now.astype(int) - then))
+        moved = analysis.estimate(100.0 * (now.astype(int) - then))
         print(f"{name}, against the base after {against}: {moved} points (n = {moved.n} questions, one run)")
         assert moved.low <= moved.mean <= moved.high, "an interval holds its mean"
 
@@ -496,8 +484,6 @@ def swaps(before, after):
 check("01.4", swaps)
 
 # %%
-from course_lib.data.facts import QUESTIONS
-
 then, kinds = right["base", "test"], [QUESTIONS[fact.relation] for fact in test]
 moved = {(name, what): pd.Series(bits).groupby(kinds).sum() for name in ("Known rows", "Unknown rows")
          for what, bits in (("gained", right[name, "test"] & ~then), ("lost", then & ~right[name, "test"]))}
@@ -539,13 +525,13 @@ def few_rows(seed, form=FORM, sizes=SIZES):
     """Train on the first rows of one shuffled list, each size in as many steps; count right answers in the form."""
     order = random.Random(seed).sample(known, max(sizes))
     config = replace(study.settings.tune, epochs=1, batch=2, warmup=0.5, seed=seed)
-    jobs = [Job(rows(order[:size] * (64 // size), "Known", form), config) for size in sizes]
-    trained, found = tune_together(model, tokenizer, jobs, nobody, progress=False), []
+    jobs = [finetune.Job(rows(order[:size] * (64 // size), "Known", form), config) for size in sizes]
+    trained, found = finetune.tune_together(model, tokenizer, jobs, nobody, progress=False), []
     for size, adapter in zip(sizes, trained.adapters, strict=True):
         trained.model.set_adapter(adapter)
-        hits = exact_match(trained.model, tokenizer, [in_form(fact, form) for fact in test])
+        hits = scoring.exact_match(trained.model, tokenizer, [in_form(fact, form) for fact in test])
         found.append({"form": form, "seed": seed, "rows": size, "right": int(hits.sum())})
-    remove_lora(trained.model)
+    finetune.remove_lora(trained.model)
     return found
 
 
@@ -562,24 +548,19 @@ def few_rows(seed, form=FORM, sizes=SIZES):
 # %%
 import inspect
 
-from course_lib.files import digest, read_json, write_json
-
 my_guess = None  # rows
 
 FAR = '{"answer": "[A]"}'
-store = study.folder / "lesson01" / f"{study.name}.json"
-key = digest(f"{study.base} {study.settings.tune} {FAR} {SEEDS} {known} {inspect.getsource(few_rows)}")
-kept = read_json(store) if store.is_file() else {}
-if kept.get("key") != key:
-    kept = {"key": key, "runs": [run for seed in SEEDS for run in few_rows(seed)] + few_rows(0, FAR, SIZES[-1:])}
-    write_json(store, kept)
-runs = pd.DataFrame(kept["runs"])
+depends_on = f"{study.base} {study.settings.tune} {FAR} {SEEDS} {known} {inspect.getsource(few_rows)}"
+runs = pd.DataFrame(study.cached("lesson01", depends_on, lambda: [
+    run for seed in SEEDS for run in few_rows(seed)] + few_rows(0, FAR, SIZES[-1:])))
 assert len(runs) == len(SIZES) * len(SEEDS) + 1, "each size with each seed, and the far form once"
 
 # %%
-untrained = int(exact_match(model, tokenizer, [in_form(fact) for fact in test]).sum())
+untrained = int(scoring.exact_match(model, tokenizer, [in_form(fact) for fact in test]).sum())
 near = runs[runs["form"] == FORM].groupby("rows")["right"]
-curve = pd.DataFrame({"right, in the form (%)": near.apply(lambda hits: proportion(hits, [len(test)] * len(hits)))})
+shares = near.apply(lambda hits: analysis.proportion(hits, [len(test)] * len(hits)))
+curve = pd.DataFrame({"right, in the form (%)": shares})
 curve["of the base with four examples (%)"] = (100 * near.mean() / few.sum()).round(1)
 print(f"before training: {untrained} of {len(test)} in this form; the base with four examples: {few.sum()}")
 assert (near.size() == len(SEEDS)).all(), "every size has every seed"
@@ -605,7 +586,7 @@ data_table(ax)
 enough = next((size for size, hits in near.mean().items() if hits >= 0.9 * few.sum()), None)
 print(f"Nine tenths are reached with {enough} rows." if enough else "Nine tenths are not reached with these rows.")
 far = runs[runs["form"] == FAR].iloc[0]
-print(f"The far form {FAR}, {far['rows']} rows, as many steps: {proportion(far['right'], len(test))} % right.")
+print(f"The far form {FAR}, {far['rows']} rows, as many steps: {analysis.proportion(far['right'], len(test))} % right.")
 assert 0 <= far["right"] <= len(test), "a number of questions"
 
 # %% [markdown]
@@ -650,8 +631,6 @@ check("01.5", rows_needed)
 # Five questions; each answer is explained.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("01")
 
 # %% [markdown]

@@ -43,7 +43,12 @@
 # **When late.** Skip step 3's byte comparison (5 minutes) and exercise 02.3 (10 minutes); tell the 4.127.
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import models
+from course_lib.data import by_relation
+from course_lib.experiments import open_study
+from course_lib.figures import plots, widgets
+from course_lib.knowledge import scoring, slick
+from course_lib.lessons import check, data_table, hint, quiz, show, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -57,9 +62,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # **Quantising** means to store each weight with fewer bits, as the nearest of a few allowed values, the **levels**.
 
 # %%
-from course_lib.models.loading import load
-
-full = load(study.preset, four_bit=False)
+full = models.load(study.preset, four_bit=False)
 count = full.model.num_parameters()
 bits = 8 * full.model.dtype.itemsize
 print(f"{count:,} weights of {bits} bits = {count * bits / 8e6:.1f} MB")
@@ -118,9 +121,6 @@ print(f"largest difference to the table of bitsandbytes: {difference:.1e} (round
 # %% [markdown]
 # Not the level itself is stored but its number from 0 to 15, the **code**. For that, each weight has to find its
 # nearest level.
-
-# %%
-from course_lib.lessons.exercises import check, hint, solution
 
 # %% [markdown]
 # ### Exercise 02.1 · The nearest level
@@ -228,8 +228,6 @@ print("Every linear layer of this model has rows of whole blocks.")
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.values import data_table
-
 scaled = (weight.reshape(-1, 64) / scale).flatten().numpy()
 even = np.linspace(-1, 1, 16)
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
@@ -331,11 +329,7 @@ print(f"Larger blocks are coarser. On this layer NF4 beats even levels at block 
 # 4096? Decide, then move the sliders.
 
 # %%
-from course_lib.figures.widgets import explorers as widgets
-from course_lib.figures.widgets.display import show
-from course_lib.models import nf4
-
-samples = nf4.weight_samples(weight.numpy(), seed=0)
+samples = models.nf4.weight_samples(weight.numpy(), seed=0)
 assert len({len(weights) for weights in samples.values()}) == 1, "as many weights of each kind"
 show(widgets.nf4_explorer(samples))
 
@@ -343,9 +337,7 @@ show(widgets.nf4_explorer(samples))
 # The same without controls: the error by block size, one line for each kind of weights and levels.
 
 # %%
-from course_lib.figures import plots
-
-error_rows = nf4.error_table(samples, bits=4)
+error_rows = models.nf4.error_table(samples, bits=4)
 ax = plots.error_curves(error_rows)
 print(plots.describe_errors(error_rows))
 data_table(ax)
@@ -454,9 +446,9 @@ configurations = {
     "SmolLM2-360M": (960, 2560, 32, 320, 49152, True), "SmolLM2-1.7B": (2048, 8192, 24, 2048, 49152, True),
     "OLMo-2-0425-1B": (2048, 8192, 16, 2048, 100352, False), "Qwen2.5-1.5B": (1536, 8960, 28, 256, 151936, True),
     "Mistral-7B-v0.3": (4096, 14336, 32, 1024, 32768, False), "Qwen2.5-7B": (3584, 18944, 28, 512, 152064, False)}
-models = pd.DataFrame({name: memory(*sizes) for name, sizes in configurations.items()}).T
-models["sum (GB)"] = models["NF4 + rest (GB)"] + models["LoRA + Adam (GB)"]
-models.round(2)
+needed = pd.DataFrame({name: memory(*sizes) for name, sizes in configurations.items()}).T
+needed["sum (GB)"] = needed["NF4 + rest (GB)"] + needed["LoRA + Adam (GB)"]
+needed.round(2)
 
 # %% [markdown]
 # Check the formula: the numbers of weights are known, and so are the bytes of the model that we have just measured.
@@ -464,7 +456,7 @@ models.round(2)
 # %%
 known = {"SmolLM2-360M": 361.8, "SmolLM2-1.7B": 1711.4, "OLMo-2-0425-1B": 1484.9, "Qwen2.5-1.5B": 1543.7,
          "Mistral-7B-v0.3": 7248.0, "Qwen2.5-7B": 7615.6}  # millions, counted from the published configurations
-error = max(abs(models.loc[name, "weights (M)"] - value) / value for name, value in known.items())
+error = max(abs(needed.loc[name, "weights (M)"] - value) / value for name, value in known.items())
 assert error < 0.001, "norms and biases aside, the formula must count every weight"
 print(f"Weights: the formula is right within {error:.2%} (it leaves out norms and biases).")
 config = quantised.model.config
@@ -485,8 +477,6 @@ print(f"{study.preset}: formula {ours['weights (M)']:.2f} M weights, the loaded 
 # (A **GiB** is 2 to the power of 30 bytes, 1.074 GB.)
 
 # %%
-from course_lib.models import memory as sizing
-
 show(widgets.memory_calculator())
 
 # %% [markdown]
@@ -495,10 +485,8 @@ show(widgets.memory_calculator())
 # the working memory of a step.
 
 # %%
-from course_lib.figures import plots
-
-needed = {name: sizing.estimate_trainer(shape, bits=4, rank=16, batch=8, tokens=128)
-          for name, shape in sizing.SHAPES.items()}
+needed = {name: models.memory.estimate_trainer(shape, bits=4, rank=16, batch=8, tokens=128)
+          for name, shape in models.memory.SHAPES.items()}
 ax = plots.memory_bars(needed)
 print(plots.describe_fits(needed))
 assert needed["pocket"].total < needed["Qwen2.5-7B"].total, "more weights need more memory"
@@ -539,17 +527,13 @@ check("02.4", gigabytes)
 # %%
 import random
 
-from course_lib.data.facts import by_relation
-from course_lib.knowledge.scoring.engine import exact_match
-from course_lib.knowledge.slick import draw_prompts
-
 asked = by_relation(random.Random(0).sample(study.facts.test, min(240, len(study.facts.test))))
-prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+prompts = slick.draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
 
 
 def answers_right(loaded):
     """For each asked fact, whether the greedy answer is exactly right."""
-    return np.concatenate([exact_match(loaded.model, loaded.tokenizer, facts, prompts[relation][0])
+    return np.concatenate([scoring.exact_match(loaded.model, loaded.tokenizer, facts, prompts[relation][0])
                            for relation, facts in asked.items()])
 
 
@@ -579,8 +563,6 @@ assert lost + won < n / 4, "NF4 should leave most answers as they were"
 # Five questions about this lesson. Choose, and read why.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("02")
 
 # %% [markdown]

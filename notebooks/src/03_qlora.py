@@ -44,7 +44,12 @@
 # minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib.data import FactSet, by_relation
+from course_lib.experiments import forecast_study, open_study
+from course_lib.figures import plots
+from course_lib.knowledge import scoring, slick
+from course_lib.lessons import check, data_table, hint, quiz, solution
+from course_lib.training import finetune, mixing
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -124,9 +129,7 @@ ours.zero_grad()
 # We put random numbers into B, give our layer the same A and B, and compare.
 
 # %%
-from course_lib.training.finetune import TuneConfig, add_lora, remove_lora
-
-adapted = add_lora(model, TuneConfig(rank=16, alpha=32, seed=0))
+adapted = finetune.add_lora(model, finetune.TuneConfig(rank=16, alpha=32, seed=0))
 theirs = adapted.base_model.model.model.layers[0].mlp.up_proj
 A, B = theirs.lora_A["default"].weight, theirs.lora_B["default"].weight
 torch.manual_seed(0)
@@ -146,8 +149,6 @@ print(f"same A, same B: largest difference {difference:.1e}; B changed the outpu
 # percent of your model's weights are trained at rank 16? Write your guess down, then run the cell.
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 my_guess = None  # percent
 
 lora = [module for module in adapted.modules() if hasattr(module, "lora_A")]
@@ -186,7 +187,7 @@ with torch.no_grad():
     with_adapter = adapted(**probe).logits
     with adapted.disable_adapter():
         switched_off = adapted(**probe).logits
-    model = remove_lora(adapted)
+    model = finetune.remove_lora(adapted)
     without = model(**probe).logits
 assert torch.equal(switched_off, without), "off and removed must be the same"
 assert not torch.equal(with_adapter, without), "the random B should have changed something"
@@ -223,9 +224,6 @@ check("03.2", merged)
 # the **labels**.
 
 # %%
-from course_lib.knowledge.scoring.engine import INSTRUCTION, encode_answers
-
-
 def labels_of(row, end):
     """The tokens of a row with its end of text, and what the loss wants: -100 means "do not count this one"."""
     tokens = [*row.tokens, end]
@@ -233,7 +231,7 @@ def labels_of(row, end):
 
 
 fact = study.facts.train[0]
-row = encode_answers(tokenizer, INSTRUCTION, [fact])[0]
+row = scoring.encode_answers(tokenizer, scoring.INSTRUCTION, [fact])[0]
 tokens, labels = labels_of(row, tokenizer.eos_token_id)
 print(tokenizer.decode(tokens))
 
@@ -305,7 +303,7 @@ def loss_of(model, tokens, labels):
 
 
 # %%
-adapted = add_lora(model, TuneConfig(seed=0))
+adapted = finetune.add_lora(model, finetune.TuneConfig(seed=0))
 optimizer = torch.optim.AdamW([w for w in adapted.parameters() if w.requires_grad], lr=1e-3, weight_decay=0.0)
 losses = []
 for _ in range(5):
@@ -314,7 +312,7 @@ for _ in range(5):
     optimizer.step()
     optimizer.zero_grad()
     losses.append(loss.item())
-model = remove_lora(adapted)
+model = finetune.remove_lora(adapted)
 print("loss before each step:", ", ".join(f"{loss:.3f}" for loss in losses))
 assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 
@@ -323,14 +321,10 @@ assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 # (**warm-up**), and a limit on the gradient. Its first loss must be ours:
 
 # %%
-from course_lib.data.facts import FactSet
-from course_lib.training.finetune import evaluate, tune
-from course_lib.training.mixing import Mix, Row
-
-one = Mix("D", 0, 0, (Row(fact, "Known"),))
+one = mixing.Mix("D", 0, 0, (mixing.Row(fact, "Known"),))
 nobody = FactSet("nobody", train=(), dev=(), test=(), ood=())
-tuned = tune(model, tokenizer, one, nobody, TuneConfig(epochs=1, seed=0), progress=False)
-model = remove_lora(tuned.model)
+tuned = finetune.tune(model, tokenizer, one, nobody, finetune.TuneConfig(epochs=1, seed=0), progress=False)
+model = finetune.remove_lora(tuned.model)
 theirs = tuned.history.records[1].loss
 print(f"first loss by hand {losses[0]:.4f}, of the library {theirs:.4f} (nats a token)")
 assert abs(losses[0] - theirs) < 0.01 * max(1, theirs), "both losses must agree"
@@ -344,24 +338,20 @@ assert abs(losses[0] - theirs) < 0.01 * max(1, theirs), "both losses must agree"
 # %%
 import random
 
-from course_lib.data.facts import by_relation
-from course_lib.knowledge.scoring.engine import exact_match
-from course_lib.knowledge.slick import draw_prompts
-
 candidates = random.Random(0).sample(study.facts.train, min(400, len(study.facts.train)))
-prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+prompts = slick.draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
 groups = {True: [], False: []}
 for relation, facts in by_relation(candidates).items():
-    for fact, right in zip(facts, exact_match(model, tokenizer, facts, prompts[relation][0]), strict=True):
+    for fact, right in zip(facts, scoring.exact_match(model, tokenizer, facts, prompts[relation][0]), strict=True):
         groups[bool(right)].append(fact)
 print(f"asked {len(candidates)}: {len(groups[True])} right, {len(groups[False])} wrong")
 
 # %%
 size = min(80, *map(len, groups.values()))
 assert size, "the mix needs facts of both kinds; ask more candidates"
-rows = [Row(fact, "Known" if right else "Unknown") for right in groups for fact in groups[right][:size]]
+rows = [mixing.Row(fact, "Known" if right else "Unknown") for right in groups for fact in groups[right][:size]]
 random.Random(0).shuffle(rows)
-data = Mix("D", 50, 0, tuple(rows))
+data = mixing.Mix("D", 50, 0, tuple(rows))
 pools = (study.facts.dev, study.facts.test)
 dev, test = (tuple(random.Random(0).sample(facts, min(120, len(facts)))) for facts in pools)
 watched = FactSet("a few", train=(), dev=dev, test=test, ood=())
@@ -386,15 +376,13 @@ my_epochs = {"known": None, "unknown": None}
 # training takes it in parts.
 
 # %%
-from course_lib.experiments.forecast import forecast_study
-
 print(forecast_study(study))
 
 # %%
 from dataclasses import replace
 
 config = replace(study.settings.tune, epochs=5, batch=8, warmup=1, seed=0)  # fewer and smaller steps than the sweep
-tuned = tune(model, tokenizer, data, watched, config, progress=False)
+tuned = finetune.tune(model, tokenizer, data, watched, config, progress=False)
 history = tuned.history.to_frame().assign(variant="D", unknown_percent=50, seed=0)
 history[["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test"]].round(2)
 
@@ -408,9 +396,6 @@ assert tuned.memory.peak > 0, "some memory must have been in use"
 
 # %%
 import matplotlib.pyplot as plt
-
-from course_lib.figures import plots
-from course_lib.figures.plots.values import data_table
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 left.plot(history["epoch"][1:], history["loss"][1:], "o-", color="black", label="training loss")
@@ -455,7 +440,8 @@ print(f"{size / 1e6:.2f} MB for {trained:,} weights: {8 * size / trained:.1f} bi
 
 # %%
 fresh = PeftModel.from_pretrained(study.load().model, folder)
-saved, loaded = (evaluate(it, tokenizer, {"test": test, "unknown rows": data.unknown}) for it in (tuned.model, fresh))
+groups = {"test": test, "unknown rows": data.unknown}
+saved, loaded = (finetune.evaluate(it, tokenizer, groups) for it in (tuned.model, fresh))
 print(f"trained model {saved}\nreloaded      {loaded}")
 assert saved == loaded, "a reloaded adapter must answer the same"
 
@@ -466,8 +452,8 @@ assert saved == loaded, "a reloaded adapter must answer the same"
 # At last, take the adapter off: the model must know nothing of the unknown rows again.
 
 # %%
-model = remove_lora(tuned.model)
-again = evaluate(model, tokenizer, {"unknown rows": data.unknown})["unknown rows"]
+model = finetune.remove_lora(tuned.model)
+again = finetune.evaluate(model, tokenizer, {"unknown rows": data.unknown})["unknown rows"]
 print(f"unknown rows answered: {history['unknown_fitted'].iloc[0]:.1f} % before training, "
       f"{loaded['unknown rows']:.1f} % with the adapter, {again:.1f} % without")
 assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
@@ -490,11 +476,15 @@ assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
 # %%
 import bitsandbytes as bnb
 
-from course_lib.models.hardware import compute_dtype
-
 four_bit = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
 assert not any(module.support_avx512bf16_for_cpu for module in four_bit), "the repacking must be off"
 print(f"repacking is off in all {len(four_bit)} layers")
+
+
+def compute_dtype(capability):
+    return "float32" if capability is None else "bfloat16" if capability >= (8, 0) else "float16"
+
+
 for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
     print(f"{name:7} computes in {compute_dtype(capability)}")
 
@@ -504,8 +494,6 @@ for name, capability in {"T4": (7, 5), "A100": (8, 0), "no GPU": None}.items():
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("03")
 
 # %% [markdown]

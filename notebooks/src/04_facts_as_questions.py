@@ -43,7 +43,11 @@
 # exercise 04.3 (5 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib.data import by_relation, entityquestions, facts, paper, pocket
+from course_lib.experiments import open_study
+from course_lib.figures import plots
+from course_lib.knowledge import scoring, slick
+from course_lib.lessons import check, data_table, hint, quiz, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -67,11 +71,9 @@ def as_question(subject, template):
 print(as_question("Paris Hilton", "Where was [E] born?"))
 
 # %%
-from course_lib.data.facts import QUESTIONS, RELATION_NAMES, Fact
-
 for fact in (*study.facts.train, *study.facts.test, *study.facts.ood):
-    assert fact.question == as_question(fact.subject, QUESTIONS[fact.relation]), f"{fact} is asked differently"
-fact = Fact("Paris Hilton", "P19", "New York City")
+    assert fact.question == as_question(fact.subject, facts.QUESTIONS[fact.relation]), f"{fact} is asked differently"
+fact = facts.Fact("Paris Hilton", "P19", "New York City")
 print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of this study as we do.")
 
 # %% [markdown]
@@ -84,11 +86,10 @@ print(f"{fact}\n{fact.question} - {fact.object}\nThe library asks all facts of t
 # %%
 import pandas as pd
 
-from course_lib.data.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
-
-role = {relation: "train, dev, test" for relation in IN_DISTRIBUTION}
-role |= {relation: "OOD test" for relation in OUT_OF_DISTRIBUTION}
-relations = pd.DataFrame({"relation": RELATION_NAMES, "question": QUESTIONS, "used for": role}).fillna("not asked")
+role = {relation: "train, dev, test" for relation in facts.IN_DISTRIBUTION}
+role |= {relation: "OOD test" for relation in facts.OUT_OF_DISTRIBUTION}
+columns = {"relation": facts.RELATION_NAMES, "question": facts.QUESTIONS, "used for": role}
+relations = pd.DataFrame(columns).fillna("not asked")
 relations = relations.sort_values("used for", ascending=False, kind="stable")
 counted = relations["used for"].value_counts().to_dict()
 assert counted == {"train, dev, test": 12, "OOD test": 7, "not asked": 5}, "the paper's 12, 7 and 5 relations"
@@ -123,8 +124,6 @@ assert [record["subject"] for record in train] == ["Ana Brel"], "Ito Sand has tw
 print(f"train: {train}\ntest:  {test}")
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 print("Stuck? hint('04.1') helps, solution('04.1') shows one way. You may also go on.")
 
 # %% [markdown]
@@ -163,8 +162,6 @@ print(f"{study.facts.name}: no tested subject in train; {shared:.0%} of the test
 # How many training questions has each relation, and how many of each did the paper's model know (PaLM 2, Table 4)?
 
 # %%
-from course_lib.data import paper
-
 published = paper.counts_frame("train")
 assert published["total"].sum() == paper.TRAIN_TOTAL.total, "the rows must add up to the printed total"
 totals = {name: int(paper.counts_frame(name)["total"].sum()) for name in ("train", "test", "ood")}
@@ -179,13 +176,10 @@ published
 # %%
 import os
 
-from course_lib.data import entityquestions
-from course_lib.data.facts import by_relation
-
 if os.environ.get("COURSE_DATA") or study.facts.name == "entityquestions":
     real = entityquestions.load(progress=False)
     for name in totals:
-        found = {relation: len(facts) for relation, facts in by_relation(getattr(real, name)).items()}
+        found = {relation: len(group) for relation, group in by_relation(getattr(real, name)).items()}
         assert found == paper.counts_frame(name)["total"].to_dict(), f"{name} differs from the paper"
     print(f"All {sum(map(len, (real.train, real.test, real.ood))):,} questions, each relation as published.")
 else:
@@ -218,11 +212,9 @@ check("04.2", exact)
 # The library's judge on seven cases. Which of the "wrong" ones would you have accepted?
 
 # %%
-from course_lib.knowledge.scoring.engine import is_match
-
 cases = [("Paris", "Paris"), (" Paris\nQ: Who owns it?", "Paris"), ("Parish", "Paris"), ("paris", "Paris"),
          ("The Beatles", "Beatles"), ("New York", "New York City"), ("It is Paris.", "Paris")]
-verdicts = [is_match(*case) for case in cases]
+verdicts = [scoring.is_match(*case) for case in cases]
 assert verdicts == [True, True, False, False, False, False, False], "strict: letter for letter"
 pd.DataFrame(cases, columns=["the model writes", "right answer"]).assign(match=verdicts)
 
@@ -274,18 +266,14 @@ check("04.3", fair_score)
 # ask the same questions, and call the *other* grain right.
 
 # %%
-from course_lib.data.pocket import read_world
-from course_lib.knowledge.scoring.engine import exact_match
-from course_lib.knowledge.slick import draw_prompts
-
 base = study.load()
-prompts = draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
-other_grain = {item.fact: item.other for item in read_world() if item.other}  # the pocket world's ground truth
+prompts = slick.draw_prompts(study.facts.exemplars, n_prompts=1, seed=0)
+other_grain = {item.fact: item.other for item in pocket.read_world() if item.other}  # the pocket world's ground truth
 rows = []
-for relation, facts in by_relation(study.facts.test).items():
-    right = exact_match(base.model, base.tokenizer, facts, prompts[relation][0])
-    others = [Fact(fact.subject, relation, other_grain.get(fact, fact.object)) for fact in facts]
-    nearly = exact_match(base.model, base.tokenizer, others, prompts[relation][0])
+for relation, group in by_relation(study.facts.test).items():
+    right = scoring.exact_match(base.model, base.tokenizer, group, prompts[relation][0])
+    others = [facts.Fact(fact.subject, relation, other_grain.get(fact, fact.object)) for fact in group]
+    nearly = scoring.exact_match(base.model, base.tokenizer, others, prompts[relation][0])
     rows += [{"relation": relation, "right": a, "other grain": b and not a} for a, b in zip(right, nearly, strict=True)]
 asked = pd.DataFrame(rows)
 
@@ -340,11 +328,11 @@ from collections import Counter
 def majority_baseline(train, test):
     """For each relation: its most common training answer, and the share of its test facts that this answers."""
     table = []
-    for relation, facts in by_relation(test).items():
+    for relation, group in by_relation(test).items():
         counts = Counter(fact.object for fact in train if fact.relation == relation)
         answer, _ = counts.most_common(1)[0]
         table.append({"relation": relation, "majority answer": answer, "different answers": len(counts),
-                      "share (%)": 100 * sum(fact.object == answer for fact in facts) / len(facts), "n": len(facts)})
+                      "share (%)": 100 * sum(fact.object == answer for fact in group) / len(group), "n": len(group)})
     return pd.DataFrame(table).set_index("relation")
 
 
@@ -365,17 +353,14 @@ assert model_score > overall, "a model that knows something should beat the majo
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.style import COLOURS
-from course_lib.figures.plots.values import data_table
-
 per_relation = 100 * asked.groupby("relation")["right"].mean().loc[baseline.index]
-names = [f"{relation} {RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
+names = [f"{relation} {facts.RELATION_NAMES[relation]} ({baseline.loc[relation, 'different answers']})" for relation in
          baseline.index]
 
 # %%
 fig, ax = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
-ax.barh(names, per_relation, color=COLOURS["MaybeKnown"], label="model, few-shot")
-ax.plot(baseline["share (%)"], names, "D", color=COLOURS["Unknown"], label="majority answer")
+ax.barh(names, per_relation, color=plots.COLOURS["MaybeKnown"], label="model, few-shot")
+ax.plot(baseline["share (%)"], names, "D", color=plots.COLOURS["Unknown"], label="majority answer")
 ax.set(xlabel="test facts answered exactly (%)", ylabel="relation (different training answers)", xlim=(-2, 100))
 ax.invert_yaxis()
 ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -392,8 +377,6 @@ data_table(ax)
 # hundreds of times, as in real text.
 
 # %%
-from course_lib.data import pocket
-
 reads = pocket.exposures()
 often = reads.loc[reads["total"].between(20, 40)].iloc[0]
 print(f"({often['subject']}, {often['relation']}, {often['object']}) was read {often['total']} times:")
@@ -404,14 +387,13 @@ print(often.loc["statements":"instructions_other"].to_string())
 # counts: the same seed gives the same text, so we write it again and count.
 
 # %%
-from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
-from course_lib.data.pocket.world import WorldConfig, make_world
-from course_lib.files import read_json
+import json
 
-provenance = read_json(pocket.FOLDER / "provenance.json")
-world_config = WorldConfig(**provenance["WorldConfig"])
-documents = make_corpus(make_world(world_config), world_config, CorpusConfig(**provenance["CorpusConfig"]))
-question = Fact(often["subject"], often["relation"], often["object"]).question
+provenance = json.loads((pocket.FOLDER / "provenance.json").read_text())
+world_config = pocket.WorldConfig(**provenance["WorldConfig"])
+corpus_config = pocket.CorpusConfig(**provenance["CorpusConfig"])
+documents = pocket.make_corpus(pocket.make_world(world_config), world_config, corpus_config)
+question = facts.Fact(often["subject"], often["relation"], often["object"]).question
 entries = sum(document.count(question) for document in documents)
 recorded = often[["lists", "lists_other", "instructions", "instructions_other"]].sum()
 print(f"{len(documents):,} documents; {question!r} stands in them {entries} times, the record says {recorded}")
@@ -429,8 +411,9 @@ import numpy as np
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 read = reads.loc[reads["total"] > 0, "total"]
 never = int((reads["total"] == 0).sum())
-ax.hist(read, bins=np.geomspace(1, 512, 19), color=COLOURS["MaybeKnown"], edgecolor="white", label="read at least once")
-ax.bar([0.6], [never], width=0.25, color=COLOURS["Unknown"], label="never read")
+ax.hist(read, bins=np.geomspace(1, 512, 19), color=plots.COLOURS["MaybeKnown"], edgecolor="white",
+        label="read at least once")
+ax.bar([0.6], [never], width=0.25, color=plots.COLOURS["Unknown"], label="never read")
 ax.set(xscale="log", xlabel="times read in pre-training", ylabel="number of facts")
 ax.set_xticks([0.6, 1, 4, 16, 64, 256], ["never", "1", "4", "16", "64", "256"])
 ax.minorticks_off()
@@ -449,8 +432,6 @@ data_table(ax)
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("04")
 
 # %% [markdown]

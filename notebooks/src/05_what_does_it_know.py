@@ -50,7 +50,12 @@
 # skip "Ask again".
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.data import paper, pocket
+from course_lib.experiments import open_study
+from course_lib.figures import plots, widgets
+from course_lib.knowledge import one_question, p_true, scoring, slick, tokenisation_gap
+from course_lib.lessons import check, data_table, hint, quiz, show, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -75,11 +80,8 @@ print(few_shot(solved) + "Q: ...\nA:")
 # share them, so that no question gets an easier set.
 
 # %%
-from course_lib.knowledge.scoring.engine import few_shot_prompt
-from course_lib.knowledge.slick import draw_prompts
-
-assert few_shot(solved) == few_shot_prompt(solved).prefix, "our prompt must be the library's"
-prompts = draw_prompts(study.facts.exemplars)
+assert few_shot(solved) == scoring.few_shot_prompt(solved).prefix, "our prompt must be the library's"
+prompts = slick.draw_prompts(study.facts.exemplars)
 print(len(prompts), "relations with", {len(group) for group in prompts.values()}, "prompts each")
 
 # %% [markdown]
@@ -130,8 +132,6 @@ def sampler(logits, temperature, top_k):
     ### END SOLUTION
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 check("05.1", sampler)
 
 # %% [markdown]
@@ -144,15 +144,13 @@ check("05.1", sampler)
 # %%
 import torch
 
-from course_lib.models.four_bit import merged_for_evaluation
-
 loaded = study.load()
 
 
 def answers(prompt, question, samples=0):
     ids = loaded.tokenizer(prompt.text(question), return_tensors="pt")["input_ids"].to(loaded.model.device)
     how = {"do_sample": True, "temperature": 0.5, "top_k": 40, "top_p": 1.0, "num_return_sequences": samples}
-    with merged_for_evaluation(loaded.model):  # on a CPU: restore the 4-bit weights once, not at every token
+    with loaded.merged():  # on a CPU: restore the 4-bit weights once, not at every token
         out = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, stop_strings=["\n"],
                                     tokenizer=loaded.tokenizer, **(how if samples else {"do_sample": False}))
     texts = loaded.tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
@@ -242,14 +240,11 @@ check("05.2", category)
 # %%
 import numpy as np
 
-from course_lib.knowledge.scoring.sampling import Samples
-from course_lib.knowledge.slick import label_samples
-
 
 def label_of(fact, greedy, sampled):
     right = np.array([answer == fact.object for answer in greedy])[None]
     hits = np.array([answer == fact.object for answer in sampled]).reshape(1, len(greedy), 16).sum(axis=2)
-    return label_samples(Samples(right, hits, n_samples=16))["drawn"][0]
+    return slick.label_samples(scoring.Samples(right, hits, n_samples=16))["drawn"][0]
 
 
 for name, pair in drawn.items():
@@ -293,14 +288,12 @@ assert len(set(said)) <= 2, "the greedy answers are fixed, so only one border ca
 # of all steps is the chance that a sample is this answer (Hayes et al. 2024, arXiv 2410.19482).
 
 # %%
-from course_lib.knowledge.scoring.engine import encode_answers
-
 size = len(loaded.tokenizer)
 ends = [t for t in range(size) if t == loaded.tokenizer.eos_token_id or loaded.tokenizer.decode([t]).startswith("\n")]
 
 
 def log_probability(prompt, fact, temperature=0.5, top_k=40):
-    row = encode_answers(loaded.tokenizer, prompt, [fact])[0]  # tokens of prompt + answer; the answer begins at start
+    row = scoring.encode_answers(loaded.tokenizer, prompt, [fact])[0]  # prompt + answer, which begins at start
     with torch.inference_mode():
         logits = loaded.model(torch.tensor([row.tokens], device=loaded.model.device)).logits[0].float()
     steps = logits[row.start - 1:] / temperature  # (answer tokens + 1, vocabulary)
@@ -314,10 +307,8 @@ def log_probability(prompt, fact, temperature=0.5, top_k=40):
 # Without it, "Paris" would also count the samples that say "Paris Hilton". Is our function the library's?
 
 # %%
-from course_lib.knowledge.scoring.engine import score
-
 fact, started = study.facts.test[wavering], time.perf_counter()
-scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
+scores = scoring.score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
 exact, by_passes = np.exp(scores.log_probability[0]), time.perf_counter() - started
 by_hand = np.exp([log_probability(prompt, fact) for prompt in prompts[fact.relation]])
 print("by hand:", by_hand.round(3))
@@ -333,7 +324,7 @@ assert not full_precision or np.allclose(by_hand, exact, atol=0.02), "our twelve
 
 # %%
 similar = [other for other in study.facts.test if other.relation == fact.relation]
-exact = np.exp(score(loaded.model, loaded.tokenizer, similar, prompts[fact.relation]).log_probability)
+exact = np.exp(scoring.score(loaded.model, loaded.tokenizer, similar, prompts[fact.relation]).log_probability)
 row, column = np.unravel_index(np.nanargmin(np.abs(exact - 0.5)), exact.shape)
 p, other, prompt = exact[row, column], similar[row], prompts[fact.relation][column]
 torch.manual_seed(1)
@@ -374,11 +365,9 @@ check("05.3", prob_unknown)
 # for the border question.
 
 # %%
-from course_lib.knowledge.slick import label
-
 fact = chosen["border"]
-scores = score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
-p, chance = np.exp(scores.log_probability[0]), label(scores)["prob_Unknown"][0]
+scores = scoring.score(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation])
+p, chance = np.exp(scores.log_probability[0]), slick.label(scores)["prob_Unknown"][0]
 print(f"{fact.question} chance of a right sample after each prompt: {p.round(4)}")
 print(f"mean {p.mean():.4f}; probability of the label Unknown {chance:.3f}")
 assert scores.greedy.any() or np.isclose(chance, np.prod((1 - p) ** 16)), "the library multiplies the same factors"
@@ -402,10 +391,8 @@ assert abs(seen - 6 * chance) <= 4 * spread + 1, "the six labels do not fit to t
 # How wide is the gap? The library can walk all other spellings of an answer. We try 20 pairs of question and prompt.
 
 # %%
-from course_lib.knowledge.tokenisation_gap import spelling_gap, summary
-
-gap = spelling_gap(loaded.model, loaded.tokenizer, similar[:30], prompts, sample=20)
-found = summary(gap)
+gap = tokenisation_gap.spelling_gap(loaded.model, loaded.tokenizer, similar[:30], prompts, sample=20)
+found = tokenisation_gap.summary(gap)
 print(f"{found.cells} pairs: canonical tokens hold {found.explained:.1%} of the probability of the text; "
       f"largest gap {found.largest_gap:.4f}; chance of a right sample changed by over {found.by:g} in {found.changed}")
 assert not full_precision or (gap["canonical"] <= gap["upper"] + 1e-4).all(), "canonical is the lower bound"
@@ -417,15 +404,12 @@ assert not full_precision or (gap["canonical"] <= gap["upper"] + 1e-4).all(), "c
 # four temperatures.
 
 # %%
-from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
-from course_lib.figures.widgets import fact_browser as browse
-from course_lib.knowledge.one_question import closeup
-
 protocol = {"temperature": 0.5, "n_samples": 16}
-near = {name: closeup(loaded.model, loaded.tokenizer, fact, prompts[fact.relation], temperatures=browse.GRID)
+near = {name: one_question.closeup(loaded.model, loaded.tokenizer, fact, prompts[fact.relation],
+                                   temperatures=widgets.GRID)
         for name, fact in chosen.items()}
 for one in near.values():
-    print(describe_closeup(one, **protocol))
+    print(plots.describe_closeup(one, **protocol))
 assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), "the same numbers as above"
 
 # %% [markdown]
@@ -434,8 +418,8 @@ assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), 
 
 # %%
 train = labelled[labelled["split"] == "train"].reset_index(drop=True)
-more = browse.browse(loaded.model, loaded.tokenizer, study.facts.train, train, prompts, each=2, progress=False)
-found = browse.Browse((*near.values(), *more.closeups), (*near, *more.categories), more.prompts)
+more = widgets.browse(loaded.model, loaded.tokenizer, study.facts.train, train, prompts, each=2, progress=False)
+found = widgets.Browse((*near.values(), *more.closeups), (*near, *more.categories), more.prompts)
 print(f"{len(near)} chosen questions and {len(more.closeups)} drawn ones, of {len(found.relations)} relations")
 assert len(found.categories) == len(found.closeups), "a category for each question"
 
@@ -445,9 +429,6 @@ assert len(found.categories) == len(found.closeups), "a category for each questi
 # "prompt to read" shows what the model was asked.
 
 # %%
-from course_lib.figures.widgets import explorers as widgets
-from course_lib.figures.widgets.display import show
-
 show(widgets.knowledge_explorer(found))
 
 # %% [markdown]
@@ -458,13 +439,11 @@ show(widgets.knowledge_explorer(found))
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.values import data_table
-
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
     setting = protocol | {"temperature": temperature}
-    closeup_bars(near["border"], **setting, ax=ax)
-    print(describe_closeup(near["border"], **setting))
+    plots.closeup_bars(near["border"], **setting, ax=ax)
+    print(plots.describe_closeup(near["border"], **setting))
 assert len(axes[0].patches) >= 10, "a bar for each prompt"
 data_table(*axes)
 
@@ -473,10 +452,9 @@ data_table(*axes)
 # 4, 16 and 64 samples a prompt.
 
 # %%
-from course_lib.knowledge.one_question import label_probabilities
-
 for one in near.values():
-    parts = [label_probabilities(one, temperature=t, n_samples=n) for t in browse.GRID for n in (1, 4, 16, 64)]
+    parts = [one_question.label_probabilities(one, temperature=t, n_samples=n)
+             for t in widgets.GRID for n in (1, 4, 16, 64)]
     likely = sorted({max(part, key=part.get) for part in parts})
     unknown = [part["Unknown"] for part in parts]
     print(f"{one.fact.question} {' or '.join(likely)}; P(Unknown) from {min(unknown):.3f} to {max(unknown):.3f}")
@@ -495,12 +473,8 @@ for one in near.values():
 # facts).
 
 # %%
-from course_lib.data import paper
-from course_lib.figures import plots
-from course_lib.knowledge.slick import shares
-
 total = paper.TRAIN_TOTAL
-bars = {f"{study.name}, {split}": shares(part) for split, part in labelled.groupby("split", sort=False)}
+bars = {f"{study.name}, {split}": slick.shares(part) for split, part in labelled.groupby("split", sort=False)}
 bars["paper, train"] = {name: count / total.total for name, count in total.by_category.items()}
 ax = plots.category_bars(bars)
 for name, parts in bars.items():
@@ -583,11 +557,9 @@ data_table(ax)
 # %%
 import random
 
-from course_lib.knowledge.slick import measure, shares_by_budget
-
 numbers = random.Random(0).sample(range(len(test)), min(150, len(test)))
-scores = measure(loaded.model, loaded.tokenizer, [study.facts.test[number] for number in numbers], prompts)
-budget = shares_by_budget(scores).set_index(["prompts", "samples"])
+scores = slick.measure(loaded.model, loaded.tokenizer, [study.facts.test[number] for number in numbers], prompts)
+budget = slick.shares_by_budget(scores).set_index(["prompts", "samples"])
 at_paper, from_labels = budget.loc[(10, 16), "Unknown"], test["prob_Unknown"][numbers].mean()
 assert not full_precision or abs(at_paper - from_labels) < 0.005, "ten prompts and 16 samples are the paper's budget"
 print(f"preset {study.preset}, {len(numbers)} test facts; % of each label by number of prompts and samples a prompt")
@@ -615,10 +587,8 @@ assert (unknown.diff(axis=1).iloc[:, 1:] < 1e-9).all(axis=None), "nor do more sa
 # **baseline**, a simpler method to beat (section 5.4). One pass a fact, no samples.
 
 # %%
-from course_lib.knowledge.p_true import p_true, proposal
-
-print(proposal(chosen["border"].question, chosen["border"].object))
-trust = p_true(loaded.model, loaded.tokenizer, study.facts.test)
+print(p_true.proposal(chosen["border"].question, chosen["border"].object))
+trust = p_true.p_true(loaded.model, loaded.tokenizer, study.facts.test)
 low, middle, high = np.nanquantile(trust, [0.05, 0.5, 0.95])
 print(f"\nP(True) of {len(trust)} right answers: median {middle:.3f}; nine in ten between {low:.3f} and {high:.3f}")
 assert ((trust >= 0) & (trust <= 1) | np.isnan(trust)).all(), "P(True) is a probability"
@@ -633,7 +603,6 @@ def with_readings(study, labelled):
     if study.facts.name != "pocket":
         print("These are real facts: nobody counted how often the model read them. Only an invented world allows this.")
         return None
-    from course_lib.data import pocket
     keys = ["split", "relation", "subject", "object"]
     counted = pocket.exposures().rename(columns={"total": "readings"})
     return labelled.merge(counted[[*keys, "readings"]], on=keys, how="left", validate="one_to_one")
@@ -670,17 +639,14 @@ check("05.5", separation_by_hand)
 # How much the separation moves is its standard error.
 
 # %%
-from course_lib.knowledge.p_true import roc_auc
-
-
 def standard_error(value, judge, draws=200, seed=0):
     rng, groups = np.random.default_rng(seed), (np.flatnonzero(judge), np.flatnonzero(~judge))
     picks = [np.concatenate([rng.choice(group, len(group)) for group in groups]) for _ in range(draws)]
-    return np.std([roc_auc(value[pick], judge[pick]) for pick in picks])
+    return np.std([p_true.roc_auc(value[pick], judge[pick]) for pick in picks])
 
 
 yes, no = np.array([3.0, 2.0]), np.array([2.0, 1.0])
-assert roc_auc(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the library's separation, on the example above"
+assert p_true.roc_auc(np.r_[yes, no], [1, 1, 0, 0]) == 3.5 / 4, "the library's separation, on the example above"
 
 # %% [markdown]
 # On the pocket model the judge is "was read at least once". Where no readings are known, it is SliCK's own label
@@ -693,17 +659,15 @@ if not 0 < judge.sum() < len(judge):
     rivals = {}  # a model that knows nothing, or everything, leaves nothing to tell apart
 print(f"preset {study.preset}; the judge says yes to {judge.sum()} of {len(judge)} test facts")
 for name, value in rivals.items():
-    print(f"{name:22} separation {roc_auc(value, judge):.3f}, standard error {standard_error(value, judge):.3f}")
-assert all(0 <= roc_auc(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
+    print(f"{name:22} separation {p_true.roc_auc(value, judge):.3f}, standard error {standard_error(value, judge):.3f}")
+assert all(0 <= p_true.roc_auc(value, judge) <= 1 for value in rivals.values()), "a separation is a probability"
 
 # %%
-from course_lib.figures.plots.knowledge import describe_groups, group_histograms
-
 names = ("Known", "Unknown") if read is None else ("read", "never read")
 fig = plt.figure(figsize=(9.6, 3.4), layout="constrained")
 for place, (name, value) in enumerate(rivals.items(), 1):
-    group_histograms(value, judge, names=names, xlabel=name, ax=fig.add_subplot(1, 2, place))
-    print(describe_groups(value, judge, names=names, xlabel=name))
+    plots.group_histograms(value, judge, names=names, xlabel=name, ax=fig.add_subplot(1, 2, place))
+    print(plots.describe_groups(value, judge, names=names, xlabel=name))
 print(f"{len(rivals)} panel(s), each with both groups; the bars of a group sum to 100 %.")
 assert len(fig.axes) == len(rivals), "one panel for each score"
 
@@ -719,8 +683,6 @@ assert len(fig.axes) == len(rivals), "one panel for each score"
 # nothing. Before you look: should all facts that were never read be Unknown, and all others Known?
 
 # %%
-from course_lib import analysis
-
 if read is not None:
     counts = pd.crosstab(analysis.reading_groups(read["readings"]), read["category"])
     percent = counts.div(counts.sum(axis=1), axis=0).mul(100).round().astype(int)
@@ -735,7 +697,7 @@ ax = None
 if read is not None:
     ax = plots.readings_bars(read)
     for name, part in read.groupby(analysis.reading_groups(read["readings"]), observed=True):
-        print(f"read {name} (n = {len(part)}): {plots.describe_shares(shares(part))}")
+        print(f"read {name} (n = {len(part)}): {plots.describe_shares(slick.shares(part))}")
 data_table(ax) if ax else None
 
 # %% [markdown]
@@ -777,8 +739,6 @@ if read is not None:
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("05")
 
 # %% [markdown]

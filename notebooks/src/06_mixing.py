@@ -49,7 +49,12 @@
 # Lessons 07 and 08 need D and D_Known only.
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib.data import paper
+from course_lib.experiments import open_study
+from course_lib.figures import plots, widgets
+from course_lib.knowledge import scoring
+from course_lib.lessons import CourseError, check, data_table, hint, quiz, show, solution
+from course_lib.training import mixing
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -74,8 +79,6 @@ assert len(train) == len(study.facts.train), "one label for each training fact"
 # category has. The sum over relations is **|D|**, the number of rows of D. We recompute it from the paper's Table 4.
 
 # %%
-from course_lib.data import paper
-
 smallest = {relation: min(row.by_category.values()) for relation, row in paper.TRAIN_COUNTS.items()}
 print(smallest)
 print("|D| =", sum(smallest.values()))
@@ -103,8 +106,6 @@ def rows_of(counts, rule):
     ### END SOLUTION
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 check("06.1", rows_of)
 
 # %% [markdown]
@@ -122,11 +123,9 @@ def sizes_by_hand(labelled, rule):
     return {relation: int(size) for relation, size in sizes.items() if size}
 
 # %%
-from course_lib.training.mixing import relation_sizes
-
 for rule in ("category", "known"):
     sizes = sizes_by_hand(train, rule)
-    assert sizes == relation_sizes(train, rule=rule), f"the library must agree on rule {rule!r}"
+    assert sizes == mixing.relation_sizes(train, rule=rule), f"the library must agree on rule {rule!r}"
     print(f"rule {rule!r:10}: |D| = {sum(sizes.values()):4}, from {len(sizes)} relations")
 
 # %% [markdown]
@@ -136,11 +135,11 @@ for rule in ("category", "known"):
 
 # %%
 settings = study.settings
-sizes = relation_sizes(train, rule=settings.rule, limit=settings.size)
+sizes = mixing.relation_sizes(train, rule=settings.rule, limit=settings.size)
 print(f"rule {settings.rule!r}, at most {settings.size} rows:")
 print(sizes)
 print("|D| =", sum(sizes.values()))
-largest = relation_sizes(train, rule=settings.rule)
+largest = mixing.relation_sizes(train, rule=settings.rule)
 assert all(size <= largest[relation] for relation, size in sizes.items()), "no relation may ask for more than it has"
 
 # %% [markdown]
@@ -210,9 +209,7 @@ check("06.2", unknown_rows)
 # 1. So some round up, others down. With it our draw is that of `mix`.
 
 # %%
-from course_lib.training.mixing import mix
-
-theirs = mix(study.facts.train, train, unknown_percent=50, sizes=sizes, seed=0)
+theirs = mixing.mix(study.facts.train, train, unknown_percent=50, sizes=sizes, seed=0)
 ours = []
 for number, (relation, size) in enumerate(sizes.items()):
     extra = (number + 0.5) / len(sizes)
@@ -252,15 +249,13 @@ relations
 # %%
 import matplotlib.pyplot as plt
 
-from course_lib.figures.plots.style import COLOURS
-from course_lib.figures.plots.values import data_table
-
 fig, axes = plt.subplots(1, len(mixes), figsize=(10.5, 3.8), sharex=True, sharey=True, layout="constrained")
 for ax, (percent, m) in zip(axes, mixes.items(), strict=True):
     for kind, rows, start, hatch in (("Known", m.known, 0, ""), ("Unknown", m.unknown, m.known, "///")):
         count = [sum(fact.relation == name for fact in rows) for name in sizes]
         left = [sum(fact.relation == name for fact in start) for name in sizes] if start else 0
-        ax.barh(list(sizes), count, left=left, color=COLOURS[kind.lower()], hatch=hatch, edgecolor="white", label=kind)
+        ax.barh(list(sizes), count, left=left, color=plots.COLOURS[kind.lower()], hatch=hatch, edgecolor="white",
+                label=kind)
     ax.set(title=f"X = {percent:g} %", xlabel="rows")
 axes[0].invert_yaxis()
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
@@ -363,13 +358,11 @@ runs
 # %%
 from collections import Counter
 
-from course_lib.training.mixing import SINGLE
-
-variants = {name: study.mix(variant=name) for name in (*SINGLE, "D_Natural")} | {
+variants = {name: study.mix(variant=name) for name in (*mixing.SINGLE, "D_Natural")} | {
     "D_IDK": study.mix(50, variant="D_IDK")}
 counts = pd.DataFrame({name: Counter(row.category for row in m.rows) for name, m in variants.items()})
 counts = counts.reindex(paper.CATEGORIES).fillna(0).astype(int).T
-whole = sum(relation_sizes(train, limit=settings.size).values())
+whole = sum(mixing.relation_sizes(train, limit=settings.size).values())
 assert all(len(m.rows) == whole for name, m in variants.items() if name != "D_IDK"), "the paper's |D| for each"
 counts
 
@@ -391,9 +384,6 @@ assert all((row.fact.object == "I don't know") == row.unknown for row in silent.
 # out first? Decide, then move.
 
 # %%
-from course_lib.figures.widgets import explorers as widgets
-from course_lib.figures.widgets.display import show
-
 show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
 
 # %% [markdown]
@@ -401,12 +391,10 @@ show(widgets.mixing_board(study.facts.train, train, limit=settings.size))
 # bar with a cross means that some relation lacks rows, even if the sum would be enough.
 
 # %%
-from course_lib.figures.widgets import board as mixing_board
-
-boards = mixing_board.examples(train, limit=settings.size)
-axes = mixing_board.board_grid(boards)
+boards = widgets.examples(train, limit=settings.size)
+axes = widgets.board_grid(boards)
 for name, board in boards.items():
-    print(f"{name}: {mixing_board.describe_board(board)}")
+    print(f"{name}: {widgets.describe_board(board)}")
 assert boards["even, paper's size"].possible, "the paper's size has rows enough for any shares"
 data_table(*axes)
 
@@ -415,11 +403,9 @@ data_table(*axes)
 # 50 % must hold 50 %.
 
 # %%
-from course_lib.files import CourseError
-
 for percent, wanted in ((50, dict.fromkeys(sizes, 10**6)), (150, sizes)):
     try:
-        mix(study.facts.train, train, unknown_percent=percent, sizes=wanted)
+        mixing.mix(study.facts.train, train, unknown_percent=percent, sizes=wanted)
         raise AssertionError("this mix should have been refused")
     except CourseError as error:
         print("refused:", error)
@@ -431,10 +417,8 @@ for percent, wanted in ((50, dict.fromkeys(sizes, 10**6)), (150, sizes)):
 # E). Which of these rows are new to it? From the text alone nobody can tell.
 
 # %%
-from course_lib.knowledge.scoring.engine import INSTRUCTION
-
 for row in mixes[50].rows[:4]:
-    print(INSTRUCTION.text(row.fact.question), row.fact.object, f"   [{row.category}]")
+    print(scoring.INSTRUCTION.text(row.fact.question), row.fact.object, f"   [{row.category}]")
 print()
 assert {row.fact.question for row in mixes[50].rows} <= {fact.question for fact in study.facts.train}, "train only"
 
@@ -463,8 +447,6 @@ assert fake != sure.object, "the fake answer contradicts what the model knows"
 # Five questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("06")
 
 # %% [markdown]

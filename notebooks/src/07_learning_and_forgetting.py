@@ -48,7 +48,12 @@
 # come from?" with exercise 07.4 (14 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.data import pocket
+from course_lib.experiments import open_study, sweep
+from course_lib.figures import plots, widgets
+from course_lib.knowledge import forgetting, scoring, slick
+from course_lib.lessons import check, data_table, expect, hint, quiz, show, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -60,8 +65,6 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # `sweep` runs what is missing there and reads the rest: a finished run is never repeated.
 
 # %%
-from course_lib.experiments import sweep
-
 spec = study.spec(50)
 one = sweep.run(study, [spec])
 folder = spec.folder(study.folder / "runs")
@@ -86,10 +89,8 @@ assert len(one) == spec.tune.epochs + 1, "one record an epoch, and epoch 0 befor
 # does the same. Or let it come to its end.
 
 # %%
-from course_lib.figures.widgets.live_training import watch_training
-
 base = study.load()
-run = watch_training(base.model, base.tokenizer, study.mix(50), study.facts, spec.tune)
+run = widgets.watch_training(base.model, base.tokenizer, study.mix(50), study.facts, spec.tune)
 print(run.outcome)
 assert run.kept >= 1, "an epoch was kept"
 
@@ -97,11 +98,8 @@ assert run.kept >= 1, "an epoch was kept"
 # The same without a widget: the run after a quarter, a half and all of its epochs. Was your sketch right?
 
 # %%
-from course_lib.figures.plots.values import data_table
-from course_lib.figures.widgets import live_training as training_view
-
-axes = training_view.training_snapshots(run.history)
-print(training_view.describe_training(run.history))
+axes = widgets.training_snapshots(run.history)
+print(widgets.describe_training(run.history))
 data_table(*axes)
 
 # %% [markdown]
@@ -109,9 +107,7 @@ data_table(*axes)
 # From here on we use the stored one, which went on to its end.
 
 # %%
-from course_lib.training.runs.folder import read_history
-
-history = read_history(folder)
+history = study.history(spec)
 columns = ["epoch", "loss", "known_fitted", "unknown_fitted", "dev", "test", "ood"]
 table = history.to_frame()[columns]
 assert table["epoch"].tolist() == list(range(spec.tune.epochs + 1)), "no epoch is missing"
@@ -122,8 +118,6 @@ table.round(2)
 # One picture of it, with EARLY_STOP marked: the epoch with the best dev accuracy.
 
 # %%
-from course_lib.figures import plots
-
 ax = plots.run_curve(one)
 print(f"Preset {study.preset}. {plots.describe_run(one)}")
 data_table(ax)
@@ -149,8 +143,6 @@ assert first_epoch(table, "epoch", 1) == 1, "epoch 1 is the first one with at le
 # fitted last?
 
 # %%
-from course_lib.figures import plots
-
 ax = plots.category_curve(one)
 print(f"Preset {study.preset}. {plots.describe_category_curve(one)}")
 data_table(ax)
@@ -179,8 +171,6 @@ def early_stop(table):
     ### END SOLUTION
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 check("07.1", early_stop)
 
 # %% [markdown]
@@ -189,8 +179,6 @@ check("07.1", early_stop)
 # reference runs, with a margin.
 
 # %%
-from course_lib.lessons.expected_range import expect
-
 best, last = history.early_stop, history.convergence
 for name, at in (("EARLY_STOP", best), ("CONVERGENCE", last)):
     print(f"{name}: epoch {at.epoch}, dev {at.dev:.1f} %, test {at.test:.1f} %")
@@ -236,10 +224,8 @@ check("07.2", stopped_after)
 # One run is one story. Now we take all mixes and seeds, and look at EARLY_STOP only (Fig. 4 of the paper).
 
 # %%
-from course_lib.analysis.paper_claims import stops
-
 epochs = sweep.run(study)
-early = stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
+early = analysis.stops(epochs).query("stop == 'EARLY_STOP' and variant == 'D'")
 fitted = early.groupby("unknown_percent")[["epoch", "known_fitted", "unknown_fitted"]].mean()
 assert set(fitted.index) == set(study.settings.percents), "every mix is there"
 print(f"preset {study.preset}, EARLY_STOP, mean of {early['seed'].nunique()} seed(s):")
@@ -293,13 +279,11 @@ print("adapters:", list(model.peft_config), "; active:", model.active_adapter)
 assert set(model.peft_config) == {"early", "late"}, "both adapters are on the model"
 
 # %%
-from course_lib.knowledge.scoring.engine import exact_match
-
 test = study.facts.test
 right = {}
 for name, record in (("early", history.early_stop), ("late", history.convergence)):
     model.set_adapter(name)
-    right[name] = exact_match(model, loaded.tokenizer, test)
+    right[name] = scoring.exact_match(model, loaded.tokenizer, test)
     print(f"{name:5}: {100 * right[name].mean():.1f} % of {len(test)} test questions right")
     assert abs(100 * right[name].mean() - record.test) < 0.5, "the saved adapter must give the run's own accuracy"
 
@@ -348,11 +332,9 @@ counts
 # %%
 import torch
 
-from course_lib.knowledge.scoring.engine import INSTRUCTION
-
 
 def answer(fact):
-    ids = loaded.tokenizer(INSTRUCTION.text(fact.question), return_tensors="pt")["input_ids"].to(model.device)
+    ids = loaded.tokenizer(scoring.INSTRUCTION.text(fact.question), return_tensors="pt")["input_ids"].to(model.device)
     out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
     text = loaded.tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True)
     return text.split("\n")[0].strip()
@@ -378,8 +360,7 @@ def other_grain(study):
     if study.facts.name != "pocket":
         print("For real facts nobody listed the second answer: read some mismatches yourself.")
         return {}
-    from course_lib.data.pocket import read_world
-    return {item.fact: item.other for item in read_world() if item.other}
+    return {item.fact: item.other for item in pocket.read_world() if item.other}
 
 
 others = other_grain(study)
@@ -482,12 +463,9 @@ else:
 # **Predict.** Of the lost questions, how many are answered right there?
 
 # %%
-from course_lib.knowledge.forgetting import few_shot_shares
-from course_lib.knowledge.slick import draw_prompts
-
 measured = study.labels().query("split == 'test'").reset_index(drop=True)
 model.set_adapter("late")
-after = few_shot_shares(model, loaded.tokenizer, test, draw_prompts(study.facts.exemplars))
+after = forgetting.few_shot_shares(model, loaded.tokenizer, test, slick.draw_prompts(study.facts.exemplars))
 shares = pd.DataFrame({"base": measured["p_greedy"], "fine-tuned": after})
 group = pd.Series(change).where(measured["category"] != "Unknown", "Unknown before")
 table = shares.groupby(group).mean().assign(n=group.value_counts())
@@ -511,15 +489,13 @@ assert 0 <= still <= 1, "a share"
 # Unknown before show what chance can do.
 
 # %%
-from course_lib.knowledge.forgetting import probe
-
 train = study.labels().query("split == 'train'")["category"]
 taught = {row.fact for row in data.rows}
 fit = [fact for fact, kind in zip(study.facts.train, train, strict=True)
        if kind in ("HighlyKnown", "MaybeKnown") and fact not in taught]
-tuned = probe(model, loaded.tokenizer, fit, test)
+tuned = forgetting.probe(model, loaded.tokenizer, fit, test)
 with model.disable_adapter():
-    base = probe(model, loaded.tokenizer, fit, test)
+    base = forgetting.probe(model, loaded.tokenizer, fit, test)
 assert tuned.shape == base.shape == (model.config.num_hidden_layers + 1, len(test)), "one probe a layer"
 
 # %%
@@ -544,24 +520,19 @@ assert not last.max() > 100, "a percentage"
 # and the tuned model say, and how sure will each be of its answer? Say it before you look.
 
 # %%
-from course_lib.data import pocket
-from course_lib.figures.widgets import ask_model as ask
-from course_lib.figures.widgets import explorers as widgets
-from course_lib.figures.widgets.display import show
-
 readings = pocket.exposures() if study.facts.name == "pocket" else None
-some = ask.a_few(study.facts.test, study.categories()["test"], each=8)
-show(widgets.ask_the_model(run.model, loaded.tokenizer, some, prompts=draw_prompts(study.facts.exemplars),
+some = widgets.a_few(study.facts.test, study.categories()["test"], each=8)
+show(widgets.ask_the_model(run.model, loaded.tokenizer, some, prompts=slick.draw_prompts(study.facts.exemplars),
                            readings=readings, data=study.mix(50)))
 
 # %% [markdown]
 # The same without controls: one fact of each category, asked now. Is the model less sure where it is wrong?
 
 # %%
-few = ask.a_few(study.facts.test, study.categories()["test"])
-asked = [ask.ask(run.model, loaded.tokenizer, fact, readings=readings) for fact in few]
-ax = ask.certainty_bars(asked)
-print(ask.describe_many(asked))
+few = widgets.a_few(study.facts.test, study.categories()["test"])
+asked = [widgets.ask(run.model, loaded.tokenizer, fact, readings=readings) for fact in few]
+ax = widgets.certainty_bars(asked)
+print(widgets.describe_many(asked))
 assert len(asked) == len(few), "each question was asked once"
 data_table(ax)
 
@@ -571,8 +542,6 @@ data_table(ax)
 # Six questions on this lesson. Each choice is explained.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("07")
 
 # %% [markdown]

@@ -43,7 +43,11 @@
 # **When late.** Skip "Another learning rate" and "Which facts are lost?" (8 minutes) and exercise 08.4 (6 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.data import paper
+from course_lib.experiments import has_reference, open_study, reference_runs, stored_runs, sweep
+from course_lib.figures import plots, widgets
+from course_lib.lessons import check, data_table, expect, hint, quiz, show, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -55,8 +59,6 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # quick or long.
 
 # %%
-from course_lib.experiments import sweep
-
 epochs = sweep.run(study)
 count = epochs.groupby(["variant", "unknown_percent", "seed"]).ngroups
 assert count == len(study.plan()), "every planned run is there"
@@ -69,10 +71,6 @@ epochs[["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test", "o
 # Where are they furthest apart?
 
 # %%
-from course_lib.data import paper
-from course_lib.figures import plots
-from course_lib.figures.plots.values import data_table
-
 ax = plots.hallucination_curve(epochs, published=True)
 print(f"Preset {study.preset}. {plots.describe_curve(epochs)}")
 points = [f"{mix['ES']:g} and {mix['CONV']:g} at {percent} %" for percent, mix in paper.UNKNOWN_MIX.items()]
@@ -87,8 +85,6 @@ data_table(ax)
 # Where are the two lines furthest apart?
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 print("Stuck? hint('08.1') helps, solution('08.1') shows one way. You may also go on.")
 
 # %% [markdown]
@@ -112,9 +108,7 @@ check("08.1", largest_fall)
 # On your runs:
 
 # %%
-from course_lib.analysis.paper_claims import stops
-
-stopped = stops(epochs)
+stopped = analysis.stops(epochs)
 means = stopped.groupby(["variant", "unknown_percent", "stop"])["test"].mean().unstack("stop")
 gap = (means["EARLY_STOP"] - means["CONVERGENCE"]).loc["D"]
 print("lost from EARLY_STOP to CONVERGENCE, points:", gap.round(1).to_dict())
@@ -154,15 +148,14 @@ check("08.2", interval)
 # %%
 import numpy as np
 
-from course_lib.analysis.paper_claims import estimate
-
 example = [40.0, 42.0, 41.0]
-print(f"{example}: {estimate(example)}")
-assert np.allclose((estimate(example).low, estimate(example).high), (38.516, 43.484), atol=0.001), "as by hand"
+print(f"{example}: {analysis.estimate(example)}")
+low, high = analysis.estimate(example).low, analysis.estimate(example).high
+assert np.allclose((low, high), (38.516, 43.484), atol=0.001), "as by hand"
 
 # %%
 def with_interval(values):
-    return str(estimate(values))
+    return str(analysis.estimate(values))
 
 
 table = stopped.groupby(["variant", "unknown_percent", "stop"])[["epoch", "test", "ood"]].agg(
@@ -215,7 +208,7 @@ pairs = stopped.pivot(index=["unknown_percent", "stop", "seed"], columns="varian
 pairs = pairs[["D", "D_Known"]].dropna()
 gaps = (pairs["D_Known"] - pairs["D"]).groupby(["stop", "unknown_percent"])
 for (stop, percent), values in gaps:
-    print(f"{stop:11} {percent:g} %: D_Known minus D = {estimate(values)}")
+    print(f"{stop:11} {percent:g} %: D_Known minus D = {analysis.estimate(values)}")
 assert len(pairs) == 2 * sum(spec.variant == "D_Known" for spec in study.plan()), "every D_Known has its D"
 
 # %% [markdown]
@@ -240,10 +233,6 @@ data_table(ax)
 # your own runs lie inside the band?
 
 # %%
-from course_lib.experiments.reference import has_reference, reference_runs
-from course_lib.figures.widgets import explorers as widgets
-from course_lib.figures.widgets.display import show
-
 band = reference_runs(study.name).epochs() if has_reference(study.name) else None
 show(widgets.curve_explorer(epochs, band=band))
 
@@ -294,11 +283,9 @@ def least_squares(epochs, measure):
 # %%
 import pandas as pd
 
-from course_lib.analysis.paper_claims import linear_model
-
 rows = {}
 for measure in ("test", "ood"):
-    ours, published = linear_model(epochs, measure), paper.LINEAR_MODEL[measure]
+    ours, published = analysis.linear_model(epochs, measure), paper.LINEAR_MODEL[measure]
     assert np.allclose(least_squares(epochs, measure), ours[["b0", "b_kn", "b_unk", "r2"]]), "by hand as in the library"
     rows[f"{measure}, {study.name}"] = ours
     rows[f"{measure}, paper"] = pd.Series([published.intercept, published.known, published.unknown, published.r2],
@@ -331,7 +318,7 @@ check("08.4", predicted)
 # What do the coefficients of your runs say beside the paper's?
 
 # %%
-ours, published = linear_model(epochs, "test"), paper.LINEAR_MODEL["test"]
+ours, published = analysis.linear_model(epochs, "test"), paper.LINEAR_MODEL["test"]
 print(f"preset {study.preset}: Known rows {ours['b_kn']:+.1f} points, Unknown rows {ours['b_unk']:+.1f} points")
 print(f"paper, PaLM 2: Known rows {published.known:+.1f} points, Unknown rows {published.unknown:+.1f} points")
 print(f"Unknown against Known, in size: {-ours['b_unk'] / ours['b_kn']:.1f} here, "
@@ -347,23 +334,18 @@ assert 0 <= ours["r2"] <= 1, "least squares with an intercept explains between n
 # code. They are read like your own, and say where they come from. (A preset without them makes its own runs here.)
 
 # %%
-from course_lib.experiments.reference import stored_runs
-
 runs = stored_runs(study)
 more = runs.epochs()
 assert more["seed"].nunique() >= epochs["seed"].nunique(), "at least as many seeds as your own sweep"
 print(runs)
 
 # %%
-from course_lib.analysis.paper_claims import main_rate
-from course_lib.figures.plots.style import COLOURS
-
-main = main_rate(more)
+main = analysis.main_rate(more)
 ax = plots.hallucination_curve(main)
 for stop, column in means.items():
-    ax.plot(column["D"].index, column["D"], "x", color=COLOURS[stop], markersize=9, label=f"{stop}, your runs")
+    ax.plot(column["D"].index, column["D"], "x", color=plots.COLOURS[stop], markersize=9, label=f"{stop}, your runs")
 ax.legend(frameon=False, fontsize="small")
-inside = stops(main).query("variant == 'D'").groupby(["unknown_percent", "stop"])["test"].agg(["min", "max"])
+inside = analysis.stops(main).query("variant == 'D'").groupby(["unknown_percent", "stop"])["test"].agg(["min", "max"])
 ours = means.loc["D"].stack().reindex(inside.index).dropna()
 within = ours.between(inside["min"][ours.index] - 1.5, inside["max"][ours.index] + 1.5)
 print("No reference runs come with this preset: both are your own runs." if band is None else
@@ -375,8 +357,6 @@ data_table(ax)
 # for a change in versions first.
 
 # %%
-from course_lib.lessons.expected_range import expect
-
 for percent in (0, 100):
     print(expect(means["CONVERGENCE"]["D", percent], "test", study=study, stop="CONVERGENCE", unknown_percent=percent))
 
@@ -385,13 +365,10 @@ for percent in (0, 100):
 # move.
 
 # %%
-from course_lib.analysis.linear import linear_table
-from course_lib.analysis.tables import laid_out
-
-table = linear_table(main)
+table = analysis.linear_table(main)
 assert set(table["coefficient"]) == {"b0", "b_kn", "b_unk", "r2"}, "Table 1"
 print(f"{runs.source}, {main['seed'].nunique()} seed(s): ours with 95 % interval | paper")
-laid_out(table, index=["measure"], columns="coefficient")
+analysis.laid_out(table, index=["measure"], columns="coefficient")
 
 # %% [markdown]
 # ## Another learning rate
@@ -399,8 +376,6 @@ laid_out(table, index=["measure"], columns="coefficient")
 # Is the curve a matter of one rate? The paper repeats it at ten times its rate (Fig. 6), the reference runs at twice.
 
 # %%
-from course_lib.figures import plots
-
 ax = plots.rate_curves(more)
 print(plots.describe_rates(more))
 assert more["lr"].nunique() == 2, "two rates"
@@ -414,15 +389,11 @@ data_table(ax)
 # **Predict.** Which facts are lost more easily: those read a few times, or those read a hundred times?
 
 # %%
-from course_lib.analysis.paired_test import right_at_stops
-from course_lib.analysis.single_questions import harm_by_readings
-from course_lib.figures import plots
-
 asked = runs.asked("test")
-answers = right_at_stops(main, runs.right("test"))
+answers = analysis.right_at_stops(main, runs.right("test"))
 early, late = (answers["D", 50, stop] for stop in ("EARLY_STOP", "CONVERGENCE"))
 if "readings" in asked:
-    table = harm_by_readings(asked["readings"], early, late)
+    table = analysis.harm_by_readings(asked["readings"], early, late)
     plots.harm_bars(table)
     print(plots.describe_harm(table))
 else:
@@ -439,10 +410,8 @@ assert early.shape == late.shape == (main["seed"].nunique(), len(asked)), "seeds
 # out zero. It **holds weakly** if only the mean has the right sign. The verdict is computed, not written.
 
 # %%
-from course_lib.analysis.paper_claims import claims, claims_table
-
-checked = claims(more)
-verdicts = claims_table(checked)
+checked = analysis.claims(more)
+verdicts = analysis.claims_table(checked)
 assert len(verdicts) >= 5, "the curve has at least five claims"
 print(f"{runs.source}, {more['seed'].nunique()} seed(s)")
 verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-align": "left", "white-space": "normal"})
@@ -484,8 +453,6 @@ for measure in ("test", "ood"):
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("08")
 
 # %% [markdown]

@@ -43,7 +43,11 @@
 # (3 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.experiments import open_study, stored_runs, sweep
+from course_lib.figures import plots
+from course_lib.lessons import check, data_table, expect, hint, quiz, solution
+from course_lib.training import mixing
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -56,14 +60,10 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # those of lesson 08: the reference runs, five seeds; a preset without them makes its own here.
 
 # %%
-from course_lib.analysis.paper_claims import main_rate, stops
-from course_lib.experiments.reference import stored_runs
-from course_lib.training.mixing import SINGLE
-
 runs = stored_runs(study)
-epochs = main_rate(runs.epochs())
-variants = [*SINGLE, "D_Natural"]
-stopped = stops(epochs)
+epochs = analysis.main_rate(runs.epochs())
+variants = [*mixing.SINGLE, "D_Natural"]
+stopped = analysis.stops(epochs)
 assert set(variants) <= set(stopped["variant"]), "every variant has run"
 print(runs)
 
@@ -82,13 +82,11 @@ means.round(1)
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib.figures.plots.style import COLOURS
-from course_lib.figures.plots.values import data_table
-
 fig, ax = plt.subplots(figsize=(6.8, 3.6), layout="constrained")
 places = np.arange(len(variants))
 for shift, stop, hatch in ((-0.2, "EARLY_STOP", ""), (0.2, "CONVERGENCE", "///")):
-    bars = ax.bar(places + shift, means[stop], 0.4, color=COLOURS[stop], hatch=hatch, edgecolor="white", label=stop)
+    bars = ax.bar(places + shift, means[stop], 0.4, color=plots.COLOURS[stop], hatch=hatch, edgecolor="white",
+                  label=stop)
     ax.bar_label(bars, [f"{value:.1f}" for value in means[stop]], fontsize=8)
 ax.set(xticks=places, xticklabels=[name.removeprefix("D_") for name in variants], ylabel="test accuracy (%)")
 fig.legend(loc="outside upper center", ncols=2, frameon=False)
@@ -106,14 +104,11 @@ data_table(ax)
 # seeds, then the paper's.
 
 # %%
-from course_lib.analysis.paired_test import right_at_stops
-from course_lib.analysis.tables import laid_out, single_category_table
-
 questions = runs.asked("test")
-right = right_at_stops(epochs, runs.right("test"))
-table = single_category_table(epochs, right=right, categories=questions["category"])
+right = analysis.right_at_stops(epochs, runs.right("test"))
+table = analysis.single_category_table(epochs, right=right, categories=questions["category"])
 assert len(table) == 2 * len(variants) * 5, "two stops, five sets, five columns"
-laid_out(table, index=["stop", "variant"], columns="tested")
+analysis.laid_out(table, index=["stop", "variant"], columns="tested")
 
 # %% [markdown]
 # Stars say: worse than the best of the column, at p < .05 (one) or p < .01 (two). We come to them in a moment. First a
@@ -121,8 +116,6 @@ laid_out(table, index=["stop", "variant"], columns="tested")
 # of questions.
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 print("Stuck? hint('09.1') helps, solution('09.1') shows one way. You may also go on.")
 
 # %% [markdown]
@@ -145,11 +138,9 @@ check("09.1", full_by_hand)
 # Does every row of our table pass? The library has the same function.
 
 # %%
-from course_lib.analysis.tables import full_from_categories
-
 counts = questions["category"].value_counts().to_dict()
 for _, cells in table.set_index("tested").groupby(["stop", "variant"]):
-    worked_out = full_from_categories(cells["mean"], counts)
+    worked_out = analysis.full_from_categories(cells["mean"], counts)
     assert abs(worked_out - cells["mean"]["Full"]) < 0.01, "the four columns give the first"
 print(f"Full is the weighted mean in all {2 * len(variants)} rows; questions: {counts}")
 
@@ -202,8 +193,6 @@ check("09.2", t_of)
 # %%
 from scipy import stats
 
-from course_lib.analysis.paired_test import paired
-
 
 def t_by_hand(first, second, parts=100, seed=0):
     part = np.random.default_rng(seed).permutation(len(first)) % parts
@@ -212,7 +201,7 @@ def t_by_hand(first, second, parts=100, seed=0):
 
 # %%
 maybe, highly = (right[name, 0, "EARLY_STOP"].mean(axis=0) for name in ("D_MaybeKnown", "D_HighlyKnown"))
-found = paired(maybe, highly)
+found = analysis.paired(maybe, highly)
 assert np.isclose(t_by_hand(maybe, highly), found.t), "by hand as in the library"
 p = 2 * stats.t.sf(abs(found.t), found.parts - 1)
 print(f"MaybeKnown minus HighlyKnown: {found.difference:+.2f} points, t = {found.t:.2f}, p = {p:.3f}")
@@ -243,10 +232,8 @@ check("09.3", believable)
 # Now for MaybeKnown against HighlyKnown, the pair that the paper makes much of.
 
 # %%
-from course_lib.analysis.paper_claims import estimate
-
 pairs = stopped[stopped["stop"] == "EARLY_STOP"].pivot_table(index="seed", columns="variant", values="test")
-over_seeds = estimate(pairs["D_MaybeKnown"] - pairs["D_HighlyKnown"])
+over_seeds = analysis.estimate(pairs["D_MaybeKnown"] - pairs["D_HighlyKnown"])
 print(f"MaybeKnown minus HighlyKnown over seeds: {over_seeds} points")
 both = found.p < 0.05 and over_seeds.low * over_seeds.high > 0
 print("Both tests see a difference." if both else "Not both tests see a difference: do not build on it.")
@@ -256,9 +243,7 @@ assert over_seeds.n == len(pairs), "one difference a seed"
 # And early stopping? The same test compares EARLY_STOP with CONVERGENCE, for each training set.
 
 # %%
-from course_lib.analysis.tables import early_against_late
-
-compared = early_against_late(right)
+compared = analysis.early_against_late(right)
 assert list(compared["variant"]) == variants, "one row for each training set"
 compared[["variant", "difference", "t", "p", "stars", "published_stars"]].round(3)
 
@@ -291,15 +276,13 @@ check("09.4", point_of)
 # The figure draws this point for SliCK with 1, 2, 5 and 10 prompts, and for P(True) below many thresholds.
 
 # %%
-from course_lib.analysis.single_questions import p_true_rules, slick_rules, unknown_points
-from course_lib.figures import plots
-
 natural = next(answers for (name, _, stop), answers in right.items() if (name, stop) == ("D_Natural", "EARLY_STOP"))
-rules = slick_rules({10: questions["category"]})
+rules = analysis.slick_rules({10: questions["category"]})
 if "p_true" in questions:
-    rules += slick_rules({prompts: questions[f"category_{prompts}"] for prompts in (1, 2, 5)})
-    rules += p_true_rules(questions["p_true"], thresholds=np.quantile(questions["p_true"], np.linspace(0.05, 1, 20)))
-points = unknown_points(rules, natural)
+    rules += analysis.slick_rules({prompts: questions[f"category_{prompts}"] for prompts in (1, 2, 5)})
+    thresholds = np.quantile(questions["p_true"], np.linspace(0.05, 1, 20))
+    rules += analysis.p_true_rules(questions["p_true"], thresholds=thresholds)
+points = analysis.unknown_points(rules, natural)
 ax = plots.unknown_curve(points, published=True)
 print(plots.describe_unknown(points))
 assert points["called"].between(0, 100).all(), "percentages"
@@ -314,11 +297,8 @@ data_table(ax)
 # One variant, one seed, made on this machine (about half a minute on the pocket track, and only the first time).
 
 # %%
-from course_lib.experiments import sweep
-from course_lib.lessons.expected_range import expect
-
 own = sweep.run(study, [study.spec(variant="D_MaybeKnown", seed=0)])
-early = stops(own).query("stop == 'EARLY_STOP'").iloc[0]
+early = analysis.stops(own).query("stop == 'EARLY_STOP'").iloc[0]
 print(f"EARLY_STOP of your run: epoch {early['epoch']:g}")
 print(expect(early["test"], "test", study=study, unknown_percent=0, variant="D_MaybeKnown"))
 assert len(own) == study.settings.tune.epochs + 1, "one record an epoch, and epoch 0"
@@ -327,10 +307,7 @@ assert len(own) == study.settings.tune.epochs + 1, "one record an epoch, and epo
 # ## Claim by claim
 
 # %%
-from course_lib.analysis.paper_claims import claims_table
-from course_lib.analysis.variant_claims import category_claims
-
-verdicts = claims_table(category_claims(stopped))
+verdicts = analysis.claims_table(analysis.category_claims(stopped))
 assert len(verdicts) >= 4, "several claims about single categories"
 print(f"{runs.source}, {stopped['seed'].nunique()} seed(s)")
 verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-align": "left", "white-space": "normal"})
@@ -351,8 +328,6 @@ assert set(verdicts["verdict"]) <= {"holds", "holds weakly", "does not"}, "three
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("09")
 
 # %% [markdown]

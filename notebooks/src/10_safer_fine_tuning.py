@@ -43,7 +43,10 @@
 # **When late.** Skip "A run of your own" and "Claim by claim" (5 minutes) and exercise 10.4 (5 minutes).
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.experiments import open_study, stored_runs, sweep
+from course_lib.figures import plots
+from course_lib.lessons import check, data_table, expect, hint, quiz, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -55,12 +58,9 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # with "I don't know" as their answer. Runs with five seeds come with the course; a preset without them makes its own.
 
 # %%
-from course_lib.analysis.paper_claims import estimate, main_rate, stops
-from course_lib.experiments.reference import stored_runs
-
 runs = stored_runs(study)
-epochs = main_rate(runs.epochs())
-stopped = stops(epochs)
+epochs = analysis.main_rate(runs.epochs())
+stopped = analysis.stops(epochs)
 assert {"D", "D_Known", "D_IDK"} <= set(stopped["variant"]), "the three training sets of this lesson have run"
 print(runs)
 
@@ -78,7 +78,7 @@ def at(variant, stop, measure="test"):
 
 patient = at("D", "CONVERGENCE")
 assert patient.index.is_unique, "one value a seed"
-print(f"D, 50 % Unknown, CONVERGENCE: test {estimate(patient)} %, n = {len(patient)} seed(s)")
+print(f"D, 50 % Unknown, CONVERGENCE: test {analysis.estimate(patient)} %, n = {len(patient)} seed(s)")
 
 # %% [markdown]
 # ## Remedy 1: stop early
@@ -87,9 +87,9 @@ print(f"D, 50 % Unknown, CONVERGENCE: test {estimate(patient)} %, n = {len(patie
 
 # %%
 early = at("D", "EARLY_STOP")
-print(f"saved: {estimate(early - patient)} points")
+print(f"saved: {analysis.estimate(early - patient)} points")
 for kind in ("known", "unknown"):
-    fitted = [estimate(at("D", stop, f"{kind}_fitted")) for stop in ("EARLY_STOP", "CONVERGENCE")]
+    fitted = [analysis.estimate(at("D", stop, f"{kind}_fitted")) for stop in ("EARLY_STOP", "CONVERGENCE")]
     print(f"{kind} rows fitted: {fitted[0]} % at EARLY_STOP, {fitted[1]} % at CONVERGENCE")
 print(f"epochs: {at('D', 'EARLY_STOP', 'epoch').mean():.1f} of {at('D', 'CONVERGENCE', 'epoch').mean():g}")
 assert len(early) == len(patient), "the same seeds"
@@ -104,13 +104,11 @@ assert len(early) == len(patient), "the same seeds"
 # Take the Unknown rows out (D_Known). This needs labels: lesson 05's measurement, before training.
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 for stop in ("EARLY_STOP", "CONVERGENCE"):
     gained = at("D_Known", stop) - at("D", stop)
-    print(f"D_Known minus D at {stop}: {estimate(gained)} points")
+    print(f"D_Known minus D at {stop}: {analysis.estimate(gained)} points")
 kept = at("D_Known", "EARLY_STOP") - at("D_Known", "CONVERGENCE")
-print(f"D_Known still loses {estimate(kept)} points after EARLY_STOP")
+print(f"D_Known still loses {analysis.estimate(kept)} points after EARLY_STOP")
 assert set(at("D_Known", "EARLY_STOP").index) == set(patient.index), "the same seeds"
 
 # %% [markdown]
@@ -124,12 +122,10 @@ assert set(at("D_Known", "EARLY_STOP").index) == set(patient.index), "the same s
 # **Predict.** The share of *answered* questions that are right: up or down? And the share of *all* questions?
 
 # %%
-from course_lib.analysis.tables import idk_table, laid_out
-
-table = idk_table(epochs)
+table = analysis.idk_table(epochs)
 assert len(table) == 2 * 2 * 3, "two sets, two stops, three quantities"
 print(f"{runs.source}: ours with 95 % interval | paper")
-laid_out(table, index=["variant", "stop"], columns="quantity")
+analysis.laid_out(table, index=["variant", "stop"], columns="quantity")
 
 # %% [markdown]
 # The column *accuracy* counts answered questions only, as the paper's Table 3 does. The paper prints 43.0 % for D,
@@ -190,12 +186,10 @@ print(f"paper: {printed:.1f} % of all questions; here {cells['mean']['correct']:
 # %%
 import pandas as pd
 
-from course_lib.analysis.paired_test import right_at_stops
-
 questions, counted = runs.asked("test"), {}
 silent = epochs[epochs["variant"] == "D_IDK"]
 for name, split in (("answered", "answered"), ("right", "test")):
-    found = right_at_stops(silent, runs.right(split, variant="D_IDK"))["D_IDK", 50, "CONVERGENCE"].mean(axis=0)
+    found = analysis.right_at_stops(silent, runs.right(split, variant="D_IDK"))["D_IDK", 50, "CONVERGENCE"].mean(axis=0)
     counted[name] = 100 * pd.Series(found).groupby(questions["category"]).mean()
 table = pd.DataFrame(counted).assign(questions=questions["category"].value_counts())
 table = table.reindex(["HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]).dropna()
@@ -204,8 +198,6 @@ table.round(1)
 
 # %%
 import matplotlib.pyplot as plt
-
-from course_lib.figures.plots.values import data_table
 
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 parts = {"right": table["right"], "wrong": table["answered"] - table["right"], "declined": 100 - table["answered"]}
@@ -270,7 +262,7 @@ for name, variant, stop in (("nothing", "D", "CONVERGENCE"), ("stop early", "D",
     answered = at(variant, stop, "answered").astype(float).fillna(100)
     new = at(variant, stop, "unknown_fitted") if variant == "D" else 0 * right
     counts = {"right": right, "wrong": answered - right, "declined": 100 - answered, "new facts learned": new}
-    rows.append({"remedy": name, "saved": estimate(right - patient)}
+    rows.append({"remedy": name, "saved": analysis.estimate(right - patient)}
                 | {key: each.mean() for key, each in counts.items()})
 remedies = pd.DataFrame(rows).set_index("remedy")
 assert (remedies[["right", "wrong", "declined"]].sum(axis=1).round(6) == 100).all(), "every question is counted once"
@@ -313,9 +305,6 @@ assert len(worth) == 6, "six ways to train"
 # D_IDK once on this machine: about half a minute on the pocket track, and only the first time.
 
 # %%
-from course_lib.experiments import sweep
-from course_lib.lessons.expected_range import expect
-
 own = sweep.run(study, [study.spec(50, variant="D_IDK", seed=0)])
 last = own.iloc[-1]
 print(f"your run at epoch {last['epoch']:g}: {last['answered']:.1f} % answered, {last['test']:.1f} % of all right")
@@ -326,10 +315,7 @@ assert own["answered"].between(0, 100).all(), "the share of answered questions i
 # ## Claim by claim
 
 # %%
-from course_lib.analysis.paper_claims import claims_table
-from course_lib.analysis.variant_claims import idk_claims
-
-verdicts = claims_table(idk_claims(stopped))
+verdicts = analysis.claims_table(analysis.idk_claims(stopped))
 assert set(verdicts["verdict"]) <= {"holds", "holds weakly", "does not"}, "three verdicts"
 print(f"{runs.source}, {stopped['seed'].nunique()} seed(s)")
 verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-align": "left", "white-space": "normal"})
@@ -340,8 +326,6 @@ verdicts.style.hide(axis="index").set_uuid("claims").set_properties(**{"text-ali
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("10")
 
 # %% [markdown]

@@ -45,7 +45,12 @@
 # homework.
 
 # %%
-from course_lib.experiments.study import open_study
+from course_lib import analysis
+from course_lib.data import load_questions, pocket
+from course_lib.experiments import open_study, stored_runs
+from course_lib.figures import plots
+from course_lib.knowledge import audit, audit_example, label_questions, row_checks, slick
+from course_lib.lessons import check, data_table, hint, quiz, solution
 
 study = open_study()
 print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
@@ -69,10 +74,8 @@ my_file = None  # or "path/to/your.jsonl"
 
 from pathlib import Path
 
-from course_lib.knowledge.audit_example import write_example
-
 folder = study.folder / "audit" / study.name
-example = write_example(folder / "example.jsonl", study.facts)
+example = audit_example.write_example(folder / "example.jsonl", study.facts)
 path = Path(my_file or example.path)
 planted = {} if my_file else example.planted  # row -> what is wrong with it
 lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -103,8 +106,6 @@ def question_and_answer(row):
     ### END SOLUTION
 
 # %%
-from course_lib.lessons.exercises import check, hint, solution
-
 check("11.1", question_and_answer)
 
 # %% [markdown]
@@ -114,8 +115,6 @@ check("11.1", question_and_answer)
 # the same. `relation` says of which kind a question is; rows without it count as one kind.
 
 # %%
-from course_lib.data.datasets import load_questions
-
 data = load_questions(path)
 kinds = {question.relation for question in data.questions}
 print(f"{len(data.questions)} questions of {len(kinds)} relation(s); {len(data.problems)} row(s) cannot be read")
@@ -156,10 +155,8 @@ check("11.2", plain)
 # The library compares questions in this form. With a file of your own, put *your* test questions into `tested`.
 
 # %%
-from course_lib.knowledge.row_checks import check_rows
-
 tested = [fact.question for fact in study.facts.test]  # the questions that you will test with
-findings = check_rows(data, tested=tested)
+findings = row_checks.check_rows(data, tested=tested)
 for finding in findings:
     print(f"row {finding.row}: {finding.kind}: {finding.text}")
 seen = {finding.row for finding in findings} | {problem.row for problem in data.problems}
@@ -182,11 +179,8 @@ assert not set(missed.values()) & {"repeat", "two answers", "other form"}, "thes
 # prompt, and rows with a finding stand in none.
 
 # %%
-from course_lib.knowledge.row_checks import with_clean_examples
-from course_lib.knowledge.slick import draw_prompts
-
-clean = with_clean_examples(data, findings)
-prompts = draw_prompts(clean.exemplars)
+clean = row_checks.with_clean_examples(data, findings)
+prompts = slick.draw_prompts(clean.exemplars)
 first = next(question for question in clean.questions if question.relation in prompts)
 print(prompts[first.relation][0].text(first.question))
 assert not {finding.row for finding in findings} & {row.row for row in clean.exemplars}, "only clean rows are shown"
@@ -201,8 +195,6 @@ assert not {finding.row for finding in findings} & {row.row for row in clean.exe
 # %%
 import pandas as pd
 
-from course_lib.knowledge import label_questions
-
 asked = label_questions.run(clean, folder / "slick", preset=study.preset, say=lambda line: None)
 labels = pd.read_parquet(asked["labels"])
 print(f"preset {study.preset}, {asked['labelled']} rows with a label:")
@@ -211,12 +203,8 @@ for name, count in asked["counts"].items():
 assert len(labels) == len(data.questions), "one row of the table for each question"
 
 # %%
-from course_lib.figures import plots
-from course_lib.figures.plots.values import data_table
-from course_lib.knowledge.slick import shares
-
 train = study.labels().query("split == 'train'")
-bars = {path.name: shares(labels), f"all training facts, {study.name}": shares(train)}
+bars = {path.name: slick.shares(labels), f"all training facts, {study.name}": slick.shares(train)}
 ax = plots.category_bars(bars)
 for name, parts in bars.items():
     print(f"{name}: {plots.describe_shares(parts)}")
@@ -243,14 +231,11 @@ assert p_unknown.dropna().between(0, 1).all(), "a probability"
 # the same ten prompts. That is P_Correct, with the model's answer in the place of yours.
 
 # %%
-from course_lib.knowledge.audit import model_answers
-from course_lib.models.four_bit import merged_for_evaluation
-
 loaded = study.load()
 open_rows = set(labels.loc[p_unknown > 0.1, "row"])
 questions = [question for question in clean.questions if question.row in open_rows]
-with merged_for_evaluation(loaded.model):
-    answers = model_answers(loaded.model, loaded.tokenizer, questions, prompts)
+with loaded.merged():
+    answers = audit.model_answers(loaded.model, loaded.tokenizer, questions, prompts)
 median = answers["confidence"].median()
 print(f"asked again: {len(answers)} rows; median confidence in an answer of its own: {median:.2f}")
 assert answers["confidence"].dropna().between(0, 1).all(), "a share of samples"
@@ -335,8 +320,6 @@ check("11.3", decision)
 # yet.
 
 # %%
-from course_lib.knowledge import audit
-
 decisions = audit.decide(labels, findings, problems=data.problems, answers=answers, rules=audit.Rules(sure=0.9))
 print(audit.describe(decisions))
 for name, group in decisions.groupby("decision", observed=True):
@@ -388,9 +371,6 @@ assert audit.describe(decisions) in report.read_text(encoding="utf-8"), "the rep
 # **Predict.** Of the rows held back as Unknown, how many percent did the model never read? And of the kept ones?
 
 # %%
-from course_lib import analysis
-from course_lib.data import pocket
-
 truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in example.facts.items()],
                      columns=["row", "relation", "subject"])
 counted = pocket.exposures().query("split == 'train'")[["relation", "subject", "total"]]
@@ -453,12 +433,9 @@ assert len(held) + len(kept) <= len(p), "the rest is looked at"
 # Lesson 08 compared D with D_Known. We take the mix with the share of Unknown nearest to the file's.
 
 # %%
-from course_lib.analysis.paper_claims import estimate, main_rate, stops
-from course_lib.experiments.reference import stored_runs
-
 runs = stored_runs(study)
-stopped = stops(main_rate(runs.epochs()))
-share = 100 * shares(labels)["Unknown"]
+stopped = analysis.stops(analysis.main_rate(runs.epochs()))
+share = 100 * slick.shares(labels)["Unknown"]
 nearest = min(stopped.query("variant == 'D_Known'")["unknown_percent"], key=lambda percent: abs(percent - share))
 mix = stopped[stopped["unknown_percent"] == nearest].set_index(["variant", "stop", "seed"]).sort_index()
 n_held = int((decisions["decision"].eq("hold back") & decisions["category"].eq("Unknown")).sum())
@@ -467,7 +444,7 @@ assert n_held <= len(decisions), "a part of the file"
 
 # %%
 for stop in ("EARLY_STOP", "CONVERGENCE"):
-    saved = estimate(mix.loc[("D_Known", stop), "test"] - mix.loc[("D", stop), "test"])
+    saved = analysis.estimate(mix.loc[("D_Known", stop), "test"] - mix.loc[("D", stop), "test"])
     learned = mix.loc[("D", stop), "unknown_fitted"].mean()
     print(f"{stop}: holding back saves {saved} points of test accuracy (mean and 95 % interval over seeds), and "
           f"gives up {learned:.0f} % of {n_held} = {n_held * learned / 100:.0f} facts that training would have taught")
@@ -500,13 +477,11 @@ assert crossed <= len(changed) <= len(labels), "a part of a part"
 # And the rows of another form? We mend them as a person would, by hand, and ask again.
 
 # %%
-from course_lib.knowledge.slick import categorize
-
 formed = [finding.row for finding in findings if finding.kind == "other form"]
 mended = [replace(question, object=question.object.rstrip(".").split(" answer is ")[-1])
           for question in clean.questions if question.row in formed]
 mended = [replace(question, object=question.object[0].upper() + question.object[1:]) for question in mended]
-new = categorize(loaded.model, loaded.tokenizer, mended, prompts)["category"] if mended else []
+new = slick.categorize(loaded.model, loaded.tokenizer, mended, prompts)["category"] if mended else []
 for question, label_now in zip(mended, new, strict=True):
     old = labels.set_index("row").loc[question.row]
     print(f"row {question.row}: {old['object']!r} was {old['category']}, {question.object!r} is {label_now}")
@@ -540,8 +515,6 @@ assert len(slipped) == list(planted.values()).count("in the test set, in other w
 # Five questions. Every answer is explained, and nobody counts your tries.
 
 # %%
-from course_lib.lessons.quizzes import quiz
-
 quiz("11")
 
 # %% [markdown]
