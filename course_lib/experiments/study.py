@@ -232,7 +232,6 @@ class Study:
         decided = self.labels()[["relation", "subject", "object", "split", "category"]]
         return digest(f"{_digest(self.facts)} {decided.to_csv()}")
 
-    @property
     def history(self, spec: RunSpec) -> History:
         """Read the epochs of a finished run of this study."""
         return read_history(spec.folder(self.folder / "runs"))
@@ -246,6 +245,7 @@ class Study:
             write_json(path, kept)
         return kept["made"]
 
+    @property
     def variants(self) -> list[tuple[str, float]]:
         """The mixes of the sweep: every D, and D_Known wherever it differs from D and is not empty."""
         percents = self.settings.percents
