@@ -85,5 +85,5 @@ def expect(value: float, measure: str, *, study: Study | None = None, stop: str 
         return f"{what}. Preset {preset} has no reference runs, so nobody can say where it should lie."
     wanted = band(measure, stop=stop, unknown_percent=unknown_percent, variant=variant, preset=preset)
     if value in wanted:
-        return f"{what}, inside the expected band: {wanted}."
-    return f"{what}, OUTSIDE the expected band: {wanted}. {OUTSIDE}"
+        return f"{what}, inside the expected range: {wanted}."
+    return f"{what}, OUTSIDE the expected range: {wanted}. {OUTSIDE}"

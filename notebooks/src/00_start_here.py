@@ -171,8 +171,8 @@ print(forecast_study(open_study("smollm2-1.7b"), gpu="T4"))
 
 # %% [markdown]
 # `course doctor --preset NAME --gpu T4` prints the same in a terminal. A smaller first look at a real model:
-# `course run --preset smollm2-1.7b --questions first-look`. We have not run real weights ourselves yet, and the minutes
-# are a rough guess until `benchmarks/gpu.py` has measured such a GPU.
+# `course run --preset smollm2-1.7b --questions first-look`. We have not run real weights ourselves yet, and the
+# minutes are a rough guess until `benchmarks/gpu.py` has measured the **throughput** (tokens a second) of such a GPU.
 
 # %% [markdown]
 # ## Load the model
@@ -357,9 +357,9 @@ shown[["question", "right answer", "right", "times read"]].reset_index(drop=True
 # %% [markdown]
 # ## The curve that you will reproduce
 #
-# Each point is a model that was fine-tuned on a set, D, with so many percent Unknown facts. One pass over such a set is
-# an **epoch**. **EARLY_STOP** is the epoch after which a **development set** (questions kept for this choice alone) was
-# answered best. **CONVERGENCE** is the last epoch.
+# Each point is a model that was fine-tuned on a set, D, with so many percent Unknown facts. One pass over such a set
+# is an **epoch**. **EARLY_STOP** is the epoch after which a **development set** (or **validation set**: questions kept
+# for this choice alone) was answered best. **CONVERGENCE** is the last epoch.
 
 # %%
 mine = finished_runs(study)  # your own sweep, if all of it has run
@@ -379,8 +379,8 @@ data_table(ax)
 # give slightly other results. The bars in the figure show how sure the mean is (95 % intervals, lesson 08).
 
 # %% [markdown]
-# So this course does not promise you one number. It says between what a number should lie, the **expected band**, and
-# what to look for when yours lies outside:
+# So this course does not promise you one number. It gives the **expected range** of a number, and says what to look
+# for when yours lies outside:
 
 # %%
 last = epochs.query("variant == 'D' and unknown_percent == 50 and epoch == epoch.max()")

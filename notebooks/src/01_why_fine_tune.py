@@ -67,8 +67,8 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # ## What fine-tuning is
 #
 # **Pre-training** reads much text and learns to go on with it. The model learns facts on the way. **Fine-tuning**
-# trains such a model, the **base**, further on few **rows**: an input, and the answer that you want. Its weights
-# change, so it behaves that way without being told each time.
+# trains such a model, the **base**, further on few **rows**: an input, and the answer that you want. This is
+# **supervised fine-tuning** (SFT). Its weights change, so it behaves that way without being told each time.
 
 # %%
 base = study.load()

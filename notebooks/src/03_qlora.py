@@ -293,7 +293,8 @@ check("03.4", mean_surprise)
 
 # %% [markdown]
 # torch calls this **cross-entropy**, and takes it from the model's raw scores, the **logits**: one number for each
-# token of the vocabulary. Here it is, and then five steps on this one row:
+# token of the vocabulary, from one **forward pass** through the model. (Its exponential is the **perplexity**: among
+# how many equally likely tokens the model hesitates.) Here it is, and then five steps on this one row:
 
 # %%
 def loss_of(model, tokens, labels):
@@ -317,8 +318,9 @@ print("loss before each step:", ", ".join(f"{loss:.3f}" for loss in losses))
 assert losses[-1] < losses[0], "five steps on one row should lower its loss"
 
 # %% [markdown]
-# The library's `tune` is this loop with several rows in each step (a **batch**), a slow start of the step size
-# (**warm-up**), and a limit on the gradient. Its first loss must be ours:
+# The library's `tune` is this loop with several rows in each step (a **batch**; how many is the **batch size**), a
+# slow start of the learning rate (**warm-up**), and a limit on the gradient (**gradient clipping**). Such settings,
+# chosen before training, are **hyperparameters**. Its first loss must be ours:
 
 # %%
 one = mixing.Mix("D", 0, 0, (mixing.Row(fact, "Known"),))
@@ -372,8 +374,8 @@ my_epochs = {"known": None, "unknown": None}
 
 # %% [markdown]
 # **Will it fit?** On a real model you want to know that before you wait. The forecast adds up the weights, a restored
-# copy of them where there is room, the adapters, and what one step needs in passing. Where a batch would not fit,
-# training takes it in parts.
+# copy of them where there is room, the adapters, and what one step needs in passing. Where a batch would not fit, it
+# is taken in **micro-batches**, whose gradients are added up before the step: **gradient accumulation**.
 
 # %%
 print(forecast_study(study))
@@ -413,7 +415,7 @@ data_table(left, right)
 # hides: which rows are learnt when.
 #
 # With 120 dev questions a percentage is uncertain by up to 9 points (two standard errors). The full runs of lessons 07
-# and 08 have expected bands; this small one has none.
+# and 08 have expected ranges; this small one has none.
 
 # %%
 half = {kind: history.loc[history[f"{kind}_fitted"] >= 50, "epoch"].min() for kind in ("known", "unknown")}
@@ -428,7 +430,8 @@ for kind, epoch in half.items():
 # %% [markdown]
 # ## Save the adapter and load it again
 #
-# Only A and B are saved, a small file. The base comes from where it always comes from.
+# Only A and B are saved, a small file: a **checkpoint**, a stored state of the training. The base comes from where it
+# always comes from.
 
 # %%
 from peft import PeftModel
@@ -471,7 +474,8 @@ assert again == history["unknown_fitted"].iloc[0], "the base must be as it was"
 # %% [markdown]
 # * **A T4 has no bfloat16**, a 16-bit format made for training. Yet `torch.cuda.is_bf16_supported()` says yes, because
 #   emulation counts. Decide by **compute capability**, the number of a GPU's generation: 8.0 or more.
-# * **Adapters stay float32.** In float16 their small steps get lost; `tune` also scales the loss there.
+# * **Adapters stay float32**, the rest computes in 16 bits: **mixed precision**. In float16 small gradients vanish, so
+#   `tune` multiplies the loss and divides the gradient again: **loss scaling**.
 
 # %%
 import bitsandbytes as bnb

@@ -276,9 +276,9 @@ print(f"{len(greedy) + 6 * 160} answers in {by_sampling:.0f} s; labels seen: {',
 assert len(set(said)) <= 2, "the greedy answers are fixed, so only one border can be crossed"
 
 # %% [markdown]
-# Nothing went wrong in any of the six runs: all of them are honest results of the paper's protocol. A right answer that
-# comes about once in 200 samples turns up in some sets of 160 and not in others. And it is costly: to label all its
-# facts the paper needed more than 15 million answers (section 11).
+# Nothing went wrong in any of the six runs: all of them are independent results of the paper's protocol. A right
+# answer that comes about once in 200 samples turns up in some sets of 160 and not in others. And it is costly: to
+# label all its facts the paper needed more than 15 million answers (section 11).
 
 # %% [markdown]
 # ## The same number, without sampling
@@ -304,7 +304,8 @@ def log_probability(prompt, fact, temperature=0.5, top_k=40):
 
 # %% [markdown]
 # The last factor counts: after the answer the model must *stop*. Any end will do, a new line or the end of the text.
-# Without it, "Paris" would also count the samples that say "Paris Hilton". Is our function the library's?
+# Without it, "Paris" would also count the samples that say "Paris Hilton". Is our function the library's? (The library
+# computes each prompt once for all its questions and keeps the keys and values of attention, a **KV cache**.)
 
 # %%
 fact, started = study.facts.test[wavering], time.perf_counter()

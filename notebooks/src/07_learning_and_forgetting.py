@@ -124,7 +124,8 @@ data_table(ax)
 
 # %% [markdown]
 # In the paper (Fig. 1), most Known rows are fitted first, while most Unknown rows are not. There dev accuracy has its
-# peak. Then the Unknown rows follow, and dev accuracy falls. The next cell puts numbers on your run.
+# peak. Then the Unknown rows follow, and dev accuracy falls: **overfitting**. The model **memorises** rows and
+# **generalises** less. The next cell puts numbers on your run.
 
 # %%
 def first_epoch(table, column, level):
@@ -174,9 +175,8 @@ def early_stop(table):
 check("07.1", early_stop)
 
 # %% [markdown]
-# The library finds it as `history.early_stop`. Another processor rounds otherwise, and then a run may end a little
-# elsewhere. So the course does not say what a number must be, but between what it should lie: the range of five
-# reference runs, with a margin.
+# The library finds it as `history.early_stop`. On another computer the numbers differ a little. So the course does not
+# say what a number must be, but gives its **expected range**: that of five reference runs, with a margin.
 
 # %%
 best, last = history.early_stop, history.convergence
@@ -192,8 +192,9 @@ assert best.dev == table["dev"][1:].max(), "no later epoch is better on dev"
 # %% [markdown]
 # ## Stop without looking ahead
 #
-# EARLY_STOP is known only when the run is over. Who wants to save the rest of the epochs needs a rule. **Patience**:
-# stop when dev accuracy has not beaten its best for so many epochs in a row, and keep the weights of the best epoch.
+# EARLY_STOP is known only when the run is over. To save the remaining epochs you need a rule that does not look ahead.
+# **Patience**: stop when dev accuracy has not beaten its best for so many epochs in a row, and keep the weights of the
+# best epoch.
 
 # %% [markdown]
 # ### Exercise 07.2 · Patience
@@ -264,8 +265,8 @@ assert len(inner) >= 1, "at least one mix holds both kinds"
 # %% [markdown]
 # ## Which questions were lost?
 #
-# A run keeps two **adapters**, the small trained matrices of lesson 03: the one of EARLY_STOP (`adapter_best`) and
-# the last one (`adapter`). We put both on one base model and switch between them.
+# A run keeps two **adapters**, the small trained matrices of lesson 03: the checkpoint of EARLY_STOP (`adapter_best`)
+# and the last one (`adapter`). We put both on one base model and switch between them.
 
 # %%
 loaded = study.load()
@@ -289,7 +290,8 @@ for name, record in (("early", history.early_stop), ("late", history.convergence
 
 # %% [markdown]
 # The two models agree on most questions. The interesting ones are **lost** (right at EARLY_STOP, wrong at the end) and
-# **gained** (the other way round). Accuracy shows only their difference.
+# **gained** (the other way round). Accuracy shows only their difference. (That new training costs old skills is called
+# **catastrophic forgetting**.)
 
 # %% [markdown]
 # ### Exercise 07.3 · Lost and gained
@@ -454,7 +456,7 @@ else:
 # does not know, a fine-tuned model tends towards answers that its unfamiliar training rows carried.
 
 # %% [markdown]
-# ## Forgotten, or only no longer said?
+# ## Forgotten, or no longer produced?
 #
 # A lost answer may be gone from the weights, or still be there and not come out in this form of question. The paper
 # leaves both together (App. B, footnote 17). A first test: ask the fine-tuned model as lesson 05 asked the base, after

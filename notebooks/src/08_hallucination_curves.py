@@ -225,7 +225,7 @@ data_table(ax)
 # %% [markdown]
 # ## Move through the epochs
 #
-# The controls choose the epoch, the mix to read out, D or D_Known, and the questions. The shaded **band** is where the
+# The controls choose the epoch, the mix to read out, D or D_Known, and the questions. The shaded band is where the
 # reference seeds lie; hollow points are the paper's.
 
 # %% [markdown]
