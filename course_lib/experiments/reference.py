@@ -30,7 +30,15 @@ from course_lib.knowledge.p_true import p_true
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import draw_prompts, label, measure
 from course_lib.models.four_bit import merged_for_evaluation
-from course_lib.training.runs.folder import RunSpec, bundle_specs, is_completed, read_history, read_right, read_runs, write_bundle
+from course_lib.training.runs.folder import (
+    RunSpec,
+    bundle_specs,
+    is_completed,
+    read_history,
+    read_right,
+    read_runs,
+    write_bundle,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +46,8 @@ if TYPE_CHECKING:
     from course_lib.experiments.study import Study
     from course_lib.training.finetune import EpochRecord
 
-__all__ = ["FOLDER", "SEEDS", "Reproduction", "StoredRuns", "finished_runs", "has_reference", "make_reference", "question_table",
-           "reference_runs", "reproduce", "stored_runs"]
+__all__ = ["FOLDER", "SEEDS", "Reproduction", "StoredRuns", "finished_runs", "has_reference", "make_reference",
+           "question_table", "reference_runs", "reproduce", "stored_runs"]
 
 FOLDER = Path(__file__).parent / "reference_runs"
 CLOSE = 3.0  # points: what another computer's rounding may change, and more than another seed rarely does

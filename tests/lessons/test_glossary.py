@@ -19,7 +19,8 @@ SYMBOLS = "## Symbols"
 
 # What the lessons set in bold and is no term, only stressed. Sentences and labels (at their end . ? or :) do not count.
 NOT_TERMS = {
-    "You will be able to", "4 bits", "Adapters stay float32", "A T4 has no bfloat16", "Licence", "Other words", "Privacy", "Wrong answers",
+    "You will be able to", "4 bits", "A T4 has no bfloat16", "Adapters stay float32", "Licence", "Other words",
+    "Privacy", "Wrong answers",
     "and", "both", "for each fact, what the model has read of it", "never", "subjects",
     "the 4-bit model is our base model", "wrong", "wrong answer", "Your own machine", "zero"}
 WRITTEN = {"α": "alpha", "β": "beta", "²": "2"}  # how a symbol of the glossary is written in the plain sources
