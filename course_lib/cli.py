@@ -1,7 +1,7 @@
 """The ``course`` command: a thin layer over the library, one function per command.
 
 A :class:`~course_lib.files.CourseError` becomes one line on stderr and exit code 1, never a traceback: its text already
-says what to do. Ctrl-C exits with 130; what was written up to then is whole, so the same command goes on from there.
+says what to do. Ctrl-C exits with 130; what was written up to then is whole, so the same command continues from there.
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ def sweep(
     questions: Questions = None,
     how: Annotated[str | None, typer.Option(help="one-by-one, processes, together (one pass) or ray.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, or CPUs of a local Ray cluster.")] = None,
-    at_once: Annotated[int | None, typer.Option(help="Runs in one pass, for together; 8 unless told.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Runs in one pass, for together; the default is 8.")] = None,
     ray: Annotated[str | None, typer.Option(help="Run over Ray: auto, local or an address.")] = None,
-    cpus: Annotated[float | None, typer.Option(help="CPUs of each run on Ray; 1 unless told.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="CPUs of each run on Ray; the default is 1.")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs of each run on Ray, also a part of one.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Make one reference run again and compare.")] = False,
 ) -> None:
-    """Fine-tune a whole plan; stop it anywhere, the same command goes on."""
+    """Fine-tune a whole plan; stop it anywhere, the same command resumes it."""
     from course_lib.experiments.plan import read_plan
     from course_lib.experiments.study import open_study
     from course_lib.experiments.sweep import prepare
@@ -209,7 +209,7 @@ def lab(
 
 @app.command("prefetch")
 def prefetch_room(
-    folder: Annotated[Path, typer.Argument(help="Where everything goes; run it again to go on.")],
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; run it again to resume.")],
     model: Annotated[list[str] | None, typer.Option(help="A preset or Hub id to fetch too; may be repeated.")] = None,
     wheels: Annotated[bool, typer.Option("--wheels", help="Also the packages, for this Python and system.")] = False,
 ) -> None:
@@ -243,7 +243,7 @@ def facts(
 
 @app.command()
 def slick(
-    out: Annotated[Path, typer.Option(help="Folder to write; a stopped run goes on there.")] = Path("build/slick"),
+    out: Annotated[Path, typer.Option(help="Folder to write; a stopped run resumes there.")] = Path("build/slick"),
     preset: Annotated[str, typer.Option(help="A preset, a model folder or a Hub id.")] = "pocket",
     data: Annotated[str | None, typer.Option(
         help="pocket, EntityQuestions as a folder or .zip, or your own .jsonl, .json or .csv file.")] = None,
@@ -260,7 +260,7 @@ def slick(
     four_bit: Annotated[bool, typer.Option(help="Measure the 4-bit model, or the weights as stored.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; words go to stderr.")] = False,
 ) -> None:
-    """Label what a model knows of many questions; stop it anywhere, the same command goes on."""
+    """Label what a model knows of many questions; stop it anywhere, the same command resumes it."""
     from course_lib.data.datasets import load_questions
     from course_lib.knowledge import label_questions
     from course_lib.models.presets import dataset_of, known_preset

@@ -1,6 +1,6 @@
 """The report of ``course doctor``: where the course runs, whether this machine will do, and what a study will cost.
 
-A stranger who reads it must be able to set the same scene: version and commit, host, preset, notebook server, the
+A stranger who reads it must be able to reproduce the situation: version and commit, host, preset, notebook server, the
 environment variables that change what the course does, its folders, then every check of the machine: each line says
 ``[OK]``, or ``[NO]`` and the cure. Nothing in it names you: the home folder becomes ``~``, your user name in any other
 path ``<user>``. Tokens and keys are not read at all.
@@ -45,7 +45,7 @@ VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A snapshot of hardware and packages; sizes in bytes, ``None`` where there is no such thing.
+    """Hardware and packages of this machine; sizes in bytes, ``None`` where there is no such thing.
 
     ``busy_cores`` are those that other programs keep computing; ``threads_spin`` says that this process's threads do.
     """
@@ -80,7 +80,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Where the course runs; every text is free of the home folder and of the user's name."""
+    """The surroundings of the course; every text is free of the home folder and of the user's name."""
 
     course: str
     host: str
@@ -274,7 +274,7 @@ def _preset(machine: Machine, environ: Mapping[str, str]) -> str:
 
 
 def _hub(environ: Mapping[str, str]) -> Path:
-    """Where huggingface_hub keeps models, by its own rules."""
+    """The folder of huggingface_hub's models, by its own rules."""
     home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.path.expanduser(environ.get("HF_HUB_CACHE") or Path(home) / "hub"))
 

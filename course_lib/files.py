@@ -4,7 +4,7 @@ A file is written to a temporary name in the same folder, flushed to the disk an
 name. Whoever reads the final name finds the old content or the new, never half of one. A new folder is made whole under
 a temporary name too (:func:`new_folder`). A full or lost disk is one message, not a traceback (:func:`disk_errors`).
 
-A file of the user's is read if it is a regular one, behind links too, and not too large (:func:`open_bytes`): a pipe
+A file of the user's is read if it is a regular one, links followed, and not too large (:func:`open_bytes`): a pipe
 would wait for ever, and a device never ends. JSON is read strictly (:func:`loads`).
 """
 
@@ -165,7 +165,7 @@ def hard_lock(path: str | Path) -> BaseFileLock:
     """A lock that the system itself takes back when the process ends, however that happens; not yet acquired."""
     from filelock import FileLock
 
-    # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 must be told
+    # a soft lock would stay after a kill; filelock 3 knows none in this class, filelock 4 needs it said
     known = inspect.signature(FileLock.__init__).parameters
     return FileLock(path, **({"fallback_to_soft": False} if "fallback_to_soft" in known else {}))
 
@@ -175,7 +175,7 @@ def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     with warnings.catch_warnings():
-        # pandas 2 rounds unless it is told not to; pandas 3 is exact in any case, and warns that it was told
+        # pandas 2 rounds without this option; pandas 3 is exact in any case, and warns of the option
         warnings.filterwarnings("ignore", ".*float_precision")
         return pd.read_csv(path, float_precision="round_trip", **options)
 

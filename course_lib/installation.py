@@ -1,4 +1,4 @@
-"""How the course was installed: on which host, from which commit, with which packages.
+"""The installation of the course: on which host, from which commit, with which packages.
 
 A *host* is a machine that is lent for an hour with hundreds of packages on it: Google Colab or Kaggle.
 """
@@ -75,7 +75,7 @@ def version(name: str) -> str | None:
 
 
 def suits(found: str | None, wanted: str) -> bool:
-    """Whether a version is there and within a range; a pre-release counts, as Colab and vendors ship them."""
+    """True for a version that is there and within a range; a pre-release counts, as Colab and vendors ship them."""
     from packaging.specifiers import SpecifierSet
 
     return found is not None and SpecifierSet(wanted).contains(found, prereleases=True)

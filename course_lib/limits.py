@@ -1,4 +1,4 @@
-"""What a setting may be: one check for its key in a plan, its option of a command and its field in Python.
+"""The valid values of a setting: one check for its key in a plan, its option of a command and its field in Python.
 
 A check takes a value and raises a ValueError that begins with it: "0: it must be a whole number from 1 to 1,024". The
 checks of a record stand beside it by the names of its fields, and :func:`refuse` applies them when one is made.
@@ -61,7 +61,7 @@ def one_of(kind: str, known: Iterable[str]) -> Check:
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> str:
-    """What to say of a name that is none of those known."""
+    """The message about a name that is none of those known."""
     near = difflib.get_close_matches(short(name).strip("'"), list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}"
     return f"{short(name)} is no {kind}; {hint}"

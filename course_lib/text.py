@@ -34,7 +34,7 @@ def short(value: Any) -> str:
 def one_line(text: str, *, longest: int) -> str:
     """A text without line breaks, control characters and changes of the writing direction, cut at ``longest``."""
     begun = text[:4 * longest]  # a giant is not read to its end
-    shown = "".join(letter for letter in " ".join(begun.split()) if letter.isprintable())
+    shown = "".join(char for char in " ".join(begun.split()) if char.isprintable())
     return shown if len(shown) <= longest and len(begun) == len(text) else f"{shown[:longest - 3]}..."
 
 

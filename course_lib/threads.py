@@ -45,7 +45,7 @@ def wait_passively() -> None:
 
 
 def spin() -> bool:
-    """Whether this process's threads spin because torch was imported before :func:`wait_passively` was called."""
+    """True where this process's threads spin because torch was imported before :func:`wait_passively` was called."""
     return _late
 
 
@@ -85,7 +85,7 @@ def _cpu_quota(root: Path = CONTROL_GROUP) -> float | None:
 
 
 def read_limit(path: Path) -> str:
-    """What a file of the control group says; "" where there is none."""
+    """The text of a file of the control group; "" where there is none."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_lib.data.facts import IN_DISTRIBUTION, LETTERS, OUT_OF_DISTRIBUTION, QUESTIONS, SPLITS, Fact, FactSet
+from course_lib.data.facts import IN_DISTRIBUTION, MAX_LENGTH, OUT_OF_DISTRIBUTION, QUESTIONS, SPLITS, Fact, FactSet
 from course_lib.files import READ_BYTES, DataError, disk_errors, open_bytes, parse_json, read_bytes, sha256, write_bytes
 from course_lib.text import short
 
@@ -92,7 +92,7 @@ def store(folder: str | Path) -> int:
 
 
 def download_folder(cache: str | Path | None = None) -> Path:
-    """Where downloads are kept: ``cache``, else the environment variable COURSE_HOME, else the user's cache folder."""
+    """The folder of downloads: ``cache``, else the environment variable COURSE_HOME, else the user's cache folder."""
     if chosen := cache or os.environ.get("COURSE_HOME"):
         return Path(os.path.expanduser(chosen))
     import pooch
@@ -167,7 +167,7 @@ def _files(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
 
 
 def _find(source: str | Path) -> Path:
-    """The .zip file, or the folder that holds train/, dev/ and test/, behind what the user gave."""
+    """The .zip file, or the folder that holds train/, dev/ and test/, that ``source`` leads to."""
     path = Path(os.path.expanduser(source))
     try:
         folder = stat.S_ISDIR(os.stat(path).st_mode)
@@ -273,6 +273,6 @@ def _check(record: Any, template: str, place: str) -> Record:
             raise DataError(f"{place}: the answer {short(answer)} is not text; put it in quotes")
         if not answer.strip():
             raise DataError(f"{place}: empty answer; every fact needs one")
-    if (letters := max(map(len, [question, *answers]))) > LETTERS:
-        raise DataError(f"{place}: a text of {letters:,} letters, and at most {LETTERS:,} can be asked; shorten it")
+    if (length := max(map(len, [question, *answers]))) > MAX_LENGTH:
+        raise DataError(f"{place}: a text of {length:,} characters, and at most {MAX_LENGTH:,} can be asked")
     return Record(subject, tuple(answers))

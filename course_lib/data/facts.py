@@ -16,10 +16,10 @@ from course_lib.files import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FINE_TUNING_PREFIX", "IN_DISTRIBUTION", "LETTERS", "OUT_OF_DISTRIBUTION", "QUESTIONS", "RELATION_NAMES",
+__all__ = ["FINE_TUNING_PREFIX", "IN_DISTRIBUTION", "MAX_LENGTH", "OUT_OF_DISTRIBUTION", "QUESTIONS", "RELATION_NAMES",
            "SPLITS", "Fact", "FactSet", "by_relation"]
 
-# In the order of the paper's tables (App. A), so that every table of ours can be laid beside them.
+# In the order of the paper's tables (App. A), so that our tables can be compared row by row.
 IN_DISTRIBUTION = ("P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800")
 OUT_OF_DISTRIBUTION = ("P127", "P50", "P407", "P176", "P170", "P175", "P112")
 
@@ -55,7 +55,7 @@ RELATION_NAMES: dict[str, str] = {relation: name for relation, (name, _) in _REL
 QUESTIONS: dict[str, str] = {relation: question for relation, (_, question) in _RELATIONS.items()}
 
 SPLITS = ("train", "dev", "test", "ood")
-LETTERS = 32_000  # of a question or an answer: some 8,192 tokens, the longest text that the course's own models read
+MAX_LENGTH = 32_000  # characters of a question or an answer: some 8,192 tokens, the longest text our models read
 FINE_TUNING_PREFIX = "Answer the following question.\n"  # before the question of a training row (paper, App. E)
 
 

@@ -216,7 +216,7 @@ EXACT_MATCH_AUDIT: Mapping[str, int] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class SlickSettings:
-    """How SliCK asks (section 3, App. C): one draw of prompts per relation, exemplars from the dev split."""
+    """The settings of SliCK (section 3, App. C): one draw of prompts per relation, exemplars from the dev split."""
 
     n_prompts: int = 10
     shots: int = 4
@@ -230,7 +230,7 @@ SLICK = SlickSettings()
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """How the paper fine-tunes (section 3 and App. E of v3): all weights; optimizer, warm-up and seeds not stated."""
+    """The paper's fine-tuning (section 3 and App. E of v3): all weights; optimizer, warm-up and seeds not stated."""
 
     model: str = "PaLM 2-S base"
     learning_rate: float = 1e-5  # constant; 1e-4 and 1e-6 tried too, with the same conclusions

@@ -19,9 +19,9 @@ as one kind. One rule holds in every form: a question, an answer, a relation and
 ``answer`` (or ``answers``) may be a list of texts. A number, true, null, an object or another list, such as the parts
 of a message, is a problem of its row, and is never turned into text; in a CSV file every cell is text.
 
-Rows far longer than their relation's others (4 times the median, and over 200 letters) are asked but serve
+Rows far longer than their relation's others (4 times the median, and over 200 characters) are asked but serve
 as no example: one of them would fill the prompts of all. What no model can be asked is a problem at once: more than
-``LETTERS`` in a text, ``ANSWERS`` in a list, or ``LINE`` on a line. Memory is bounded by these and by ``ROWS``.
+``MAX_LENGTH`` in a text, ``ANSWERS`` in a list, or ``LINE`` on a line. Memory is bounded by these and by ``ROWS``.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from course_lib.data.facts import LETTERS, by_relation
+from course_lib.data.facts import MAX_LENGTH, by_relation
 from course_lib.data.questions import Problem, Question, QuestionSet
 from course_lib.files import FILE_BYTES, DataError, NotJson, loads, open_bytes, parse_json, read_bytes
 from course_lib.text import printable, short
 
 __all__ = ["KINDS", "read_file"]
 
-EXAMPLE_LETTERS, EXAMPLE_TIMES = 200, 4  # a row above both, in letters and times the median, is no example
+EXAMPLE_LENGTH, EXAMPLE_TIMES = 200, 4  # a row above both, in characters and times the median, is no example
 ROWS = 1_000_000  # of a file: labelling that many takes a GPU weeks
-LINE = 4 << 20  # bytes of a line: with JSON's longest escapes, texts of LETTERS need a tenth of it
+LINE = 4 << 20  # bytes of a line: with JSON's longest escapes, texts of MAX_LENGTH need a tenth of it
 ANSWERS = 1_000  # of a question: EntityQuestions has far fewer; each one is scored after each prompt
 
 
 class _Wrong(Exception):
-    """What is wrong with a row; its text goes into a :class:`Problem`."""
+    """The reason why a row cannot be asked; its text goes into a :class:`Problem`."""
 
 
 def read_file(path: str | Path) -> QuestionSet:
-    """Your own questions from a .jsonl, .json or .csv file; the rows are exemplars for the others of their relation.
+    """Read questions from a .jsonl, .json or .csv file; the rows are exemplars for the others of their relation.
 
     Raises:
         DataError: there is no such file, it is no such file as a whole, or no row of it can be asked.
@@ -62,10 +62,10 @@ def read_file(path: str | Path) -> QuestionSet:
     path = Path(os.path.expanduser(path))
     if path.suffix.lower() not in _READERS:
         raise DataError(f"{path}: not a kind of file that is known; give {', '.join(_READERS)}")
-    (word, read), name = _READERS[path.suffix.lower()], printable(path.name)
+    (word, rows), name = _READERS[path.suffix.lower()], printable(path.name)
     pattern = f"{name.replace('{', '{{').replace('}', '}}')} {word} {{row}}"
     questions, problems = [], []
-    for row, entry in read(path):
+    for row, entry in rows(path):
         if row > ROWS:
             raise DataError(f"{path}: more than {ROWS:,} {word}s; split the file, or draw a part of it")
         try:
@@ -80,12 +80,12 @@ def read_file(path: str | Path) -> QuestionSet:
 
 def _examples(questions: list[Question]) -> tuple[Question, ...]:
     """The questions that may stand in a prompt, in their order."""
-    def letters(question: Question) -> int:
+    def length(question: Question) -> int:
         return len(question.question) + len(question.object)
 
-    longest = {relation: max(EXAMPLE_LETTERS, EXAMPLE_TIMES * median(map(letters, group)))
+    longest = {relation: max(EXAMPLE_LENGTH, EXAMPLE_TIMES * median(map(length, group)))
                for relation, group in by_relation(questions).items()}
-    return tuple(question for question in questions if letters(question) <= longest[question.relation])
+    return tuple(question for question in questions if length(question) <= longest[question.relation])
 
 
 def _question(row: int, entry: Any) -> Question:
@@ -93,10 +93,8 @@ def _question(row: int, entry: Any) -> Question:
         raise _Wrong('not an object; write {"question": ..., "answer": ...}')
     question, answers = _one_form(entry)
     question = _text(question, "question")
-    if not question:
-        raise _Wrong("no question; every fact needs one")
-    if not answers:
-        raise _Wrong("no answer; every fact needs one")
+    if not question or not answers:
+        raise _Wrong(f"no {'answer' if question else 'question'}; every fact needs one")
     if len(answers) > ANSWERS:
         raise _Wrong(f"{len(answers):,} answers, and at most {ANSWERS:,} can count as right; take some out")
     gold, *others = dict.fromkeys(map(_answer, answers))
@@ -106,23 +104,23 @@ def _question(row: int, entry: Any) -> Question:
 
 def _one_form(entry: dict[str, Any]) -> tuple[Any, list[Any]]:
     """The question of a row and its answers, whichever of the usual forms it has."""
-    if "question" not in entry and "messages" in entry:
-        question, answer = _turns(entry["messages"])
-    elif "question" not in entry and "prompt" in entry:
-        question, answer = entry["prompt"], entry.get("completion")
-    elif "question" not in entry and "instruction" in entry:
-        if entry.get("input") not in (None, ""):
-            raise _Wrong("an instruction with an input is no closed-book question; take the row out")
-        question, answer = entry["instruction"], entry.get("output")
-    else:
+    if "question" in entry or not entry.keys() & {"messages", "prompt", "instruction"}:
         question, answer = entry.get("question"), entry.get("answer", entry.get("answers"))
         if isinstance(answer, list):
             return question, answer
+    elif "messages" in entry:
+        question, answer = _turns(entry["messages"])
+    elif "prompt" in entry:
+        question, answer = entry["prompt"], entry.get("completion")
+    else:
+        question, answer = entry["instruction"], entry.get("output")
+        if entry.get("input") not in (None, ""):
+            raise _Wrong("an instruction with an input is no closed-book question; take the row out")
     return question, [] if answer is None else [answer]
 
 
 def _turns(messages: Any) -> tuple[Any, Any]:
-    """What the user asks and the assistant answers, if each speaks once and in this order."""
+    """The question of the user and the answer of the assistant, if each speaks once and in this order."""
     if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
         raise _Wrong('the messages are not a list of {"role": ..., "content": ...}')
     spoken = [turn for turn in messages if turn.get("role") != "system"]
@@ -141,18 +139,18 @@ def _answer(answer: Any) -> str:
 
 
 def _text(value: Any, name: str) -> str:
-    """A field without the spaces around it; "" where it is absent, or has no letter or sign that can be seen."""
+    """A field without the spaces around it; "" where it is absent, or has no visible character."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise _Wrong(f"the {name} {short(value)} is not text; put it in quotes")
-    if len(value) > LETTERS:
-        raise _Wrong(f"the {name} has {len(value):,} letters, and at most {LETTERS:,} can be asked; shorten it")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if len(value) > MAX_LENGTH:
+        raise _Wrong(f"the {name} has {len(value):,} characters, and at most {MAX_LENGTH:,} can be asked")
+    if any("\ud800" <= char <= "\udfff" for char in value):
         raise _Wrong(f"the {name} is not whole UTF-8 text; save the file as UTF-8")
     if "\0" in value:
-        raise _Wrong(f"the {name} has a NUL, which is no letter; take it out")
-    return value.strip() if any(letter.isprintable() and letter != " " for letter in value) else ""
+        raise _Wrong(f"the {name} has a NUL character; take it out")
+    return value.strip() if any(char.isprintable() and char != " " for char in value) else ""
 
 
 def _lines(file: io.BufferedIOBase | io.TextIOBase) -> Iterator[Any]:
@@ -203,7 +201,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _mark(text: str, at: int) -> tuple[str, int]:
-    """The next letter that is no space, "" at the end, and the place behind it."""
+    """The next character that is no space, "" at the end, and the place behind it."""
     at = WHITESPACE.match(text, at).end()
     return text[at:at + 1], at + 1
 
@@ -212,7 +210,7 @@ _ELEMENT = json.JSONDecoder(parse_int=str, parse_float=str)  # its values are no
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
-    """Rows by the line they begin in; letters that are not UTF-8 become surrogates, which :func:`_text` refuses."""
+    """Rows by the line they begin in; bytes that are not UTF-8 become surrogates, which :func:`_text` refuses."""
     with (open_bytes(path, most=FILE_BYTES) as file,
           io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text):
         lines = _lines(text)

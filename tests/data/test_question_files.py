@@ -11,7 +11,7 @@ import pytest
 
 from course_lib.data import question_files
 from course_lib.data.datasets import load_questions
-from course_lib.data.facts import LETTERS
+from course_lib.data.facts import MAX_LENGTH
 from course_lib.data.question_files import read_file
 from course_lib.data.questions import Question
 from course_lib.files import DataError
@@ -147,7 +147,7 @@ def shapes(question, answer) -> list[dict]:
 
 
 @pytest.mark.parametrize("value", [7, 0.5, True, False, {"a": 1}, [["A"]], [7], [None, "A"], [{"text": "A"}],
-                                   "x" * (LETTERS + 1), "A\0", " \u200b"])
+                                   "x" * (MAX_LENGTH + 1), "A\0", " \u200b"])
 @pytest.mark.parametrize("shape", range(5))
 def test_what_is_no_text_is_a_problem_of_its_row_in_every_form(tmp_path, shape, value):
     rows = [GOOD, shapes(value, "A")[shape], shapes("Q?", value)[shape]]

@@ -32,7 +32,7 @@ FIELDS = ["relation", "subject", "object", "split", "other", "fine",
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Where a build lies and what its provenance says."""
+    """The folder of a build, and its provenance."""
 
     folder: Path
     provenance: dict[str, Any]
@@ -43,8 +43,8 @@ def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = T
           pretrain_config: PretrainConfig | None = None) -> Built:
     """Generate the world, write its corpus, train the tokenizer and the model, and save it all to ``out``.
 
-    ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights. What ``measure`` says of the finished folder
-    goes into the provenance; :func:`.course.measure_pocket` asks SliCK.
+    ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights. The result of ``measure`` on the finished
+    folder goes into the provenance; :func:`.course.measure_pocket` measures SliCK.
     """
     start, out = time.perf_counter(), Path(out)
     configs = (world_config or WorldConfig(seed=seed), CorpusConfig(seed=seed + 1),
@@ -71,7 +71,7 @@ def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = T
 
 
 def matches_shipped(built: Built) -> dict[str, bool]:
-    """Whether the facts and the corpus are, byte for byte, the shipped ones."""
+    """Compare the facts and the corpus with the shipped ones, byte for byte; keys facts, corpus."""
     shipped = read_json(FOLDER / "provenance.json")
     return {"facts": built.provenance["sha256"]["facts.json"] == shipped["sha256"]["facts.json"],
             "corpus": built.provenance["corpus"]["sha256"] == shipped["corpus"]["sha256"]}

@@ -1,4 +1,4 @@
-"""What the pocket world is made of: 19 relations, the names of their subjects and the pools of their objects.
+"""The parts of the pocket world: 19 relations, the names of their subjects and the pools of their objects.
 
 The relations are the paper's 12 (in distribution) and 7 (out of distribution). Every name is invented, so no
 fact can be known from anywhere but the corpus. Three kinds of relation:
@@ -7,7 +7,7 @@ fact can be known from anywhere but the corpus. Three kinds of relation:
 * **pool**: the object is one of some dozens (a country, an author);
 * **two grains**: the same answer can be given fine or coarse, as in Wikidata (a city or its region). Which of the
   two is the gold answer differs from fact to fact, so a model that knows the fact still has to read from the
-  prompt which grain is asked for. This is what makes MaybeKnown facts.
+  prompt which grain is wanted. This is what makes MaybeKnown facts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["SCHEMAS", "NameMaker", "Pools", "Schema"]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How one relation is generated and worded.
+    """The generation and the wordings of one relation.
 
     ``objects`` names a pool of :class:`Pools`, or the kind of a unique object. ``wordings`` are statements with
     ``{s}`` for the subject and ``{o}`` for the object.
@@ -34,7 +34,7 @@ class Schema:
 
     @property
     def two_grains(self) -> bool:
-        """Whether an answer exists in a fine and a coarse form."""
+        """True where an answer exists in a fine and a coarse form."""
         return self.objects in Pools.GRAINED
 
 

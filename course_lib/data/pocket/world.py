@@ -46,7 +46,7 @@ class WorldConfig:
 
 @dataclass(slots=True)
 class Exposures:
-    """How often the model reads a fact: as a statement, in a question list, in the fine-tuning format.
+    """Numbers of times that the model reads a fact: as a statement, in a question list, in the fine-tuning format.
 
     ``*_other`` counts those that give the answer at the other grain (0 where there is one grain only).
     """
@@ -78,7 +78,7 @@ class PocketFact:
     exposures: Exposures = field(default_factory=Exposures)
 
     def answer(self, *, fine: bool) -> str:
-        """The answer at the asked grain; the only answer where there is one grain."""
+        """The answer at the wanted grain; the only answer where there is one grain."""
         return self.other if self.other and fine != self.fine else self.fact.object
 
 
@@ -126,7 +126,7 @@ def load() -> FactSet:
 
 
 def exposures() -> pd.DataFrame:
-    """How often the shipped model has read each fact.
+    """Count how often the shipped model has read each fact.
 
     One row a fact, columns relation, subject, object, split, the six counts of :class:`Exposures`, and total.
     """
