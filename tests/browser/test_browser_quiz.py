@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from course_lib.lessons.quizzes import MAX_LENGTH, feedback, load, score
+from course_lib.lessons.quizzes import LETTERS, feedback, load, score
 from tests.browser.notebook_page import NotebookPage
 
 pytestmark = pytest.mark.browser
@@ -30,4 +30,4 @@ def test_choosing_an_answer_with_the_keyboard_shows_its_explanation_and_the_scor
     assert notebook.tab_stops(0) == [f"Answer {number}" for number in range(1, count + 1)]
     assert notebook.layout(0) == []
     assert notebook.output(0).locator("input[type=radio]").count() == sum(len(one.options) for one in asked.questions)
-    assert MAX_LENGTH[first.answer] in notebook.control(0, "Answer 1").nth(first.answer).locator("..").inner_text()
+    assert LETTERS[first.answer] in notebook.control(0, "Answer 1").nth(first.answer).locator("..").inner_text()
