@@ -6,6 +6,7 @@ All limits are those of the course's design; they are measured on what a learner
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,27 @@ def test_the_head_says_goal_objectives_time_memory_and_what_before(name):
 def test_the_first_code_cell_opens_the_study_and_names_the_preset(name):
     assert "\n\nstudy = open_study()\n" in code(name)[0]
     assert "{study.preset}" in code(name)[0]
+
+
+FACES = {"course_lib", *(f"course_lib.{room}" for room in (
+    "analysis", "data", "experiments", "figures", "knowledge", "lessons", "models", "training"))}
+
+
+def imported(name):
+    """(module, name) of everything that a lesson takes from the library."""
+    nodes = [node for cell in code(name) for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.ImportFrom)]
+    return [(node.module, alias.name) for node in nodes if node.module.startswith("course_lib") for alias in node.names]
+
+
+@EACH
+def test_a_lesson_imports_from_the_faces_of_few_rooms(name):
+    assert {module for module, _ in imported(name)} <= FACES
+    assert len({f"{module}.{found}" if module == "course_lib" else module for module, found in imported(name)}) <= 6
+    assert [found for module, found in imported(name) if not hasattr(importlib.import_module(module), found)] == []
+
+
+def test_all_lessons_together_import_few_names():
+    assert len({found for name in NAMES for found in imported(name)}) <= 45
 
 
 @EACH
