@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.subjects import tell
 from course_lib.models.hardware import out_of_memory
-from course_lib.models.memory_usage import give_back_memory
+from course_lib.models.memory_usage import release_memory
 
 __all__ = ["OUT_OF_MEMORY", "OUT_OF_TIME", "Attempt", "Cell", "Deadline", "attempt", "in_turn"]
 
@@ -78,7 +78,7 @@ def attempt(title: str, measure: Callable[[], Any], deadline: Deadline) -> Attem
         found = Attempt(measure())
     except Exception as error:  # whatever it is, the other cells are measured
         found = Attempt(problem=_problem(error))
-    give_back_memory()  # here, where no traceback holds on to tensors
+    release_memory()  # here, where no traceback holds on to tensors
     if found.problem:
         tell(f"{title}: {found.problem}")
     return found

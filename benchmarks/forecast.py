@@ -38,7 +38,7 @@ from course_lib.experiments.throughput import forward_flops, matmul_throughput, 
 from course_lib.files import CourseError, write_json, write_text
 from course_lib.models import hardware
 from course_lib.models.memory import SHAPES, estimate_loop
-from course_lib.models.memory_usage import Peak, give_back_memory
+from course_lib.models.memory_usage import PeakMemory, release_memory
 from course_lib.training.finetune import TuneConfig, add_lora, evaluate
 from course_lib.training.loop import Loop
 from course_lib.training.packing import average_batch, shared_tokens
@@ -85,11 +85,11 @@ def measure(name: str, *, batch: int, rows: int, questions: int) -> Measured:
     device = hardware.device()
     dtype, shape, config = hardware.device_dtype(device), SHAPES[name], TuneConfig(epochs=1, warmup=0, batch=batch)
     warm_up(device)
-    start = Peak(device).start
+    start = PeakMemory(device).start
     base = random_base(name, shape, device=device, dtype=dtype)
     adapted = add_lora(base.model, config).eval()
-    give_back_memory()
-    resident = Peak(device).start - start
+    release_memory()
+    resident = PeakMemory(device).start - start
     facts = pocket.load()
     data = draw_mixes(facts.train, runs=1, rows=rows)[0]
     loop = Loop(adapted, base.tokenizer, ["default"], [data], [config])
@@ -123,7 +123,7 @@ def warm_up(device: str) -> None:
     data = draw_mixes(pocket.load().train, runs=1, rows=8)[0]
     Loop(add_lora(base.model, config).eval(), base.tokenizer, ["default"], [data], [config]).epoch(1)
     del base
-    give_back_memory()
+    release_memory()
 
 
 def table(found: Sequence[Measured], on: dict[str, Any]) -> str:

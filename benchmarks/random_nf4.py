@@ -18,7 +18,7 @@ from benchmarks.subjects import widened_tokenizer
 from course_lib.models.four_bit import is_four_bit, keep_exact_on_cpu, nf4_config
 from course_lib.models.loading import Loaded
 from course_lib.models.memory import Shape
-from course_lib.models.memory_usage import give_back_memory
+from course_lib.models.memory_usage import release_memory
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def random_base(name: str, shape: Shape, *, device: str, dtype: str, seed: int =
     quantizer.postprocess_model(model)
     keep_exact_on_cpu(model)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    give_back_memory()
+    release_memory()
     return Loaded(name, model.requires_grad_(False).eval(), tokenizer)
 
 

@@ -1,7 +1,8 @@
-"""Experiments: one preset's study, its plan of runs, sweeps, what they will cost, and the reference runs."""
+"""Experiments: a study of one preset, the sweep of its fine-tuning runs, what they will cost, and the reference runs."""
 
 from course_lib.lazy import attach
 
 __all__, __getattr__, __dir__ = attach(
     __name__, "sweep", forecast="forecast_study", plan="Plan read_plan",
-    reference="StoredRuns finished_runs has_reference reference_runs stored_runs", study="Settings Study open_study")
+    reference="StoredRuns finished_runs has_reference reference_runs reproduce stored_runs",
+    study="SETTINGS Settings Study open_study")

@@ -239,5 +239,5 @@ def _start_worker(packed: ValueProxy[bytes], done: queue.Queue) -> None:
 
 
 def _work(spec: RunSpec) -> bool:
-    """Whether the run is done; False where another process holds it."""
+    """Train a run in a worker; False where another process holds it."""
     return not _worker["executor"].run([spec])

@@ -45,7 +45,7 @@ from course_lib.models import hub
 from course_lib.models.checks import in_one_sentence
 from course_lib.models.hardware import compute_dtype, device, device_dtype, device_name, free_memory, installed_memory
 from course_lib.models.memory import GIB, GPUS, SHAPES, Gpu, LoopMemory, Rows, Shape, plan_step
-from course_lib.models.memory_usage import Peak
+from course_lib.models.memory_usage import PeakMemory
 from course_lib.models.presets import PRESETS, dataset_of, hub_id
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Minutes:
 
     @property
     def total(self) -> float:
-        """All stages."""
+        """Minutes of all stages."""
         return self.categorising + self.tuning + self.asking + self.further
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected of a study on a device. A batch is cut into ``micro_batches``; ``minutes`` may be None."""
+    """Expected memory and time of a study on a device. A batch has ``micro_batches``; ``minutes`` may be None."""
 
     preset: str
     gpu: Gpu
@@ -108,7 +108,7 @@ class Forecast:
 
     @property
     def fits(self) -> bool:
-        """Whether a step fits at all."""
+        """True where a training step fits at all."""
         return self.gpu.fits(self.memory.peak)
 
     def __str__(self) -> str:
@@ -185,7 +185,7 @@ def _here() -> Gpu:
 
         about = torch.cuda.get_device_properties(0)
         return Gpu(about.name, about.total_memory, free_memory("cuda"), (about.major, about.minor))
-    return Gpu(f"this CPU ({device_name()})", installed_memory(), free_memory(), None, Peak("cpu").start)
+    return Gpu(f"this CPU ({device_name()})", installed_memory(), free_memory(), None, PeakMemory("cpu").start)
 
 
 def _named(gpu: str) -> Gpu:

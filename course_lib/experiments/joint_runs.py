@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.models.hardware import out_of_memory
-from course_lib.models.memory_usage import give_back_memory
+from course_lib.models.memory_usage import release_memory
 from course_lib.training import finetune
 from course_lib.training.records import Checkpoint
 from course_lib.training.runs.folder import RunSpec, finished_epochs
@@ -102,7 +102,7 @@ class _JointExecutor:
                 raise
         else:
             return True
-        give_back_memory()  # here, where no traceback holds on to the tensors any more
+        release_memory()  # here, where no traceback holds on to the tensors any more
         return False
 
     def _train_group(self, group: Sequence[_Held]) -> None:

@@ -70,11 +70,12 @@ class TrainingSet:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How the runs of a sweep are carried out.
+    """The options of executing the runs of a sweep.
 
     ``how``: one of :data:`HOW`, else one process a core for the pocket model on a CPU and one after another
-    elsewhere. ``workers``: processes, or the CPUs of a local Ray cluster. ``at_once``: runs in one pass, of "together".
-    ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges: :data:`EXECUTION`.
+    elsewhere. ``workers``: processes, or the CPUs of a local Ray cluster. ``at_once``: runs that "together" trains
+    jointly. ``ray``: "local", "auto" or an address; ``cpus`` and ``gpus`` are each run's share there. Ranges:
+    :data:`EXECUTION`.
 
     Raises:
         CourseError: a value out of its range; each is named.
@@ -130,7 +131,7 @@ class Plan:
         return replace(study, settings=settings)
 
     def specs(self, study: Study) -> list[RunSpec]:
-        """Every run once: all training sets with the first seed and rate, then with the next."""
+        """List every run once: all training sets with the first seed and learning rate, then with the next."""
         settings = study.settings
         found = [study.spec(percent, variant=one.variant, seed=seed, lr=rate, shares=dict(one.shares) or None)
                  for rate in self.rates or (None,) for seed in settings.seeds for one in self.variants
@@ -176,7 +177,7 @@ def _training_set(entry: str | Mapping[str, Any]) -> TrainingSet:
 
 
 def _mistake(key: str, value: Any) -> str | None:
-    """What is wrong with a key or its value."""
+    """The mistake in a key or its value, in words; None where there is none."""
     if key not in CHECKS:
         return unknown("key", key, CHECKS)
     said = problem(CHECKS[key], value)

@@ -57,7 +57,7 @@ FEWER = (1, 2, 5)  # prompts, beside the ten of the labels (paper, Fig. 5)
 
 @dataclass(frozen=True, slots=True)
 class StoredRuns:
-    """Runs that are completed: the folder or zip file that they lie in, which they are, and what they were asked.
+    """Completed runs: the folder or zip file that they lie in, which they are, and the questions they were asked.
 
     ``questions`` has one row for every "test" and "ood" question (column split), in the order in which they were
     asked, with its category before fine-tuning; for the reference runs also readings (exposures), p_true and
@@ -70,7 +70,7 @@ class StoredRuns:
     questions: pd.DataFrame
 
     def epochs(self) -> pd.DataFrame:
-        """All epochs, as :func:`.writer.read_runs` gives them."""
+        """Read all epochs, as :func:`.folder.read_runs` does."""
         return read_runs(self.root, self.specs)
 
     def main_rate(self) -> pd.DataFrame:
@@ -104,7 +104,7 @@ class StoredRuns:
 
 
 def has_reference(preset: str) -> bool:
-    """Whether reference runs of this preset come with the package."""
+    """Return whether reference runs of this preset come with the package."""
     return (FOLDER / f"{preset}.zip").is_file()
 
 
@@ -167,11 +167,11 @@ class Reproduction:
 
     @property
     def close(self) -> bool:
-        """Whether rounding explains it."""
+        """True where rounding explains the difference."""
         return self.largest <= CLOSE
 
     def __str__(self) -> str:
-        verdict = ("equal in every digit" if self.largest == 0 else "close, as on another processor" if self.close
+        verdict = ("equal in every digit" if self.largest == 0 else "close, as on another computer" if self.close
                    else f"further off than rounding explains (limit {CLOSE:g} points)")
         told = ", ".join(f"{name} {value:.2f}" for name, value in self.difference.items())
         return f"{self.spec.name}: {verdict}; largest differences in points: {told}"
@@ -219,7 +219,7 @@ def make_reference(study: Study, *, seeds: Sequence[int] = SEEDS, folder: Path =
 
 
 def question_table(study: Study) -> pd.DataFrame:
-    """What the runs of a pocket study are asked: columns as in :class:`StoredRuns`.
+    """Tabulate the questions that the runs of a pocket study are asked, with columns as in :class:`StoredRuns`.
 
     P(True) and SliCK with fewer prompts are measured here.
     """

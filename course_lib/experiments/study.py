@@ -1,4 +1,4 @@
-"""One preset's study: its facts, its model, what the model knew, and the runs that belong to them.
+"""A study of one preset: its facts, its base model, what that model knows, and the runs that belong to them.
 
 The notebooks open a study in their first cell and never ask again which track they are on::
 
@@ -138,7 +138,7 @@ class Study:
 
     @functools.cached_property
     def base(self) -> str:
-        """What was measured: a digest of the model's files, or its Hub id and commit; and its dtype on this machine."""
+        """Fingerprint of the base model: a digest of its files, or its Hub id and commit; and its dtype here."""
         if model := hub_id(self.preset):
             return f"{model.repo}@{self.revision}-{device_dtype()}"
         source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
@@ -149,12 +149,12 @@ class Study:
 
     @property
     def labels_file(self) -> Path:
-        """Where the labels are kept: a file for each size of the study, so that sizes can be changed to and fro."""
+        """The file of the labels: one for each size of the study, so that sizes can be changed back and forth."""
         size = "" if self.settings.questions is None else f"-{self.settings.questions}"
         return self.folder / "labels" / f"{self.name}{size}.csv"
 
     def labels(self, *, progress: bool = True) -> pd.DataFrame:
-        """SliCK of train, test and ood facts, with a column ``split``; measured once, kept, and gone on with."""
+        """SliCK of train, test and ood facts, with a column ``split``; measured once, stored, and resumable."""
         import pandas as pd
 
         path, prompts = self.labels_file, draw_prompts(self.facts.exemplars)
@@ -176,7 +176,7 @@ class Study:
         return frame
 
     def categories(self) -> dict[str, list[str]]:
-        """What the model knew of the "test" and "ood" questions, in their order."""
+        """Categories of the "test" and "ood" questions before fine-tuning, in their order."""
         labelled = self.labels()
         return {split: labelled.loc[labelled["split"] == split, "category"].astype(str).tolist()
                 for split in ("test", "ood")}
@@ -220,7 +220,7 @@ class Study:
         return self.settings.rule if variant_named(variant).at_share else "category"
 
     def _percent(self, variant: str, shares: Mapping[str, float] | None) -> float:
-        """How much of a mix of categories is Unknown, in percent; of D_Natural on average over its draws."""
+        """The share of Unknown in a mix of categories, in percent; of D_Natural on average over its draws."""
         if variant == D_NATURAL.name:
             return round(100 * float((self._train["category"] == "Unknown").mean()))
         return 100 * (VARIANTS[variant].category == "Unknown") if shares is None else shares.get("Unknown", 0)
@@ -286,7 +286,7 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
     own are resized by the argument alone.
 
     Raises:
-        CourseError: a preset that looks like a slip of the pen, or a size that is none.
+        CourseError: a preset that looks like a typo, or a size that is none.
     """
     if preset is None:
         preset = os.environ.get("COURSE_PRESET") or default_preset()

@@ -128,13 +128,13 @@ class _Bar:
         self.bar.close()
 
     def on_epoch(self, spec: RunSpec, record: EpochRecord) -> None:
-        """Another epoch is done."""
+        """Show that another epoch is finished."""
         dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
         self.bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
         self.bar.update()
 
     def waits_for(self, spec: RunSpec) -> None:
-        """Nothing is left but this run of another process."""
+        """Show that nothing is left but this run of another process."""
         self.bar.set_postfix_str(f"waiting for another process: {spec.name}")
 
 

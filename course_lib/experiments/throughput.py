@@ -138,7 +138,7 @@ def measured_throughput(folder: Path) -> RunThroughput | None:
 
 
 def _finished(folder: Path) -> Iterator[tuple[float, float, float, int]]:
-    """Of each: seconds of training, rows that they went over, seconds of an evaluation, bytes of its adapter."""
+    """Yield of each: seconds of training, rows that they went over, seconds of an evaluation, bytes of its adapter."""
     for path in sorted(folder.glob("*/run.json")):
         weights = path.parent / "adapter" / "adapter_model.safetensors"
         try:
@@ -172,7 +172,7 @@ def _rows(spec: RunSpec) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a sweep will cost: ``seconds`` with its runs side by side, ``disk_bytes`` besides those that are used."""
+    """The cost of a sweep: ``seconds`` with its runs side by side, ``disk_bytes`` besides those that are used."""
 
     runs: int
     finished: int

@@ -75,7 +75,7 @@ def in_one_sentence(place: str | Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What a library says, in one line of at most 300 letters; its kind too where it says a word or none."""
+    """The message of a library's error in one line of at most 300 letters; its type too where that has one word."""
     said = " ".join(str(error)[:2000].split())
     said = said if " " in said else f"{type(error).__name__} {said}".strip()
     return said if len(said) <= 300 else f"{said[:299]}…"
@@ -284,7 +284,7 @@ def try_out(folder: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTr
 
 
 def _finite(numbers: torch.Tensor) -> bool:
-    """Whether there is no NaN and no infinity; without a copy of the numbers."""
+    """Return whether all numbers are finite, without a copy of them."""
     return not numbers.numel() or all(math.isfinite(end) for end in map(float, numbers.aminmax()))
 
 

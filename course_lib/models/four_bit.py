@@ -51,7 +51,7 @@ def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _linear_of_broken_rows(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """What ``layer(x)`` should give where its rows are not made of whole blocks."""
+    """Compute ``layer(x)`` as it should be where its rows are not made of whole blocks."""
     bias = None if layer.bias is None else layer.bias.to(layer.compute_dtype)
     return _plain_linear(dequantised(layer), bias, x.to(layer.compute_dtype)).to(x.dtype)
 
@@ -59,7 +59,7 @@ def _linear_of_broken_rows(layer: torch.nn.Module, x: torch.Tensor) -> torch.Ten
 def dequantised(layer: torch.nn.Module) -> torch.Tensor:
     """The weight (out, in) of a 4-bit layer in its compute dtype.
 
-    It is restored as one long row: on a CPU bitsandbytes gives wrong numbers where a block goes on in the next row.
+    It is dequantised as one long row: on a CPU bitsandbytes is wrong where a block continues in the next row.
     """
     from bitsandbytes.functional import dequantize_4bit
 
@@ -93,14 +93,14 @@ def merged_for_evaluation(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def dense_fits(model: torch.nn.Module, layers: Iterable[torch.nn.Module]) -> bool:
-    """Whether the weights of these layers, restored to the compute dtype, take at most half of the free memory."""
+    """Return whether these layers, dequantised to the compute dtype, take at most half of the free memory."""
     bases = [getattr(layer, "base_layer", layer) for layer in layers]
     size = model.dtype.itemsize
     return size * sum(base.out_features * base.in_features for base in bases) <= free_memory(model.device.type) / 2
 
 
 def is_four_bit(layer: torch.nn.Module) -> bool:
-    """Whether bitsandbytes holds this layer's weight in 4 bits."""
+    """Return whether bitsandbytes holds this layer's weight in 4 bits."""
     import bitsandbytes
 
     return isinstance(layer, bitsandbytes.nn.Linear4bit)

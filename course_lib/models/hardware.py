@@ -88,7 +88,7 @@ def installed_memory(root: Path = CONTROL_GROUP) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch, on a CPU or a GPU, or Python ran out of memory."""
+    """Return whether torch, on a CPU or a GPU, or Python ran out of memory."""
     import torch
 
     said = str(error)

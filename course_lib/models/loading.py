@@ -17,7 +17,7 @@ from course_lib.models import hardware
 from course_lib.models.checks import check_config, in_one_sentence, refuse_folder, refuse_unlike, try_out
 from course_lib.models.four_bit import keep_exact_on_cpu, merged_for_evaluation, nf4_config
 from course_lib.models.hub import HubId, fetch
-from course_lib.models.memory_usage import give_back_memory
+from course_lib.models.memory_usage import release_memory
 from course_lib.models.presets import PRESETS, hub_id
 from course_lib.models.tokenizer import fit_padding, read_tokenizer, refuse_tokens
 
@@ -82,7 +82,7 @@ def load(preset_or_path: str | Path, *, device: str | None = None, four_bit: boo
     model.requires_grad_(False)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     try_out(source, tokenizer, model)
-    give_back_memory()
+    release_memory()
     return Loaded(name, model, tokenizer, revision)
 
 

@@ -68,7 +68,7 @@ class Gpu:
     held: float = 0.0
 
     def fits(self, needed: float) -> bool:
-        """Whether so many bytes fit into the free memory: the one answer of lesson 02, of forecasts and of doctor."""
+        """Return whether so many bytes fit into the free memory: the one answer of lesson 02, forecasts and doctor."""
         return needed <= self.free
 
 
@@ -243,7 +243,7 @@ class LoopMemory:
 
     @property
     def resident(self) -> float:
-        """What stays from step to step."""
+        """Bytes that stay from step to step."""
         return self.weights + self.copies + self.adapters
 
     @property
@@ -289,7 +289,7 @@ def estimate_loop(shape: Shape, rows: Rows | None = None, *, rank: int = 16, dty
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How a step is fitted into memory: in how many ``micro_batches``, and whether dequantised copies are kept.
+    """A plan to fit a step into memory: the number of ``micro_batches``, and whether dequantised copies are kept.
 
     ``rows`` is the largest micro-batch, ``memory`` what it needs.
     """

@@ -1,7 +1,7 @@
-"""The memory of this process: the most that was in use during a stretch of work, and giving back what is not.
+"""Memory usage of this process: its peak during a stretch of work, and releasing what no tensor holds.
 
 On a GPU that is what PyTorch has allocated there. On a CPU it is the process's resident memory; Linux keeps its highest
-value and lets a process set that back (`/proc/self/clear_refs`), elsewhere it is looked at now and then.
+value and lets a process reset that (`/proc/self/clear_refs`), elsewhere it is read now and then.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from course_lib.models.hardware import device
 
-__all__ = ["Peak", "give_back_memory"]
+__all__ = ["PeakMemory", "release_memory"]
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
-class Peak:
-    """Watches one device ("cpu" or "cuda"); ``bytes`` is the highest value since the last :meth:`begin` or before."""
+class PeakMemory:
+    """The peak of one device ("cpu" or "cuda"): ``bytes`` is the highest value at any :meth:`update`."""
 
     def __init__(self, device: str) -> None:
         self.device, self.start = device, _now(device)
         self.bytes = self.start
 
-    def begin(self) -> None:
-        """From here on the highest value counts."""
+    def reset(self) -> None:
+        """Count the highest value from here on."""
         if self.device == "cuda":
             import torch
 
@@ -34,10 +34,10 @@ class Peak:
             try:
                 RESET.write_text("5", encoding="ascii")
             except OSError:
-                pass  # not Linux, or forbidden: what is seen at the looks has to do
+                pass  # not Linux, or forbidden: what is seen at each update has to do
 
-    def look(self) -> None:
-        """Take note of the highest value until now."""
+    def update(self) -> None:
+        """Take note of the highest value since the last :meth:`reset`."""
         self.bytes = max(self.bytes, _highest(self.device))
 
 
@@ -64,8 +64,8 @@ def _highest(device: str) -> int:
     return found[0] if found else _now(device)
 
 
-def give_back_memory() -> None:
-    """Give back what no tensor holds any more; to be called where no traceback is alive that holds on to some."""
+def release_memory() -> None:
+    """Release memory that no tensor holds any more; call it where no live traceback holds on to some."""
     import torch
 
     gc.collect()

@@ -1,6 +1,6 @@
-"""The models that the course knows by a short name, and what is known of them before anything is fetched.
+"""The models that the course knows by a short name, and what is known of them before anything is downloaded.
 
-All are base models: they go on with a text and were never taught to follow instructions, so that what a fine-tuning
+All are base models: they continue a text and were never taught to follow instructions, so that what a fine-tuning
 teaches shows. None is gated: no account is needed. Sources, none of them the live Hub: licences and commits from
 stored pages of the Hub and from public code that pins the same commit; sizes are parameters times the bytes of the
 stored dtype, and agree with the file lists on those pages where one was found (SmolLM2-1.7B, OLMo-2-1124-7B). OLMo-2 is
@@ -33,7 +33,7 @@ class Preset:
     """A base model by a short name.
 
     ``source`` is a Hub id or a folder; ``facts`` the data set that goes with it, by its name in :data:`.DATASETS`;
-    ``licence`` its SPDX name; ``download_bytes`` about what is to be fetched; ``revision`` the commit that every
+    ``licence`` its SPDX name; ``download_bytes`` about what is to be downloaded; ``revision`` the commit that every
     learner gets, so that results can be compared.
     """
 

@@ -33,7 +33,7 @@ from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode_answers
 from course_lib.models.four_bit import is_four_bit
 from course_lib.models.hardware import free_memory, out_of_memory
 from course_lib.models.memory import Shape, StepPlan, estimate_loop, plan_step
-from course_lib.models.memory_usage import Peak, give_back_memory
+from course_lib.models.memory_usage import PeakMemory, release_memory
 from course_lib.training.multi_lora import Stacks
 from course_lib.training.packing import Target, average_batch, can_pack, predicted, target_logits
 from course_lib.training.records import Checkpoint, EpochRecord, TuneConfig
@@ -158,7 +158,7 @@ class Loop:
         if tokenizer.eos_token_id is None:
             raise CourseError("the tokenizer has no end of text to learn; set tokenizer.eos_token")
         self.model, self.filler = model, tokenizer.pad_token_id or 0
-        rows, self.peak = [_targets(tokenizer, data) for data in mixes], Peak(model.device.type)
+        rows, self.peak = [_targets(tokenizer, data) for data in mixes], PeakMemory(model.device.type)
         plan, self.forecast = _planned(model, rows, configs, self.peak.start)
         self.stacks = Stacks(model, names, keep=plan.copies if plan else None)
         self.states = [RunState(name, targets, config, self.stacks, model)
@@ -170,12 +170,12 @@ class Loop:
     def epoch(self, number: int) -> list[float]:
         """Train every run on its rows once; returns the mean loss of each, in nats a token."""
         totals = np.zeros((2, len(self.states)))
-        self.peak.begin()
+        self.peak.reset()
         for batches in zip_longest(*(state.batches(number) for state in self.states)):
             active = [n for n, batch in enumerate(batches) if batch]
             losses, counts = self.step(active, [batches[n] for n in active])
             totals[:, active] += losses * counts, counts
-        self.peak.look()
+        self.peak.update()
         return list(totals[0] / totals[1])
 
     def step(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +216,7 @@ class Loop:
                                   f"into memory; close other programs, or take a smaller preset; finished epochs are "
                                   f"kept")
             self.micro_batches *= 2
-        give_back_memory()
+        release_memory()
 
     def _accumulate(self, active: Sequence[int], lines: Sequence[Sequence[Target]]) -> tuple[list[float], torch.Tensor]:
         """Sum losses and gradients over the micro-batches, each weighted by its share of the predicted tokens."""

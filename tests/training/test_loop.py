@@ -13,7 +13,7 @@ from course_lib.files import CourseError
 from course_lib.models import hardware
 from course_lib.models.loading import load
 from course_lib.models.memory import GIB, LoopMemory, Rows, StepPlan
-from course_lib.models.memory_usage import Peak
+from course_lib.models.memory_usage import PeakMemory
 from course_lib.training import finetune
 from course_lib.training import loop as training_loop
 from course_lib.training.finetune import TuneConfig, add_lora
@@ -212,10 +212,10 @@ def test_a_model_without_such_sizes_has_no_forecast_and_is_trained(base, monkeyp
 
 
 def test_the_peak_is_at_least_what_was_held_at_once() -> None:
-    peak = Peak("cpu")
-    peak.begin()
+    peak = PeakMemory("cpu")
+    peak.reset()
     held = torch.ones(64 * 2**20 // 4)
     del held
-    peak.look()
+    peak.update()
     assert peak.bytes >= peak.start + (60 * 2**20 if Path("/proc/self/clear_refs").exists() else 0)
     assert peak.bytes < peak.start + 2 * GIB
