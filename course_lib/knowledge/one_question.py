@@ -1,4 +1,4 @@
-"""One question under the magnifying glass: after each of its prompts, at many temperatures, with any number of samples.
+"""One question in detail: after each of its prompts, at many temperatures, with any number of samples.
 
 SliCK's label of a question rests on two things alone: which of its P greedy answers are right, which no temperature
 changes, and the probability p_i of a right sample after prompt i, which grows or shrinks with the temperature. Where
@@ -6,8 +6,8 @@ no greedy answer is right, n samples a prompt give
 
     P(Unknown) = prod_i (1 - p_i)^n,     P(WeaklyKnown) = 1 - P(Unknown).
 
-So a :class:`Closeup` holds these two, computed once; a label at another temperature or budget is then arithmetic
-(:func:`label_probabilities`), quick enough for a slider. Shapes: T temperatures, P prompts.
+So a :class:`OneQuestion` holds these two, computed once; a label at another temperature or budget is then arithmetic
+(:func:`label_probabilities`), quick enough for a slider. Shapes: Q questions, T temperatures, P prompts.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from course_lib.knowledge.slick import label
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Closeup", "closeup", "closeups", "label_probabilities"]
+__all__ = ["OneQuestion", "label_probabilities", "measure"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Closeup:
+class OneQuestion:
     """What a model does with one question.
 
     ``answers``: P greedy answers; ``right`` (P,), bool: which of them are right. ``p`` (T, P), float64: probability
@@ -49,7 +49,7 @@ class Closeup:
     p: np.ndarray
 
     def at(self, temperature: float) -> np.ndarray:
-        """The P probabilities at one of the temperatures.
+        """Probabilities (P,) at one of the temperatures.
 
         Raises:
             CourseError: another temperature.
@@ -58,31 +58,20 @@ class Closeup:
             if math.isclose(known, temperature, abs_tol=1e-9):
                 return self.p[row]
         known = ", ".join(f"{value:g}" for value in self.temperatures)
-        raise CourseError(f"temperature {temperature:g} was not computed; take one of {known}, or call closeup() anew")
+        raise CourseError(f"temperature {temperature:g} was not computed; take one of {known}, or measure it anew")
 
 
-def closeup(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fact: Fact, prompts: Sequence[Prompt], *,
-            temperatures: Sequence[float] = (0.5,), top_k: int = TOP_K, max_tokens: int = 32) -> Closeup:
-    """Look at one question after its prompts: P greedy answers, and one pass for each temperature.
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
+            prompts: Sequence[Prompt], *, temperatures: Sequence[float] = (0.5,), top_k: int = TOP_K,
+            max_tokens: int = 32) -> tuple[OneQuestion, ...]:
+    """Measure Q questions of one relation, each in detail: P greedy answers, and one scoring for each temperature.
 
-    ``fact`` must not stand among the solved examples of ``prompts``. An answer is shown up to ``max_tokens`` tokens;
-    whether it is right is found from all of it.
+    No fact may stand among the solved examples of ``prompts``. An answer is shown up to ``max_tokens`` tokens; whether
+    it is right is found from all of it.
 
     Raises:
-        CourseError: no prompt or no temperature, the question cannot be scored, or see
+        CourseError: no prompt or no temperature, a question that cannot be scored, which is named, or see
             :func:`.engine.score`.
-    """
-    found = closeups(model, tokenizer, [fact], prompts, temperatures=temperatures, top_k=top_k, max_tokens=max_tokens)
-    return found[0]
-
-
-def closeups(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
-             prompts: Sequence[Prompt], *, temperatures: Sequence[float] = (0.5,), top_k: int = TOP_K,
-             max_tokens: int = 32) -> tuple[Closeup, ...]:
-    """Look at Q questions of one relation together, which is quicker; see :func:`closeup`.
-
-    Raises:
-        CourseError: no prompt or no temperature, or a question that cannot be scored; it is named.
     """
     if not prompts or not temperatures:
         raise CourseError(f"{len(prompts)} prompts and {len(temperatures)} temperatures: give at least one of each")
@@ -96,12 +85,12 @@ def closeups(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: 
     written = sampling.answers(model, tokenizer, [prompts[column].text(facts[row].question) for row, column in wrong],
                                max_tokens=max_tokens)
     texts = dict(zip(wrong, (lines[0] for lines in written), strict=True))
-    return tuple(Closeup(fact, tuple(texts.get((row, column), fact.object) for column in range(len(prompts))),
-                         right[row], tuple(map(float, temperatures)), p[:, row]) for row, fact in enumerate(facts))
+    return tuple(OneQuestion(fact, tuple(texts.get((row, column), fact.object) for column in range(len(prompts))),
+                             right[row], tuple(map(float, temperatures)), p[:, row]) for row, fact in enumerate(facts))
 
 
-def label_probabilities(closeup: Closeup, *, temperature: float, n_samples: int) -> dict[str, float]:
-    """Category -> probability that the protocol gives this label, with ``n_samples`` samples a prompt.
+def label_probabilities(question: OneQuestion, *, temperature: float, n_samples: int) -> dict[str, float]:
+    """Probability of each category under the protocol with ``n_samples`` samples a prompt.
 
     Raises:
         CourseError: the temperature was not computed, or there is not even one sample.
@@ -109,6 +98,6 @@ def label_probabilities(closeup: Closeup, *, temperature: float, n_samples: int)
     if n_samples < 1:
         raise CourseError(f"n_samples = {n_samples}: take at least one sample a prompt")
     with np.errstate(divide="ignore"):  # log 0 is -inf, which is what a token that is cut off has
-        log_p = np.log(closeup.at(temperature))[None]
-    row = label(Scores(closeup.right[None], log_p, np.zeros_like(log_p)), n_samples=n_samples).iloc[0]
+        log_p = np.log(question.at(temperature))[None]  # (1, P)
+    row = label(Scores(question.right[None], log_p, np.zeros_like(log_p)), n_samples=n_samples).iloc[0]
     return {name: float(row[f"prob_{name}"]) for name in CATEGORIES}

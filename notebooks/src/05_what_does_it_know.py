@@ -406,9 +406,8 @@ assert not full_precision or (gap["canonical"] <= gap["upper"] + 1e-4).all(), "c
 
 # %%
 protocol = {"temperature": 0.5, "n_samples": 16}
-near = {name: one_question.closeup(loaded.model, loaded.tokenizer, fact, prompts[fact.relation],
-                                   temperatures=widgets.GRID)
-        for name, fact in chosen.items()}
+near = {name: one_question.measure(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation],
+                                   temperatures=widgets.GRID)[0] for name, fact in chosen.items()}
 for one in near.values():
     print(plots.describe_closeup(one, **protocol))
 assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), "the same numbers as above"

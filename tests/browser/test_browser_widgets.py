@@ -40,13 +40,13 @@ from course_lib.figures.widgets.display import show
 weights = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
 show(widgets.nf4_explorer(nf4.weight_samples(weights, seed=0)))"""
 QUESTIONS = """import numpy as np
-from course_lib.knowledge.one_question import Closeup
+from course_lib.knowledge.one_question import OneQuestion
 from course_lib.data.facts import Fact
 
 temperatures = (0.1, 0.5, 1.5)
-one = Closeup(Fact("Ana Maria Castellanos", "P19", "Oslo"), ("Oslo", "Bergen") * 5, np.array([True, False] * 5),
+one = OneQuestion(Fact("Ana Maria Castellanos", "P19", "Oslo"), ("Oslo", "Bergen") * 5, np.array([True, False] * 5),
               temperatures, np.linspace(0.1, 0.9, 30).reshape(3, 10))
-two = Closeup(Fact("Bo Larsen", "P26", "Ida Larsen"), ("Eva Holm",) * 10, np.array([False] * 10),
+two = OneQuestion(Fact("Bo Larsen", "P26", "Ida Larsen"), ("Eva Holm",) * 10, np.array([False] * 10),
               temperatures, np.linspace(0.0, 0.02, 30).reshape(3, 10))
 closeups = [one, two]"""
 BROWSED = f"""{QUESTIONS}

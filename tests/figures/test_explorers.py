@@ -16,7 +16,7 @@ import pytest
 from course_lib.data.facts import Fact
 from course_lib.figures import plots, widgets
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup
+from course_lib.knowledge.one_question import OneQuestion
 
 NAN = float("nan")
 
@@ -134,8 +134,8 @@ def test_no_run_of_d_is_refused() -> None:
 
 
 def near(subject: str, right: list[bool], p: list[list[float]], temperatures: tuple[float, ...] = (0.1, 0.5, 1.5)
-         ) -> Closeup:
-    return Closeup(Fact(subject, "P19", "Oslo"), ("Oslo",) * len(right), np.array(right), temperatures, np.array(p))
+         ) -> OneQuestion:
+    return OneQuestion(Fact(subject, "P19", "Oslo"), ("Oslo",) * len(right), np.array(right), temperatures, np.array(p))
 
 
 NEAR = [near("Ana", [False, False], [[0, 0], [0, 0.5], [0.5, 0.5]]), near("Bo", [True, False], [[1, 0]] * 3)]

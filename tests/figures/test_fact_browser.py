@@ -11,7 +11,7 @@ import pytest
 from course_lib.data.facts import Fact
 from course_lib.figures.widgets.fact_browser import Browse, asked_text, browse, relation_name
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup, closeup, closeups
+from course_lib.knowledge.one_question import OneQuestion, measure
 from course_lib.knowledge.scoring.prompts import few_shot_prompt
 from tests.support.tiny import FEW_SHOT, PLAIN, SUBJECTS, gpt2_like, tiny_model
 
@@ -60,15 +60,15 @@ def test_relation_and_category_narrow_the_choice(found: Browse) -> None:
 
 def test_together_facts_are_looked_at_as_one_by_one(tiny, found: Browse) -> None:
     for one in found.closeups:
-        alone = closeup(*tiny, one.fact, PROMPTS[one.fact.relation], temperatures=(0.5, 1.0))
+        [alone] = measure(*tiny, [one.fact], PROMPTS[one.fact.relation], temperatures=(0.5, 1.0))
         assert (one.answers, one.right.tolist()) == (alone.answers, alone.right.tolist())
         assert one.p == pytest.approx(alone.p, abs=1e-5)
 
 
 def test_right_answers_are_not_written_and_still_told(tiny) -> None:
-    own = closeup(*tiny, BORN[0], PROMPTS["P19"]).answers[0]
+    own = measure(*tiny, BORN[:1], PROMPTS["P19"])[0].answers[0]
     asked = [Fact(BORN[0].subject, "P19", own), BORN[1]]
-    both = closeups(*tiny, asked, PROMPTS["P19"])
+    both = measure(*tiny, asked, PROMPTS["P19"])
     assert both[0].right[0] and both[0].answers[0] == own
 
 
@@ -78,7 +78,8 @@ def test_a_relation_is_named_by_its_question() -> None:
 
 
 def made() -> Browse:
-    one = Closeup(Fact("Ana", "P19", "Oslo"), ("Oslo", "Rome"), np.array([True, False]), (0.5,), np.array([[0.9, 0.1]]))
+    one = OneQuestion(Fact("Ana", "P19", "Oslo"), ("Oslo", "Rome"), np.array([True, False]), (0.5,),
+                      np.array([[0.9, 0.1]]))
     return Browse((one,), ("MaybeKnown",), PROMPTS)
 
 

@@ -23,16 +23,16 @@ from course_lib.figures import plots
 from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets.ask_model import Said
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup
+from course_lib.knowledge.one_question import OneQuestion
 from course_lib.models import memory, nf4
 
 NAN = float("nan")
 SHARES = {"HighlyKnown": 0.5, "MaybeKnown": 0.25, "WeaklyKnown": 0.05, "Unknown": 0.2}
 # no greedy answer is right: with one sample a prompt P(Unknown) = 0.75 * 0.9998 * 1, with two its square
-UNSURE = Closeup(Fact("Ana Ruiz", "P19", "Oslo"), ("Rome", "a $5 bill, $6", "x" * 40), np.zeros(3, bool), (0.5, 1.0),
-                 np.array([[0.25, 0.0002, 0.0], [0.5, 0.0, 0.0]]))
-WAVERING = Closeup(Fact("Bo Chen", "P19", "Oslo"), ("Rome", "Oslo"), np.array([False, True]), (0.5,),
-                   np.array([[0.4, 0.9]]))
+UNSURE = OneQuestion(Fact("Ana Ruiz", "P19", "Oslo"), ("Rome", "a $5 bill, $6", "x" * 40), np.zeros(3, bool),
+                     (0.5, 1.0), np.array([[0.25, 0.0002, 0.0], [0.5, 0.0, 0.0]]))
+WAVERING = OneQuestion(Fact("Bo Chen", "P19", "Oslo"), ("Rome", "Oslo"), np.array([False, True]), (0.5,),
+                       np.array([[0.4, 0.9]]))
 READ = {"names": ("read", "never read"), "xlabel": "score"}
 
 
@@ -246,7 +246,7 @@ def test_a_closeup_is_described_in_one_sentence() -> None:
 
 
 def test_labels_that_are_sure_are_described_alone_and_one_probability_once() -> None:
-    sure = Closeup(UNSURE.fact, ("Oslo", "Oslo"), np.ones(2, bool), (0.5,), np.ones((1, 2)))
+    sure = OneQuestion(UNSURE.fact, ("Oslo", "Oslo"), np.ones(2, bool), (0.5,), np.ones((1, 2)))
     sentence = plots.describe_closeup(sure, temperature=0.5, n_samples=16)
     assert re.search(r"temperature 0\.5 .* 1, .* HighlyKnown 100\.0 %\.$", sentence) and " to " not in sentence
 
@@ -334,8 +334,8 @@ ERRORS = pd.DataFrame({"weights": "w", "levels": "NF4", "block": [16, 64], "erro
 HARM = pd.DataFrame({"group": ["never"], "at_stake": [4], "mean": [50.0], "low": [10.0], "high": [90.0]})
 
 
-def near(text: str) -> Closeup:
-    return Closeup(Fact(text, "P19", text), (text, text), WAVERING.right, WAVERING.temperatures, WAVERING.p)
+def near(text: str) -> OneQuestion:
+    return OneQuestion(Fact(text, "P19", text), (text, text), WAVERING.right, WAVERING.temperatures, WAVERING.p)
 
 
 FOREIGN = {  # each puts a text of others wherever the function takes one

@@ -1,4 +1,4 @@
-"""One question from near: labels by hand, and what the model gives against the engine and its own answers."""
+"""One question in detail: labels by hand, and what the model gives against the engine and its own answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup, closeup, label_probabilities
+from course_lib.knowledge.one_question import OneQuestion, label_probabilities, measure
 from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.scoring.prompts import few_shot_prompt
@@ -17,8 +17,8 @@ FACT = Fact("Ana Ruiz", "P19", "Paris")
 PROMPTS = [FEW_SHOT, few_shot_prompt([Fact("Jo", "P19", "Ulm")]), PLAIN]
 
 
-def near(right: list[bool], *p: list[float], temperatures: tuple[float, ...] = (0.5,)) -> Closeup:
-    return Closeup(FACT, ("Rome",) * len(right), np.array(right), temperatures, np.array(p))
+def near(right: list[bool], *p: list[float], temperatures: tuple[float, ...] = (0.5,)) -> OneQuestion:
+    return OneQuestion(FACT, ("Rome",) * len(right), np.array(right), temperatures, np.array(p))
 
 
 @pytest.mark.parametrize(("right", "p", "n", "expected"), [
@@ -49,7 +49,7 @@ def test_a_temperature_is_found_in_spite_of_rounding() -> None:
 
 def test_a_temperature_that_was_not_computed_is_refused_with_those_that_were() -> None:
     question = near([False], [0.0], [0.5], temperatures=(0.1, 1.0))
-    with pytest.raises(CourseError, match=r"^temperature 0\.5 .*0\.1, 1, .*closeup\("):
+    with pytest.raises(CourseError, match=r"^temperature 0\.5 .*0\.1, 1, "):
         label_probabilities(question, temperature=0.5, n_samples=1)
 
 
@@ -65,7 +65,7 @@ def tiny():
 
 
 def test_probabilities_are_those_of_the_engine_at_each_temperature(tiny) -> None:
-    question = closeup(*tiny, FACT, PROMPTS, temperatures=(0.3, 1.0, 1.5), top_k=0)
+    [question] = measure(*tiny, [FACT], PROMPTS, temperatures=(0.3, 1.0, 1.5), top_k=0)
     expected = [score(*tiny, [FACT], PROMPTS, temperature=t, top_k=0).log_probability[0] for t in (0.3, 1.0, 1.5)]
     assert question.p.shape == (3, 3) and question.temperatures == (0.3, 1.0, 1.5)
     assert question.p == pytest.approx(np.exp(expected), rel=1e-6)
@@ -75,23 +75,23 @@ def test_probabilities_are_those_of_the_engine_at_each_temperature(tiny) -> None
 def test_answers_are_the_greedy_ones_after_each_prompt(tiny) -> None:
     texts = [prompt.text(FACT.question) for prompt in PROMPTS]
     expected = tuple(lines[0] for lines in sampling.answers(*tiny, texts))
-    assert closeup(*tiny, FACT, PROMPTS).answers == expected
+    assert measure(*tiny, [FACT], PROMPTS)[0].answers == expected
 
 
 def test_an_answer_is_right_where_it_is_the_models_own(tiny) -> None:
-    own = closeup(*tiny, FACT, PROMPTS).answers
-    question = closeup(*tiny, Fact(FACT.subject, "P19", own[0]), PROMPTS)
+    own = measure(*tiny, [FACT], PROMPTS)[0].answers
+    [question] = measure(*tiny, [Fact(FACT.subject, "P19", own[0])], PROMPTS)
     assert question.right.tolist() == [answer == own[0] for answer in own]
     assert question.right[0]
 
 
 def test_a_question_that_cannot_be_scored_is_refused_with_the_reason(tiny) -> None:
     with pytest.raises(CourseError, match=r"Where was Ana Ruiz born\?: .*'New\\nYork'"):
-        closeup(*tiny, Fact("Ana Ruiz", "P19", "New\nYork"), PROMPTS)
+        measure(*tiny, [Fact("Ana Ruiz", "P19", "New\nYork")], PROMPTS)
 
 
 @pytest.mark.parametrize(("prompts", "temperatures", "said"), [([], (0.5,), "^0 .* 1 "),
                                                                (PROMPTS, (), "^3 .* 0 ")])
 def test_nothing_to_look_at_is_refused(tiny, prompts: list, temperatures: tuple, said: str) -> None:
     with pytest.raises(CourseError, match=said):
-        closeup(*tiny, FACT, prompts, temperatures=temperatures)
+        measure(*tiny, [FACT], prompts, temperatures=temperatures)

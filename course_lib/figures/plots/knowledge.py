@@ -15,7 +15,7 @@ from course_lib.analysis.single_questions import reading_groups
 from course_lib.data.paper import CATEGORIES
 from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup, label_probabilities
+from course_lib.knowledge.one_question import OneQuestion, label_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def closeup_bars(closeup: Closeup, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
+def closeup_bars(closeup: OneQuestion, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
     """One question: a bar for each prompt, named by the greedy answer after it, and the probable label as a last bar.
 
     A bar is the probability that a sample after this prompt is the right answer.
@@ -98,7 +98,7 @@ def _short_number(p: float) -> str:
     return "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def describe_closeup(closeup: Closeup, *, temperature: float, n_samples: int) -> str:
+def describe_closeup(closeup: OneQuestion, *, temperature: float, n_samples: int) -> str:
     """A sentence for :func:`closeup_bars`."""
     parts = label_probabilities(closeup, temperature=temperature, n_samples=n_samples)
     p = closeup.at(temperature)

@@ -26,7 +26,7 @@ from course_lib.figures.widgets import board
 from course_lib.figures.widgets.controls import dropdown, explorer, line, slider, steps, toggles
 from course_lib.figures.widgets.fact_browser import Browse, asked_text, relation_name
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup
+from course_lib.knowledge.one_question import OneQuestion
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt
 from course_lib.models import memory, nf4
 from course_lib.text import one_line
@@ -204,7 +204,7 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
                     lambda: describe_epoch(epochs, **chosen()))
 
 
-def knowledge_explorer(closeups: Browse | Sequence[Closeup]) -> ipywidgets.VBox:
+def knowledge_explorer(closeups: Browse | Sequence[OneQuestion]) -> ipywidgets.VBox:
     """A choice of questions, and sliders: temperature, and samples a prompt (1 to 64).
 
     It starts at the paper's values, 0.5 (or the computed temperature next to it) and 16. With a
@@ -243,11 +243,11 @@ def knowledge_explorer(closeups: Browse | Sequence[Closeup]) -> ipywidgets.VBox:
     return explorer(controls, figure, sentence, settle=settle)
 
 
-def _one_grid(closeups: Sequence[Closeup]) -> tuple[float, ...]:
+def _one_grid(closeups: Sequence[OneQuestion]) -> tuple[float, ...]:
     grids = {closeup.temperatures for closeup in closeups}
     if len(grids) != 1:
-        raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give closeup() the same "
-                          f"temperatures for each question, and at least one question")
+        raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give at least one question, "
+                          f"each measured at the same temperatures")
     return grids.pop()
 
 

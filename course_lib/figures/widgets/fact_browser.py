@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from course_lib.data.facts import QUESTIONS, Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
-from course_lib.knowledge.one_question import Closeup, closeups
+from course_lib.knowledge.one_question import OneQuestion, measure
 from course_lib.knowledge.scoring.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Browse:
     A category is "" where nobody measured it.
     """
 
-    closeups: tuple[Closeup, ...]
+    closeups: tuple[OneQuestion, ...]
     categories: tuple[str, ...]
     prompts: Mapping[str, Sequence[Prompt]] = field(default_factory=dict)
 
@@ -67,9 +67,9 @@ def browse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
     if missing or not groups:
         raise CourseError(f"no prompts for {', '.join(missing)}; give those of slick.draw_prompts" if missing else
                           "no fact has a category; label some first, for example with study.labels()")
-    near: list[Closeup] = []
+    near: list[OneQuestion] = []
     for relation, group in tqdm(groups.items(), desc="looking at facts", unit="relation", disable=not progress):
-        near += closeups(model, tokenizer, [fact for fact, _ in group], prompts[relation], temperatures=temperatures)
+        near += measure(model, tokenizer, [fact for fact, _ in group], prompts[relation], temperatures=temperatures)
     labels = tuple(label for group in groups.values() for _, label in group)
     return Browse(tuple(near), labels, {relation: prompts[relation] for relation in groups})
 
