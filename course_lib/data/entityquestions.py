@@ -19,12 +19,13 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_lib.data.facts import IN_DISTRIBUTION, MAX_LENGTH, OUT_OF_DISTRIBUTION, QUESTIONS, SPLITS, Fact, FactSet
-from course_lib.files import READ_BYTES, DataError, disk_errors, open_bytes, parse_json, read_bytes, sha256, write_bytes
+from course_lib.files import DataError, disk_errors, open_bytes, parse_json, read_bytes, sha256, write_bytes
 from course_lib.text import short
 
 __all__ = ["Record", "download_folder", "load", "read_records", "store"]
@@ -159,11 +160,28 @@ def _read(source: str | Path | None, names: list[str], *, cache: str | Path | No
 def _files(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
     """The files of these names in a folder or a .zip, in their order; none is larger than READ_BYTES."""
     sums = _published_sums() if verify else {}
-    for file in _read_folder(path, names) if path.is_dir() else _read_zip(path, names, verify=verify):
-        if verify and hashlib.sha256(file.data).hexdigest() != sums[file.name]:
-            cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
-            raise DataError(f"{file.place}: not the published file (SHA-256 differs); {cure}")
-        yield file
+    with _opened(path) as root:
+        for name in names:
+            place = root / name.removeprefix("dataset/")
+            data = read_bytes(place, cure="the copy is incomplete, unpack or fetch it again")
+            if verify and hashlib.sha256(data).hexdigest() != sums[name]:
+                cure = "it is cut or edited: fetch it again, or pass verify=False to use it as it is"
+                raise DataError(f"{place}: not the published file (SHA-256 differs); {cure}")
+            yield _File(name, str(place), data)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path | zipfile.Path]:
+    """The folder that holds train/, dev/ and test/, on the disk or in a .zip."""
+    if path.is_dir():
+        yield path
+        return
+    with open_bytes(path, cure="fetch the .zip again") as file:
+        try:
+            root = zipfile.Path(zipfile.ZipFile(file))
+        except Exception as error:  # zipfile raises whatever it stumbles over
+            raise DataError(f"{path}: not a whole .zip ({error}); it may be cut, fetch it again") from None
+        yield root / "dataset" if (root / "dataset").exists() else root
 
 
 def _find(source: str | Path) -> Path:
@@ -183,44 +201,6 @@ def _find(source: str | Path) -> Path:
     if os.path.lexists(path / "dataset.zip"):
         return path / "dataset.zip"
     raise DataError(f"{path}: holds no dataset/, no train/ dev/ test/ and no dataset.zip; give the folder that does")
-
-
-def _read_folder(root: Path, names: list[str]) -> Iterator[_File]:
-    for name in names:
-        path = root / name.removeprefix("dataset/")
-        yield _File(name, str(path), read_bytes(path, cure="the copy is incomplete, unpack or fetch it again"))
-
-
-def _read_zip(path: Path, names: list[str], *, verify: bool) -> Iterator[_File]:
-    """With ``verify`` the published sums decide about a member, and the sum that the .zip gives for it does not."""
-    place = str(path)
-    try:
-        with open_bytes(path, cure="fetch the .zip again") as file, zipfile.ZipFile(file) as archive:
-            members: dict[str, list[zipfile.ZipInfo]] = {}
-            for entry in archive.infolist():
-                members.setdefault(entry.filename, []).append(entry)
-            top = "dataset/" if any(member.startswith("dataset/") for member in members) else ""
-            for name in names:
-                member = top + name.removeprefix("dataset/")
-                place, entries = f"{path}/{member}", members.get(member, [])
-                if len(entries) != 1:
-                    found = "more than one" if entries else "no"
-                    raise DataError(f"{path}: holds {found} {member}; the copy is not whole, fetch the .zip again")
-                if verify:
-                    entries[0].CRC = None
-                yield _File(name, place, _unpack(archive, entries[0], place))
-    except DataError:
-        raise
-    except Exception as error:  # zipfile lets out whatever its many ways of unpacking raise
-        raise DataError(f"{place}: not a whole .zip ({error}); it may be cut, fetch it again") from None
-
-
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> bytes:
-    """The bytes of a member: no more of them than the .zip says that there are, and those are not too many."""
-    if entry.file_size > READ_BYTES:
-        raise DataError(f"{place}: unpacks to {entry.file_size:,} bytes, and at most {READ_BYTES:,} are read; fetch "
-                        f"the .zip again")
-    return archive.read(entry)
 
 
 def _download(names: list[str], cache: str | Path | None, *, progress: bool) -> Path:
