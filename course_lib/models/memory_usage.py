@@ -12,7 +12,7 @@ from pathlib import Path
 
 from course_lib.models.hardware import device
 
-__all__ = ["PeakMemory", "release_memory"]
+__all__ = ["PeakMemory", "highest", "release_memory"]
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -38,7 +38,7 @@ class PeakMemory:
 
     def update(self) -> None:
         """Take note of the highest value since the last :meth:`reset`."""
-        self.bytes = max(self.bytes, _highest(self.device))
+        self.bytes = max(self.bytes, highest(self.device))
 
 
 def _now(device: str) -> int:
@@ -51,7 +51,8 @@ def _now(device: str) -> int:
     return psutil.Process().memory_info().rss
 
 
-def _highest(device: str) -> int:
+def highest(device: str) -> int:
+    """The most memory in use so far in bytes: what torch allocated on a GPU, the process's resident memory on a CPU."""
     if device == "cuda":
         import torch
 

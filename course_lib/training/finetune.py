@@ -30,7 +30,7 @@ from course_lib.training.mixing import IDK_ANSWER, Mix
 from course_lib.training.records import Checkpoint, EpochRecord, History, TrainingMemory, TuneConfig, pack_bits
 
 if TYPE_CHECKING:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from course_lib.training.loop import Loop
@@ -63,11 +63,6 @@ class Progress:
     def record(self) -> EpochRecord:
         """The epoch that has just ended."""
         return self.records[-1]
-
-    @property
-    def lora_config(self) -> PeftConfig:
-        """PEFT's description of the adapter."""
-        return self.model.peft_config[self.adapter]
 
     @property
     def memory(self) -> TrainingMemory:

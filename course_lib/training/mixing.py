@@ -1,4 +1,4 @@
-"""Training sets with a chosen make-up of what the model knew before (paper, sections 4, 5 and 7, and App. E).
+"""Training sets with chosen shares of the SliCK categories (paper, sections 4, 5 and 7, and App. E).
 
 All variants of D have one size and one mix of relations, and differ only in what the model knew of their rows:
 
@@ -42,7 +42,7 @@ RULES = ("category", "known")  # of the size: the paper's, and that of a small w
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One training row: a fact and the category that it had before fine-tuning.
+    """One training row: a fact and its category before fine-tuning.
 
     ``relabelled`` rows have :data:`IDK_ANSWER` as the object of their fact, in place of the right answer.
     """
@@ -98,10 +98,9 @@ def relation_sizes(labelled: pd.DataFrame, *, rule: str = "category", limit: int
     if rule not in RULES:
         raise CourseError(f"rule {rule!r}: use 'category' (the paper's) or 'known'")
     labelled = labelled[_was_asked(labelled)]
-    group = labelled["category"].astype(str)
+    group, names = labelled["category"].astype(str), CATEGORIES
     if rule == "known":
-        group = group.where(group == "Unknown", "Known")
-    names = CATEGORIES if rule == "category" else ("Known", "Unknown")
+        group, names = group.where(group == "Unknown", "Known"), ("Known", "Unknown")
     counts = group.groupby(labelled["relation"], sort=False).value_counts().unstack(fill_value=0)
     sizes = counts.reindex(columns=list(names), fill_value=0).min(axis=1)
     if sizes.sum() == 0:
@@ -197,25 +196,22 @@ def _cut(facts: Sequence[Fact], labelled: pd.DataFrame, shares: Mapping[str, flo
          seed: int) -> tuple[Row, ...]:
     """The first rows of each group in the shuffled order of each relation; a group is a category or "Known"."""
     pools, lacks, taken = _pools(facts, labelled), {}, []
+    names = [name for name in ("Known", *CATEGORIES) if name in shares]
     for relation, wanted in zip(sizes, row_counts(shares, sizes), strict=True):
         rng = random.Random(f"{seed} {relation}")
         known, unknown = ([row for row in pools.get(relation, []) if row.unknown == kind] for kind in (False, True))
         known, unknown = rng.sample(known, len(known)), rng.sample(unknown, len(unknown))
         groups = {"Known": known, "Unknown": unknown,
                   **{name: [row for row in known if row.category == name] for name in CATEGORIES[:3]}}
-        lacks[relation] = {name: (wanted[name], len(groups[name])) for name in _known_first(wanted)}
-        taken += [row for name in _known_first(wanted) for row in groups[name][:wanted[name]]]
+        lacks[relation] = {name: (wanted[name], len(groups[name])) for name in names}
+        taken += [row for name in names for row in groups[name][:wanted[name]]]
     _refuse_lacks(lacks)
     random.Random(seed).shuffle(taken)
     return tuple(taken)
 
 
-def _known_first(groups: Mapping[str, float]) -> list[str]:
-    return sorted(groups, key=lambda name: ("Known", *CATEGORIES).index(name))
-
-
 def row_counts(shares: Mapping[str, float], sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """How many rows of each group every relation gives; they sum to its size."""
+    """Rows of each group for every relation, by ``shares`` in percent; they sum to the relation's size."""
     for number, size in enumerate(sizes.values()):
         counts, share, before = {}, 0.0, 0
         for name, percent in shares.items():
@@ -228,15 +224,15 @@ def row_counts(shares: Mapping[str, float], sizes: Mapping[str, int]) -> Iterato
 
 def _refuse_lacks(needs: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
     """``needs``: relation -> group -> (rows needed, rows there are)."""
-    told = []
+    lacks = []
     for relation, groups in needs.items():
         if any(needed > there for needed, there in groups.values()):
             named = {name: counts for name, counts in groups.items() if counts[0] or "Known" in groups}
             needed = " and ".join(f"{counts[0]} {name}" for name, counts in named.items())
-            told.append(f"{relation}: {needed} rows are needed, there are "
-                        f"{' and '.join(str(counts[1]) for counts in named.values())}")
-    if told:
-        raise CourseError(f"{'; '.join(told)}; lower the sizes (rule='category' has enough of every category) or the "
+            lacks.append(f"{relation}: {needed} rows are needed, there are "
+                         f"{' and '.join(str(counts[1]) for counts in named.values())}")
+    if lacks:
+        raise CourseError(f"{'; '.join(lacks)}; lower the sizes (rule='category' has enough of every category) or the "
                           f"shares")
 
 

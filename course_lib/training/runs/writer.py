@@ -12,13 +12,11 @@ resumed from it ends as if it had never stopped, whether it ended by Ctrl-C, a f
 from __future__ import annotations
 
 import errno
-import importlib.metadata
 import json
 import os
 import platform
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +35,9 @@ from course_lib.files import (
     write_text,
 )
 from course_lib.installation import commit as _commit
+from course_lib.installation import version
 from course_lib.models.hardware import device, device_name
+from course_lib.models.memory_usage import highest
 from course_lib.training.records import Checkpoint, EpochRecord, best_epoch
 from course_lib.training.runs.checkpoints import pack_checkpoint, read_checkpoint, write_adapter
 from course_lib.training.runs.folder import RunSpec, is_completed
@@ -119,8 +119,11 @@ class RunWriter:
             if epoch is None:
                 with disk_errors(self.folder):
                     shutil.rmtree(self.folder / name, ignore_errors=True)
+            elif checkpoint := self._read(epoch):
+                write_adapter(self.folder / name, checkpoint, config, preset=self.spec.preset)
             else:
-                write_adapter(self.folder / name, self._read(epoch), config, preset=self.spec.preset)
+                raise DataError(f"{self._path(epoch)}: damaged; run the same command again, it continues from an older "
+                                f"one")
         self.status("completed")
         self.completed = True
         shutil.rmtree(self.folder / "state", ignore_errors=True)  # what stays is swept up by is_completed
@@ -143,24 +146,17 @@ class RunWriter:
     def _newest(self, upto: int | None) -> Checkpoint | None:
         """The newest checkpoint that verifies, and whose best epoch does too: the run needs both to be finished."""
         for epoch in self._epochs():
-            if upto is not None and epoch > upto:
-                continue
-            found = read_checkpoint(self._path(epoch), run=self.spec.name)
-            if found is None or found.records[-1].epoch != epoch:
-                continue
-            best = best_epoch(found.records)
-            if best in (None, epoch):
-                return found
-            kept = read_checkpoint(self._path(best), run=self.spec.name)
-            if kept and kept.records == found.records[:best + 1]:
+            found = self._read(epoch) if upto is None or epoch <= upto else None
+            best = best_epoch(found.records) if found else None
+            kept = found if best in (None, epoch) else self._read(best)
+            if found and kept and (kept is found or kept.records == found.records[:best + 1]):
                 return found
         return None
 
-    def _read(self, epoch: int) -> Checkpoint:
+    def _read(self, epoch: int) -> Checkpoint | None:
+        """The checkpoint of an epoch; None where there is none that verifies."""
         found = read_checkpoint(self._path(epoch), run=self.spec.name)
-        if found is None:
-            raise DataError(f"{self._path(epoch)}: damaged; run the same command again, it continues from an older one")
-        return found
+        return found if found and found.records[-1].epoch == epoch else None
 
     def _write_records(self) -> None:
         path = self.folder / "epochs.jsonl"
@@ -252,18 +248,7 @@ def _lock(folder: Path) -> BaseFileLock:
 
 def _surroundings(base: str) -> dict[str, Any]:
     """Versions, commit, device and peak memory (bytes) of this process; of a Hub model, the revision that was run."""
-    import torch
-
-    peak = torch.cuda.max_memory_allocated() if device() == "cuda" else _peak_bytes()
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
     revision = re.search(r"@([0-9a-f]{40})-", base)  # as Study.base has it
-    return {"device": device_name(), "peak_bytes": peak, "commit": _commit(), "revision": revision and revision[1],
-            "versions": {"python": platform.python_version()} | versions}
-
-
-def _peak_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    versions = {name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
+    return {"device": device_name(), "peak_bytes": highest(device()), "commit": _commit(),
+            "revision": revision and revision[1], "versions": {"python": platform.python_version()} | versions}
