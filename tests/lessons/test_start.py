@@ -15,27 +15,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from course_lib.installation import BUILDER
 from course_lib.lessons import start
 from course_lib.lessons.start import KEEP, Plan, SetUpError, constraints, plan, ready
+from tests.support.hosts import COLAB, KAGGLE
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(__file__).parents[1] / "support"
-
-
-def canonical(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def published(name):
-    """Package -> version, from a list in tests/data; lines without a version (name @ address) are left out."""
-    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
-    return {canonical(package): version for package, _, version in (line.partition("==") for line in lines
-                                                                    if "==" in line and not line.startswith("#"))}
-
-
-COLAB, KAGGLE = published("colab-gpu-2026-08-19.txt"), published("kaggle-2026-08-12.txt")
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 REQUIRED = {re.match(r"[A-Za-z0-9-]+", line)[0]: re.sub(r"^[A-Za-z0-9-]+", "", line) for line in DEPENDENCIES}
 EVERYTHING = dict.fromkeys(REQUIRED, "99") | {"transformers": "5.99"}
@@ -368,7 +355,7 @@ def test_nothing_that_a_notebook_imports_needs_the_builders_packages():
     while todo:
         name, by = todo.pop()
         if not name.startswith("course_lib"):
-            packages.setdefault(canonical(name.partition(".")[0]), by)
+            packages.setdefault(canonicalize_name(name.partition(".")[0]), by)
         elif (file := _file(name)) and file not in modules:
             modules[file] = by
             todo += [(inner, str(file.relative_to(ROOT))) for inner in _imports(file)]
