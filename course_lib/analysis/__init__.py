@@ -15,5 +15,5 @@ __all__, __getattr__, __dir__ = attach(
     tables="early_against_late full_from_categories idk_table laid_out single_category_table",
     verdicts="Claim",
     variant_claims="category_claims idk_claims",
-    single_questions="harm_by_readings p_true_rules reading_groups slick_rules unknown_points",
+    single_questions="lost_by_exposures p_true_rules exposure_groups slick_rules unknown_points",
     paper_claims="claims claims_table main_rate summary")

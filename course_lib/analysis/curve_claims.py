@@ -43,7 +43,7 @@ def _means(series: Sequence[pd.Series]) -> list[float]:
 
 
 def _gaps(runs: Runs, percents: Sequence[float], measure: str = "test") -> list[pd.Series]:
-    """What each share loses from EARLY_STOP to CONVERGENCE, by seed."""
+    """Points that each share loses from EARLY_STOP to CONVERGENCE, by seed."""
     return [runs(D.name, "EARLY_STOP", measure, p) - runs(D.name, "CONVERGENCE", measure, p) for p in percents]
 
 

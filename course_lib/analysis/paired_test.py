@@ -1,4 +1,4 @@
-"""Is one fine-tuned model better than another? The paper's paired t-test over random parts of the test set (App. I, J).
+"""The paper's paired t-test of two fine-tuned models over random parts of the test set (App. I, J).
 
 The questions are split at random into 100 parts; each part gives an accuracy of both models, and the 100 pairs go
 into a paired t-test. One star: p < .05; two: p < .01. The test tells whether *these* models differ on other questions

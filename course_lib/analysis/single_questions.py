@@ -23,22 +23,22 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rule", "harm_by_readings", "p_true_rules", "reading_groups", "slick_rules", "unknown_points"]
+__all__ = ["Rule", "lost_by_exposures", "p_true_rules", "exposure_groups", "slick_rules", "unknown_points"]
 
 
 
-def reading_groups(readings: Any) -> pd.Series:
-    """Numbers of readings sorted into never, 1-8, 9-32, 33-128, and 129 or more."""
+def exposure_groups(exposures: Any) -> pd.Series:
+    """Numbers of exposures sorted into never, 1-8, 9-32, 33-128, and 129 or more."""
     import pandas as pd
 
     names = ["never", "1-8", "9-32", "33-128", "129 or more"]
-    return pd.cut(pd.Series(readings), [-1, 0, 8, 32, 128, float("inf")], labels=names)
+    return pd.cut(pd.Series(exposures), [-1, 0, 8, 32, 128, float("inf")], labels=names)
 
 
-def harm_by_readings(readings: Any, early: Any, late: Any) -> pd.DataFrame:
-    """How much of what was right at EARLY_STOP is wrong at CONVERGENCE, by how often the fact was read.
+def lost_by_exposures(exposures: Any, early: Any, late: Any) -> pd.DataFrame:
+    """The share of answers right at EARLY_STOP that are wrong at CONVERGENCE, by exposures (times that a fact was read).
 
-    ``readings``: (Q,) whole numbers. ``early``, ``late``: right or wrong, (Q,) for one run or (S, Q) for S seeds.
+    ``exposures``: (Q,) whole numbers. ``early``, ``late``: right or wrong, (Q,) for one run or (S, Q) for S seeds.
 
     Columns: group, questions, right_early and right_late (percent of the group's questions, mean over the seeds),
     at_stake (answers right at EARLY_STOP, all seeds together), mean, low, high (percent of these that are lost; see
@@ -50,9 +50,9 @@ def harm_by_readings(readings: Any, early: Any, late: Any) -> pd.DataFrame:
     import pandas as pd
 
     early, late = (np.atleast_2d(np.asarray(answers, bool)) for answers in (early, late))
-    groups = reading_groups(np.asarray(readings))
+    groups = exposure_groups(np.asarray(exposures))
     if early.shape != late.shape or early.shape[1] != len(groups):
-        raise CourseError(f"{len(groups)} readings, answers of shape {early.shape} at EARLY_STOP and {late.shape} at "
+        raise CourseError(f"{len(groups)} exposures, answers of shape {early.shape} at EARLY_STOP and {late.shape} at "
                           f"CONVERGENCE: give (seeds, questions) of the same questions")
     rows = []
     for name in groups.cat.categories:

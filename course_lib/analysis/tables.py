@@ -114,7 +114,7 @@ def _stars(right: Mapping[tuple[str, float, str], Any], categories: Sequence[str
 
 def early_against_late(right: Mapping[tuple[str, float, str], Any], *, parts: int = PARTS,
                        seed: int = 0) -> pd.DataFrame:
-    """Is EARLY_STOP better than CONVERGENCE on the whole test set? Paired t-test for each variant (App. J).
+    """Paired t-test of EARLY_STOP against CONVERGENCE on the whole test set, for each variant (App. J).
 
     ``right`` as from :func:`.paired_test.right_at_stops`. Columns: variant, difference (points, EARLY_STOP
     minus CONVERGENCE), t, p, parts, stars, published_stars.

@@ -34,7 +34,7 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds, if only weakly."""
+        """True if it holds, if only weakly."""
         return self.verdict != "does not"
 
 
@@ -100,5 +100,5 @@ class Runs:
         return sorted(self.stopped.loc[self.stopped["variant"] == variant, "unknown_percent"].unique())
 
     def measured(self, measure: str) -> bool:
-        """Whether the runs have this column, with a value in it."""
+        """True if the runs have this column, with a value in it."""
         return measure in self.stopped and bool(self.stopped[measure].notna().any())

@@ -1,4 +1,4 @@
-"""Experiments: a study of one preset, the sweep of its fine-tuning runs, what they will cost, and the reference runs."""
+"""Experiments: a study of one preset, the sweep of its fine-tuning runs, what they cost, and the reference runs."""
 
 from course_lib.lazy import attach
 

@@ -1,7 +1,7 @@
-"""Between what a number should lie: bands from the reference runs instead of single numbers.
+"""The expected range of a number, from the reference runs, instead of a single value.
 
-Two honest runs of one setting differ: other seed, other processor. So the course does not say "dev accuracy is 44.2"
-but "it should lie between 41.5 and 46.8": the lowest and the highest of the reference seeds, and a margin of
+Two independent runs of one setting differ: another seed, another computer. So the course does not say "dev accuracy is
+44.2" but "it should lie between 41.5 and 46.8": the lowest and the highest of the reference seeds, and a margin of
 
     max(1 point, two questions, two standard errors),     standard error = sqrt(p (1 - p) / n) for n questions
 
@@ -47,7 +47,7 @@ class Band:
 
 def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, variant: str = D.name,
          preset: str = "pocket") -> Band:
-    """Where ``measure`` ("dev", "test", "ood", "known_fitted", "unknown_fitted") should lie at a stop of a mix.
+    """The range of ``measure`` ("dev", "test", "ood", "known_fitted", "unknown_fitted") at a stop of a mix.
 
     Raises:
         CourseError: the preset has no reference runs, or none of this mix.
@@ -67,7 +67,7 @@ def band(measure: str, *, stop: str = "EARLY_STOP", unknown_percent: float, vari
 
 
 def _asked(stored: StoredRuns, measure: str) -> int:
-    """How many questions or rows a percentage stands for; a mix has at least some 50 rows of a kind."""
+    """The number of questions or rows behind a percentage; a mix has at least some 50 rows of a kind."""
     if measure == "dev":
         return DATASETS["pocket"].sizes["dev"]  # the reference runs are the pocket preset's
     return int((stored.questions["split"] == measure).sum()) or 50

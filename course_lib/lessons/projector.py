@@ -21,7 +21,7 @@ JUPYTERLAB = {"code-font-size": "18px", "content-font-size1": "20px", "ui-font-s
 
 
 def is_on() -> bool:
-    """Whether COURSE_PROJECTOR asks for it; "0" and nothing do not."""
+    """True if COURSE_PROJECTOR asks for it; "0" and nothing do not."""
     return os.environ.get("COURSE_PROJECTOR", "0") not in ("", "0")
 
 

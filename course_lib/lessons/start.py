@@ -63,7 +63,7 @@ class SetUpError(CourseError):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done on a host: requirements for pip, packages to take away, packages that will not do as they are.
+    """The work to be done on a host: requirements for pip, packages to take away, packages that do not fit.
 
     ``restart``: what is replaced has been imported, so that only a new session sees the new one.
     """

@@ -1,4 +1,4 @@
-"""Base models: presets, download, safety checks, loading in 4 bits, NF4, hardware, and the memory of a training step."""
+"""Base models: presets, download, safety checks, loading in 4 bits, NF4, hardware, memory of a training step."""
 
 from course_lib.lazy import attach
 

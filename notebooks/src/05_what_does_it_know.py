@@ -684,7 +684,7 @@ assert len(fig.axes) == len(rivals), "one panel for each score"
 
 # %%
 if read is not None:
-    counts = pd.crosstab(analysis.reading_groups(read["readings"]), read["category"])
+    counts = pd.crosstab(analysis.exposure_groups(read["readings"]), read["category"])
     percent = counts.div(counts.sum(axis=1), axis=0).mul(100).round().astype(int)
     table = counts.astype(str) + " (" + percent.astype(str) + " %)"
     table["all"] = counts.sum(axis=1)
@@ -695,8 +695,8 @@ if read is not None:
 # %%
 ax = None
 if read is not None:
-    ax = plots.readings_bars(read)
-    for name, part in read.groupby(analysis.reading_groups(read["readings"]), observed=True):
+    ax = plots.exposure_bars(read)
+    for name, part in read.groupby(analysis.exposure_groups(read["readings"]), observed=True):
         print(f"read {name} (n = {len(part)}): {plots.describe_shares(slick.shares(part))}")
 data_table(ax) if ax else None
 

@@ -522,17 +522,17 @@ assert not last.max() > 100, "a percentage"
 # and the tuned model say, and how sure will each be of its answer? Say it before you look.
 
 # %%
-readings = pocket.exposures() if study.facts.name == "pocket" else None
+exposures = pocket.exposures() if study.facts.name == "pocket" else None
 some = widgets.a_few(study.facts.test, study.categories()["test"], each=8)
 show(widgets.ask_the_model(run.model, loaded.tokenizer, some, prompts=slick.draw_prompts(study.facts.exemplars),
-                           readings=readings, data=study.mix(50)))
+                           exposures=exposures, data=study.mix(50)))
 
 # %% [markdown]
 # The same without controls: one fact of each category, asked now. Is the model less sure where it is wrong?
 
 # %%
 few = widgets.a_few(study.facts.test, study.categories()["test"])
-asked = [widgets.ask(run.model, loaded.tokenizer, fact, readings=readings) for fact in few]
+asked = [widgets.ask(run.model, loaded.tokenizer, fact, exposures=exposures) for fact in few]
 ax = widgets.certainty_bars(asked)
 print(widgets.describe_many(asked))
 assert len(asked) == len(few), "each question was asked once"

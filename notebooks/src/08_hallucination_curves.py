@@ -393,9 +393,9 @@ asked = runs.asked("test")
 answers = analysis.right_at_stops(main, runs.right("test"))
 early, late = (answers["D", 50, stop] for stop in ("EARLY_STOP", "CONVERGENCE"))
 if "readings" in asked:
-    table = analysis.harm_by_readings(asked["readings"], early, late)
-    plots.harm_bars(table)
-    print(plots.describe_harm(table))
+    table = analysis.lost_by_exposures(asked["readings"], early, late)
+    plots.lost_bars(table)
+    print(plots.describe_lost(table))
 else:
     print("Nobody counted how often this model read these facts.")
 assert early.shape == late.shape == (main["seed"].nunique(), len(asked)), "seeds by questions"

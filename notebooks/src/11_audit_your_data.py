@@ -376,7 +376,7 @@ truth = pd.DataFrame([(row, fact.relation, fact.subject) for row, fact in exampl
 counted = pocket.exposures().query("split == 'train'")[["relation", "subject", "total"]]
 known_rows = decisions.merge(truth if not my_file else truth.head(0), on="row")
 judged = known_rows.merge(counted, on=["relation", "subject"])  # real facts are in no list of readings
-judged["times read"] = analysis.reading_groups(judged["total"])
+judged["times read"] = analysis.exposure_groups(judged["total"])
 print(f"{len(judged)} rows of the file have a right answer and a counted number of readings")
 pd.crosstab(judged["times read"], judged["decision"])
 

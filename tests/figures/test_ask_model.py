@@ -69,10 +69,10 @@ def test_the_probability_is_that_of_the_answer_up_to_its_stop(adapted):
 
 def test_readings_and_the_category_of_the_training_row_are_found(adapted):
     model, tokenizer = adapted
-    readings = pd.DataFrame([{"relation": "P19", "subject": FACTS[0].subject, "object": FACTS[0].object, "total": 7}])
-    found = ask.ask(model, tokenizer, FACTS[0], readings=readings, data=Mix("D", 50, 0, (Row(FACTS[0], "Unknown"),)))
-    assert (found.readings, found.trained) == (7, "Unknown")
-    assert ask.ask(model, tokenizer, FACTS[1], readings=readings).readings is None
+    exposures = pd.DataFrame([{"relation": "P19", "subject": FACTS[0].subject, "object": FACTS[0].object, "total": 7}])
+    found = ask.ask(model, tokenizer, FACTS[0], exposures=exposures, data=Mix("D", 50, 0, (Row(FACTS[0], "Unknown"),)))
+    assert (found.exposures, found.trained) == (7, "Unknown")
+    assert ask.ask(model, tokenizer, FACTS[1], exposures=exposures).exposures is None
 
 
 def test_a_question_in_words_has_no_verdict(adapted):

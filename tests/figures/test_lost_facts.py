@@ -8,13 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from course_lib.analysis.single_questions import harm_by_readings, p_true_rules, slick_rules, unknown_points
+from course_lib.analysis.single_questions import lost_by_exposures, p_true_rules, slick_rules, unknown_points
 from course_lib.data import paper
 from course_lib.figures import plots
 from course_lib.files import CourseError
 
 # never: nothing at stake; 1-8: 2 of 4 lost; 33-128: none of 1 lost
-HARM = harm_by_readings([0, 1, 2, 3, 4, 50], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1])
+HARM = lost_by_exposures([0, 1, 2, 3, 4, 50], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1])
 CATEGORIES = {2: ["Unknown", "Unknown", "Unknown", "MaybeKnown"], 10: ["Unknown", "Unknown", "MaybeKnown"] + [""]}
 RIGHT = [[0, 0, 1, 1], [0, 1, 1, 1]]
 POINTS = unknown_points([*slick_rules(CATEGORIES), *p_true_rules([0.1, 0.3, 0.2, 0.8], thresholds=[0, 0.25, 1])], RIGHT)
@@ -26,7 +26,7 @@ def drawn(ax) -> dict[str, list[tuple[float, float]]]:
     return {name: list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for name, line in named.items()}
 
 
-@pytest.mark.parametrize("draw", [lambda ax: plots.harm_bars(HARM, ax=ax),
+@pytest.mark.parametrize("draw", [lambda ax: plots.lost_bars(HARM, ax=ax),
                                   lambda ax: plots.unknown_curve(POINTS, ax=ax)], ids=["harm", "unknown"])
 def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
     ax = plt.figure().add_subplot()
@@ -35,7 +35,7 @@ def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
 
 
 def test_a_bar_is_the_share_lost_of_a_group_with_something_to_lose() -> None:
-    ax = plots.harm_bars(HARM)
+    ax = plots.lost_bars(HARM)
     assert [bar.get_height() for bar in ax.patches] == [50, 0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1-8\n(n = 4)", "33-128\n(n = 1)"]
 
@@ -43,13 +43,13 @@ def test_a_bar_is_the_share_lost_of_a_group_with_something_to_lose() -> None:
 def test_harm_is_described_with_intervals_and_numbers() -> None:
     # Wilson: 2 of 4 is 50 -+ 35.0; 0 of 1 is 0 to z^2 / (1 + z^2) = 79.3
     assert re.search(r"EARLY_STOP,.*CONVERGENCE,.*: 1-8 50 % \[15, 85\] of 4; 33-128 0 % \[0, 79\] of 1\.$",
-                     plots.describe_harm(HARM))
+                     plots.describe_lost(HARM))
 
 
-@pytest.mark.parametrize("function", [plots.harm_bars, plots.describe_harm])
+@pytest.mark.parametrize("function", [plots.lost_bars, plots.describe_lost])
 def test_a_run_that_has_nothing_to_lose_is_refused(function) -> None:
     with pytest.raises(CourseError, match="EARLY_STOP"):
-        function(harm_by_readings([1, 2], [0, 0], [1, 0]))
+        function(lost_by_exposures([1, 2], [0, 0], [1, 0]))
 
 
 def test_the_rules_are_drawn_at_what_they_call_and_what_of_it_is_right() -> None:

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
 
-from course_lib.analysis import reading_groups
+from course_lib.analysis import exposure_groups
 from course_lib.data import paper
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
@@ -72,10 +72,10 @@ def legend(ax: Axes) -> list[str]:
 @pytest.mark.parametrize("draw", [
     lambda ax: plots.run_curve(run(), ax=ax), lambda ax: plots.hallucination_curve(SWEEP, ax=ax),
     lambda ax: plots.category_bars({"train": SHARES}, ax=ax),
-    lambda ax: plots.readings_bars(pd.DataFrame({"category": ["Unknown"], "readings": [0]}), ax=ax),
+    lambda ax: plots.exposure_bars(pd.DataFrame({"category": ["Unknown"], "readings": [0]}), ax=ax),
     lambda ax: plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1, ax=ax),
     lambda ax: plots.group_histograms([0, 1], [0, 1], **READ, ax=ax),
-], ids=["run_curve", "hallucination_curve", "category_bars", "readings_bars", "closeup_bars", "group_histograms"])
+], ids=["run_curve", "hallucination_curve", "category_bars", "exposure_bars", "closeup_bars", "group_histograms"])
 def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
     ax = plt.figure().add_subplot()
     assert draw(ax) is ax
@@ -163,7 +163,7 @@ def test_the_first_bar_stands_on_top() -> None:
 
 def test_readings_fall_into_their_groups_with_their_numbers() -> None:
     labelled = pd.DataFrame({"readings": [0, 0, 1, 8, 9, 128, 129], "category": ["Unknown"] * 4 + ["HighlyKnown"] * 3})
-    ax = plots.readings_bars(labelled)
+    ax = plots.exposure_bars(labelled)
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "never (n = 2)", "1-8 (n = 2)", "9-32 (n = 1)", "33-128 (n = 1)", "129 or more (n = 1)"]
     assert [bar.get_width() for bar in ax.patches[:5]] == [0, 0, 100, 100, 100]  # HighlyKnown
@@ -191,7 +191,7 @@ def test_shares_are_described_in_percent() -> None:
 @pytest.mark.parametrize(("readings", "group"), [(0, "never"), (1, "1-8"), (8, "1-8"), (9, "9-32"), (32, "9-32"),
                                                  (33, "33-128"), (128, "33-128"), (129, "129 or more")])
 def test_a_number_of_readings_falls_into_its_group(readings: int, group: str) -> None:
-    assert list(reading_groups(pd.Series([readings]))) == [group]
+    assert list(exposure_groups(pd.Series([readings]))) == [group]
 
 
 # ---------------------------------------------------------------- what a model knows
@@ -352,9 +352,9 @@ FOREIGN = {  # each puts a text of others wherever the function takes one
     "memory_bars": lambda text: plots.memory_bars({text: MEMORY}, gpus={text: memory.GPUS["T4"]}),
     "level_histogram": lambda text: plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
     "error_curves": lambda text: plots.error_curves(ERRORS.assign(weights=text)),
-    "harm_bars": lambda text: plots.harm_bars(HARM.assign(group=text)),
+    "lost_bars": lambda text: plots.lost_bars(HARM.assign(group=text)),
     "certainty_bars": lambda text: ask.certainty_bars([ask.Asked(text, text, replace(SAID, answer=text), SAID)])}
-OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "readings_bars", "category_curve",
+OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "exposure_bars", "category_curve",
            "unknown_curve"}  # they draw numbers, under names of ours
 
 

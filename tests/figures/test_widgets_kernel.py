@@ -73,7 +73,7 @@ from course_lib.training.finetune import add_lora
 study = open_study("pocket")
 base = study.load()
 model = add_lora(base.model, study.settings.tune)
-box = widgets.ask_the_model(model, base.tokenizer, study.facts.test[:3], readings=pocket.exposures())""",
+box = widgets.ask_the_model(model, base.tokenizer, study.facts.test[:3], exposures=pocket.exposures())""",
 }
 
 

@@ -11,8 +11,8 @@ __all__, __getattr__, __dir__ = attach(
     runs="category_curve describe_category_curve describe_run one_run run_curve run_lines",
     curves="curve_at_epoch curve_points describe_curve describe_epoch describe_rates hallucination_curve rate_curves",
     knowledge="category_bars closeup_bars describe_closeup describe_groups describe_shares group_histograms "
-              "readings_bars",
-    lost_facts="describe_harm describe_unknown harm_bars unknown_curve",
+              "exposure_bars",
+    lost_facts="describe_lost describe_unknown lost_bars unknown_curve",
     sizing="describe_errors describe_fits describe_levels describe_memory error_curves level_histogram memory_bars "
            "verdict",
     values="DataTable data_table drawn")

@@ -215,7 +215,7 @@ def _top(tables: Sequence[pd.DataFrame], *, published: bool) -> float:
 
 def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = D.name,
                    measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None) -> str:
-    """What the marked mix has reached, in one sentence, or two with a band: means over the seeds."""
+    """Describe the marked mix in one sentence, or two with a band: means over the seeds."""
     main = main_rate(epochs)
     rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)
                 & (main["unknown_percent"] == unknown_percent)].mean(numeric_only=True)
@@ -232,7 +232,7 @@ def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, 
 
 def _reference(rows: pd.Series, band: pd.DataFrame, epoch: int, percent: float, variant: str,
                measures: Sequence[str]) -> str:
-    """Where the reference runs lie there, and whether ``rows`` (means) lie among them."""
+    """Describe where the reference runs lie, and whether ``rows`` (means) lie among them."""
     told = []
     for measure in measures:
         points = curve_points(band, epoch=epoch, variant=variant, measure=measure).set_index("unknown_percent")

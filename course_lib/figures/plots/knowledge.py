@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_lib.analysis.single_questions import reading_groups
+from course_lib.analysis.single_questions import exposure_groups
 from course_lib.data.paper import CATEGORIES
 from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
 from course_lib.files import CourseError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["category_bars", "closeup_bars", "describe_closeup", "describe_groups", "describe_shares",
-           "group_histograms", "readings_bars"]
+           "group_histograms", "exposure_bars"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
@@ -52,9 +52,9 @@ def describe_shares(shares: dict[str, float]) -> str:
     return ", ".join(f"{name} {100 * value:.1f} %" for name, value in shares.items()) + "."
 
 
-def readings_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def exposure_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
-    groups = labelled.groupby(reading_groups(labelled["readings"]), observed=True)["category"]
+    groups = labelled.groupby(exposure_groups(labelled["readings"]), observed=True)["category"]
     shares = {f"{name} (n = {len(group)})": {category: float((group == category).mean())
                                                    for category in CATEGORIES} for name, group in groups}
     ax = category_bars(shares, ax=ax)
@@ -111,7 +111,7 @@ def describe_closeup(closeup: OneQuestion, *, temperature: float, n_samples: int
 
 def group_histograms(score: Any, truth: Any, *, names: tuple[str, str], xlabel: str, bins: int = 20,
                      ax: Axes | None = None) -> Axes:
-    """How a score spreads in two groups, each in percent of its own size; ``truth`` (Q,) says who is in the first.
+    """Histograms of a score in two groups, each in percent of its own size; ``truth`` (Q,) says who is in the first.
 
     ``names`` are those of the first and the second group. NaN scores are left out.
 

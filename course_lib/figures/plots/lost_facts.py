@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["describe_harm", "describe_unknown", "harm_bars", "unknown_curve"]
+__all__ = ["describe_lost", "describe_unknown", "lost_bars", "unknown_curve"]
 
 
-def _with_something_at_stake(table: pd.DataFrame) -> pd.DataFrame:
+def _at_stake(table: pd.DataFrame) -> pd.DataFrame:
     kept = table[table["at_stake"] > 0]
     if kept.empty:
         raise CourseError("no test question is right at EARLY_STOP, so none can be lost; give a run that learnt")
@@ -31,15 +31,15 @@ def _bars(table: pd.DataFrame) -> list[pd.Series]:
     return [(table["mean"] - table["low"]).clip(lower=0), (table["high"] - table["mean"]).clip(lower=0)]
 
 
-def harm_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Share of the answers that a run loses after EARLY_STOP, by readings; 95 % intervals.
+def lost_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Share of the answers that a run loses after EARLY_STOP, by exposures; 95 % intervals.
 
-    ``table`` as from :func:`.harm.harm_by_readings`; groups with nothing to lose are left out.
+    ``table`` as from :func:`.harm.lost_by_exposures`; groups with nothing to lose are left out.
 
     Raises:
         CourseError: no group has anything to lose.
     """
-    table = _with_something_at_stake(table)
+    table = _at_stake(table)
     ax = new_axes(ax)
     names = [f"{plain_text(row['group'])}\n(n = {row['at_stake']})" for row in table.to_dict("records")]
     ax.bar(names, table["mean"], yerr=_bars(table), capsize=4, color=COLOURS["CONVERGENCE"], width=0.6)
@@ -48,11 +48,11 @@ def harm_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def describe_harm(table: pd.DataFrame) -> str:
-    """A sentence for :func:`harm_bars`."""
+def describe_lost(table: pd.DataFrame) -> str:
+    """A sentence for :func:`lost_bars`."""
     parts = [f"{row['group']} {row['mean']:.0f} %" + ("" if row["low"] != row["low"] else
                                                       f" [{row['low']:.0f}, {row['high']:.0f}]")
-             + f" of {row['at_stake']}" for row in _with_something_at_stake(table).to_dict("records")]
+             + f" of {row['at_stake']}" for row in _at_stake(table).to_dict("records")]
     return f"Of the answers right at EARLY_STOP, wrong at CONVERGENCE, by times read: {'; '.join(parts)}."
 
 

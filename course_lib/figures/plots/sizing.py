@@ -93,7 +93,7 @@ def describe_errors(errors: pd.DataFrame) -> str:
 
 
 def _where(some: Sequence[int], sizes: Sequence[int]) -> str:
-    """Which of the rising sizes these are, in words."""
+    """Name some of the rising sizes in words."""
     if not some:
         return "nowhere"
     if list(some) == list(sizes):
@@ -128,7 +128,7 @@ def memory_bars(needed: Mapping[str, TrainerMemory], *, gpus: Mapping[str, Gpu] 
 
 
 def verdict(needed: float, gpu: Gpu) -> str:
-    """Whether so many bytes fit, in words: "fits", "fits, but barely" or "does not fit", and by how many GiB."""
+    """Say in words whether so many bytes fit: "fits", "fits, but barely" or "does not fit", and by how many GiB."""
     if not gpu.fits(needed):
         return (f"does not fit: {(needed - gpu.free) / GIB:.1f} GiB more than the {gpu.free / GIB:g} that CUDA itself "
                 f"leaves")

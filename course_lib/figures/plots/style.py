@@ -1,4 +1,4 @@
-"""What all figures share: colours, markers, axes, and how names of others are written.
+"""Common to all figures: colours, markers, axes, and names that others wrote.
 
 Each plot function of this folder takes data and an ``ax``, draws, and returns the ``ax``; none shows or saves. Names
 and texts that others wrote enter a figure by :func:`plain_text` alone.

@@ -52,7 +52,7 @@ def data_table(*axes: Axes) -> DataTable:
 
 
 def drawn(ax: Axes) -> pd.DataFrame:
-    """What an axes shows, in long form: columns series, x and y; bars give their ends, stacked ones their parts.
+    """Read an axes back in long form: columns series, x and y; bars give their ends, stacked ones their parts.
 
     Lines without a name (grids, markers of a place) and polygons are left out; values are rounded to 4 digits.
     """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from course_lib.training.mixing import Mix
 
 __all__ = ["VERDICTS", "Asked", "Said", "a_few", "ask", "certainty_bars", "describe_asked", "describe_many", "find",
-           "greedy", "judged", "readings_of", "table"]
+           "greedy", "judged", "exposures_of", "table"]
 
 MODELS = ("base", "tuned")
 LONGEST = 32  # tokens of an answer
@@ -49,7 +49,7 @@ VERDICTS = ("right", "right name, other form", "wrong", "not known")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a model says: its greedy answer, the probability of it, and one of ``VERDICTS``.
+    """A model's greedy answer, the probability of it, and one of ``VERDICTS``.
 
     ``recorded`` is the probability of the recorded answer; None where there is none, or where it cannot be scored.
     """
@@ -64,7 +64,7 @@ class Said:
 class Asked:
     """A question put to both models.
 
-    ``object`` is the recorded answer, None for a question that was typed in. ``readings`` says how often the fact was
+    ``object`` is the recorded answer, None for a question that was typed in. ``exposures`` says how often the fact was
     read in pre-training, ``trained`` the category of its training row; None where nobody knows, or where it had none.
     """
 
@@ -72,15 +72,15 @@ class Asked:
     object: str | None
     base: Said
     tuned: Said
-    readings: int | None = None
+    exposures: int | None = None
     trained: str | None = None
 
 
 def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, *,
-        prompt: Prompt = INSTRUCTION, readings: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
+        prompt: Prompt = INSTRUCTION, exposures: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
     """Ask both models about a fact, or a question in words.
 
-    ``prompt`` is the form of the question. ``readings`` are those of :func:`.pocket.exposures`, ``data`` is
+    ``prompt`` is the form of the question. ``exposures`` are those of :func:`.pocket.exposures`, ``data`` is
     the training set of the tuned model.
 
     Raises:
@@ -97,7 +97,7 @@ def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, 
         with context:
             said[name] = _say(model, tokenizer, prompt, question, fact.object if known else None)
     return Asked(question, fact.object if known else None, **said,
-                 readings=readings_of(fact, readings) if known else None,
+                 exposures=exposures_of(fact, exposures) if known else None,
                  trained=_category(fact, data) if known else None)
 
 
@@ -161,12 +161,12 @@ class _AsTyped:
     object: str
 
 
-def readings_of(fact: Fact, readings: pd.DataFrame | None) -> int | None:
-    """How often a fact was read in pre-training; None where nobody counted."""
-    if readings is None:
+def exposures_of(fact: Fact, exposures: pd.DataFrame | None) -> int | None:
+    """Count how often a fact was read in pre-training; None where nobody counted."""
+    if exposures is None:
         return None
-    rows = readings[(readings["relation"] == fact.relation) & (readings["subject"] == fact.subject)
-                    & (readings["object"] == fact.object)]
+    rows = exposures[(exposures["relation"] == fact.relation) & (exposures["subject"] == fact.subject)
+                    & (exposures["object"] == fact.object)]
     return int(rows["total"].iloc[0]) if len(rows) else None
 
 
@@ -196,7 +196,7 @@ def _category(fact: Fact, data: Mix | None) -> str | None:
 
 
 def table(asked: Sequence[Asked]) -> pd.DataFrame:
-    """One row a question: what both say, their probabilities, right or wrong, and the readings."""
+    """One row a question: what both say, their probabilities, right or wrong, and the exposures."""
     import pandas as pd
 
     return pd.DataFrame([{
@@ -204,7 +204,7 @@ def table(asked: Sequence[Asked]) -> pd.DataFrame:
         **{name: f"{getattr(one, name).answer} ({getattr(one, name).verdict})" for name in MODELS},
         **{f"p {name}": round(getattr(one, name).probability, 3) for name in MODELS},
         **{f"p recorded, {name}": _rounded(getattr(one, name).recorded) for name in MODELS},
-        "times read": "?" if one.readings is None else one.readings} for one in asked])
+        "times read": "?" if one.exposures is None else one.exposures} for one in asked])
 
 
 def _rounded(p: float | None) -> float | None:
@@ -212,7 +212,7 @@ def _rounded(p: float | None) -> float | None:
 
 
 def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
-    """How sure both models are of what they say: two bars a question, named by the answers."""
+    """The probabilities that both models give to their own answers: two bars a question, named by the answers."""
     ax, places = new_axes(ax), np.arange(len(asked))
     ax.grid(visible=False, axis="y")
     for shift, name, colour, hatch in ((-0.2, "base", COLOURS["test"], ""), (0.2, "tuned", COLOURS["unknown"], "///")):
@@ -246,7 +246,7 @@ def describe_asked(one: Asked) -> str:
             if getattr(one, name).recorded is not None]
     chance = f" (its probability: {', '.join(sure)})" if sure else ""
     known = "" if one.object is None else f" Recorded: {one.object}{chance}."
-    read = "" if one.readings is None else " Never read." if one.readings == 0 else f" Read {one.readings} times."
+    read = "" if one.exposures is None else " Never read." if one.exposures == 0 else f" Read {one.exposures} times."
     row = "" if one.trained is None else f" It stood in the training set, as {one.trained}."
     return f"{one.question} {said[:1].upper()}{said[1:]}.{known}{read}{row}"
 

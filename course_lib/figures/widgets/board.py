@@ -48,7 +48,7 @@ class Board:
 
     @property
     def possible(self) -> bool:
-        """Whether it can be built."""
+        """True if every relation has the rows that are needed."""
         return not self.missing.to_numpy().any()
 
 
@@ -70,7 +70,7 @@ def rebalance(shares: Mapping[str, int], moved: str, value: int) -> dict[str, in
 
 def board(labelled: pd.DataFrame, shares: Mapping[str, float], *, rule: str = "category",
           limit: int | None = None) -> Board:
-    """What a set with these ``shares`` (category -> percent, summing to 100) needs, and what there is.
+    """Count what a set with these ``shares`` (category -> percent, summing to 100) needs, and what there is.
 
     ``labelled``, ``rule`` and ``limit`` are those of :func:`.mixing.relation_sizes`.
 
@@ -92,7 +92,7 @@ def board(labelled: pd.DataFrame, shares: Mapping[str, float], *, rule: str = "c
 
 def example_rows(facts: Sequence[Fact], labelled: pd.DataFrame, chosen: Board, *, number: int = 4,
                  seed: int = 0) -> str:
-    """The set itself is drawn (D_Free) and its first rows told, a line each; "" where it cannot be built."""
+    """The set itself is drawn (D_Free) and its first rows described, a line each; "" where it cannot be built."""
     if not chosen.possible:
         return ""
     drawn: Mix = draw(facts, labelled, D_FREE.name, sizes=chosen.sizes, shares=chosen.shares, seed=seed)
@@ -131,7 +131,7 @@ def _pairs(ax: Axes, there: pd.Series, wanted: pd.Series, missing: pd.Series, co
 
 
 def describe_board(chosen: Board) -> str:
-    """What will be trained and whether it can be built, in words."""
+    """Describe what will be trained, and say whether it can be built."""
     counts = ", ".join(f"{count} {name}" for name, count in chosen.needed.sum().items() if count)
     told = f"|D| = {sum(chosen.sizes.values())} rows: {counts}."
     if chosen.possible:

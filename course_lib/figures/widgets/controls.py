@@ -29,7 +29,7 @@ def explorer(controls: Sequence[ipywidgets.Widget], figure: Callable[[], Axes], 
              settle: Callable[[dict[str, Any]], None] | None = None) -> ipywidgets.VBox:
     """The controls, and under them the figure and its sentence, drawn anew whenever one of them moves.
 
-    ``figure`` returns one of the figure's Axes. ``settle`` is told of a move first, with the change that traitlets
+    ``figure`` returns one of the figure's Axes. ``settle`` is called first, with the change that traitlets
     gives, and may move other controls: all of that is drawn once.
     """
     import ipywidgets

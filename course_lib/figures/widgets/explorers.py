@@ -132,7 +132,7 @@ def mixing_board(facts: Sequence[Fact], labelled: pd.DataFrame, *, limit: int | 
 
 
 def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *,
-                  prompts: Mapping[str, Sequence[Prompt]] | None = None, readings: pd.DataFrame | None = None,
+                  prompts: Mapping[str, Sequence[Prompt]] | None = None, exposures: pd.DataFrame | None = None,
                   data: Mix | None = None) -> ipywidgets.VBox:
     """A fact from a list, or a question that you type: base and tuned model side by side; see :func:`ask.ask`.
 
@@ -145,7 +145,7 @@ def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fa
     """
     if not facts:
         raise CourseError("no facts to choose from; give some, for example study.facts.test[:40]")
-    chosen = dropdown("fact", _listed(facts, readings), 0)
+    chosen = dropdown("fact", _listed(facts, exposures), 0)
     form = toggles("form", [("as in training", False), *([("after solved examples", True)] if prompts else [])], False)
     typed = line("or type one", "a question, then Enter")
 
@@ -155,7 +155,7 @@ def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fa
 
     @functools.lru_cache(maxsize=1)  # the sentence and the figure are about one answer
     def answered(asked: Fact | str, prompt: Prompt) -> ask.Asked:
-        return ask.ask(model, tokenizer, asked, prompt=prompt, readings=readings, data=data)
+        return ask.ask(model, tokenizer, asked, prompt=prompt, exposures=exposures, data=data)
 
     def now() -> ask.Asked:
         fact = facts[chosen.value]
@@ -166,9 +166,9 @@ def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fa
                     settle=settle)
 
 
-def _listed(facts: Sequence[Fact], readings: pd.DataFrame | None) -> list[tuple[str, int]]:
+def _listed(facts: Sequence[Fact], exposures: pd.DataFrame | None) -> list[tuple[str, int]]:
     """The facts by their questions, and how often each was read, where that is known."""
-    counts = [ask.readings_of(fact, readings) for fact in facts]
+    counts = [ask.exposures_of(fact, exposures) for fact in facts]
     names = [one_line(fact.question, longest=LISTED) for fact in facts]
     return [(f"{number}. {name}{'' if read is None else f' (read {read} times)'}", number - 1)
             for number, (name, read) in enumerate(zip(names, counts, strict=True), 1)]

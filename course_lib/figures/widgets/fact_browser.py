@@ -1,4 +1,4 @@
-"""Facts to browse: a few for each relation and category, each looked at from near, once, before anybody moves a slider.
+"""Facts to browse: a few for each relation and category, each measured in detail, once, before a slider moves.
 
 For every relation and each of the four categories some facts are drawn; for each the greedy answer after each of the
 ten prompts and the probability of the right answer at a few temperatures are computed (:mod:`.one_question`). On
@@ -29,7 +29,7 @@ GRID = (0.2, 0.5, 1.0, 1.5)  # temperatures; 0.5 is the paper's
 
 @dataclass(frozen=True, slots=True)
 class Browse:
-    """Facts from near: a closeup and a category each, in the same order; ``prompts`` by relation, where they are known.
+    """Facts in detail: a measurement and a category each, in the same order; ``prompts`` by relation, where they are known.
 
     A category is "" where nobody measured it.
     """
@@ -95,7 +95,7 @@ def relation_name(relation: str) -> str:
 
 
 def asked_text(found: Browse, fact: int, prompt: int) -> str:
-    """What the model read, prompt number ``prompt`` (from 1) with the question, and what it answered.
+    """The text that the model read, prompt number ``prompt`` (from 1) with the question, and its answer.
 
     Raises:
         CourseError: the prompts of this relation are not known, or there are fewer.

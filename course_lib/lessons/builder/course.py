@@ -92,7 +92,7 @@ def never_read_unknown(study: Study, labelled: pd.DataFrame) -> float | None:
 
 
 def measure_pocket(folder: str | Path, *, progress: bool = True) -> dict[str, Any]:
-    """What our own SliCK says of the 4-bit model in a folder that ``course pocket build`` wrote.
+    """Measure by SliCK the 4-bit model in a folder that ``course pocket build`` wrote.
 
     Category shares of the training facts, and the share of Unknown among those that were never read, with their n.
     """

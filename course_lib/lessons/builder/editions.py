@@ -51,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Minutes:
-    """How long a lesson takes, as its head says."""
+    """The minutes that a lesson takes, as its head says."""
 
     reading: int
     exercises: int
@@ -92,7 +92,7 @@ def _code_after(notebook: NotebookNode, place: int) -> int | None:
 
 
 def minutes(notebook: NotebookNode) -> Minutes:
-    """What the head of a lesson says of its time.
+    """Read the minutes that the head of a lesson says.
 
     Raises:
         NotebookError: it says nothing, or not in the form that is parsed.

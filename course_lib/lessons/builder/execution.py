@@ -32,7 +32,7 @@ __all__ = ["At", "NotebookError", "OnCell", "clean", "execute", "kernel_manager"
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a notebook that runs has come to: cells that are done, cells in all, and the heading of the present one."""
+    """The place that a running notebook has reached: cells done, cells in all, and the heading of the present one."""
 
     done: int
     total: int

@@ -93,7 +93,7 @@ def read_source(path: str | Path) -> NotebookNode:
 
 
 def problems(notebook: NotebookNode) -> list[str]:
-    """What a reader without sight would miss: figures without a printed sentence, images without alternative text."""
+    """List what a reader without sight would miss: figures without a sentence, images without alternative text."""
     found = [
         f"cell {figure.cell} shows a figure without a sentence; print what the figure shows"
         for figure in report.figures(notebook)
@@ -224,7 +224,7 @@ def _check(paths: Sequence[Path], *, root: Path, orphans: bool) -> list[Path]:
 
 
 def _stale(source: Path, stored: Path) -> str | None:
-    """Why a stored notebook may not stand for its source, or ``None`` when it may."""
+    """The reason why a stored notebook may not stand for its source, or ``None`` when it may."""
     import nbformat
 
     if not stored.is_file():

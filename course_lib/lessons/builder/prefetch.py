@@ -100,14 +100,14 @@ def fetch_wheels(root: Path | None, folder: Path, *, done: str | None, echo: Cal
 
 
 def _copy_source(root: Path, target: Path) -> None:
-    """What the wheel is made of; built in the clone itself, setuptools would leave folders in its ``build``."""
+    """Copy what the wheel is made of; built in the clone itself, setuptools would leave folders in its ``build``."""
     shutil.copytree(root / "course_lib", target / "course_lib", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, target / name)
 
 
 def _must_fetch_setuptools() -> bool:
-    """Whether this Python has no setuptools that understands our pyproject.toml."""
+    """True if this Python has no setuptools that understands our pyproject.toml."""
     from packaging.version import Version
 
     found = version("setuptools")

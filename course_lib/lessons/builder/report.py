@@ -108,7 +108,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _text(outputs: Iterable[Any]) -> str:
-    """What was printed or returned as plain text; a bare ``<Axes: ...>`` says nothing to a reader."""
+    """The text that was printed or returned; a bare ``<Axes: ...>`` says nothing to a reader."""
     texts = []
     for output in outputs:
         if f'class="{CLASS}"' in output.get("data", {}).get("text/html", ""):

@@ -25,7 +25,7 @@ _hints_given: Counter[str] = Counter()
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a lesson's source says of an exercise: ``difficulty`` from 1 to 3, ``minutes``, and the solution's code."""
+    """An exercise as a lesson's source has it: ``difficulty`` from 1 to 3, ``minutes``, and the solution's code."""
 
     title: str
     difficulty: int

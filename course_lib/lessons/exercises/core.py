@@ -1,4 +1,4 @@
-"""What an exercise is, and how an answer is judged: undone, wrong (with the likely reason), or right.
+"""Exercises, and the judgement of an answer: undone, wrong (with the likely reason), or right.
 
 A checker is a function of the learner's answer. It returns the sentence that is shown when all is right, and raises
 :class:`Wrong` with the likely reason when it is not. Typical mistakes are tested first, so that the reason can be given
@@ -39,7 +39,7 @@ class Exercise:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said about an answer: one of ``STATES``, and why."""
+    """A judgement of an answer: one of ``STATES``, and the reason."""
 
     exercise: str
     state: str
@@ -68,7 +68,7 @@ def judge(exercise: Exercise, *answers: Any) -> Verdict:
 
 
 def _reason(error: Exception) -> str:
-    """What the learner's code raised, with its line; or that the checker could not use what it was given."""
+    """Name what the learner's code raised, with its line; or say that the checker could not use what it was given."""
     said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     theirs = [frame for frame in traceback.extract_tb(error.__traceback__)
               if not any(other in frame.filename for other in OTHERS)]

@@ -83,7 +83,7 @@ def _question(raw: dict[str, Any], name: str, where: str) -> Question:
 
 
 def feedback(question: Question, chosen: int | None, *, point_back: bool = False) -> str:
-    """What is said about a choice; nothing before there is one. ``point_back`` names the lesson after a wrong one."""
+    """Explain a choice; nothing before there is one. ``point_back`` names the lesson after a wrong one."""
     if chosen is None:
         return ""
     option = question.options[chosen]
@@ -94,7 +94,7 @@ def feedback(question: Question, chosen: int | None, *, point_back: bool = False
 
 
 def score(questions: Sequence[Question], chosen: Sequence[int | None]) -> str:
-    """How many questions are answered right by now, and how many are open."""
+    """Count the questions that are answered right by now, and those still open."""
     right = sum(choice == one.answer for one, choice in zip(questions, chosen, strict=True))
     left = sum(choice is None for choice in chosen)
     return f"{right} of {len(questions)} right" + (f", {left} not answered yet." if left else ".")
