@@ -36,7 +36,7 @@ def exposure_groups(exposures: Any) -> pd.Series:
 
 
 def lost_by_exposures(exposures: Any, early: Any, late: Any) -> pd.DataFrame:
-    """The share of answers right at EARLY_STOP that are wrong at CONVERGENCE, by exposures (times that a fact was read).
+    """The share of answers right at EARLY_STOP that are wrong at CONVERGENCE, by exposures (readings of a fact).
 
     ``exposures``: (Q,) whole numbers. ``early``, ``late``: right or wrong, (Q,) for one run or (S, Q) for S seeds.
 

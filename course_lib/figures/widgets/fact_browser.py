@@ -29,7 +29,7 @@ GRID = (0.2, 0.5, 1.0, 1.5)  # temperatures; 0.5 is the paper's
 
 @dataclass(frozen=True, slots=True)
 class Browse:
-    """Facts in detail: a measurement and a category each, in the same order; ``prompts`` by relation, where they are known.
+    """Facts in detail: a measurement and a category each, in one order; ``prompts`` by relation, where they are known.
 
     A category is "" where nobody measured it.
     """
