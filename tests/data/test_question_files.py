@@ -39,28 +39,20 @@ def complaints(path: Path) -> list[str]:
 # Rows that are right
 
 
-def test_a_text_answer_is_the_gold_answer(tmp_path):
-    assert read_file(jsonl(tmp_path, GOOD)).questions == (Question("Where was Ada born?", "London", row=1),)
+LISTED = {"question": "Q?", "answer": ["London", "City of London", "London"], "relation": "born", "subject": "Ada"}
 
 
-def test_of_a_list_the_first_is_gold_and_the_others_are_aliases_once(tmp_path):
-    row = {"question": "Q?", "answer": ["London", "City of London", "London"], "relation": "born", "subject": "Ada"}
-    assert read_file(jsonl(tmp_path, row)).questions == (
-        Question("Q?", "London", "born", "Ada", ("City of London",), 1),)
-
-
-def test_spaces_around_a_field_are_taken_off(tmp_path):
-    asked = read_file(jsonl(tmp_path, {"question": " Q? ", "answer": "A \n", "relation": " r"})).questions[0]
-    assert (asked.question, asked.object, asked.relation) == ("Q?", "A", "r")
-
-
-@pytest.mark.parametrize("row", [
-    {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q?"},
-                  {"role": "assistant", "content": "A"}]},
-    {"prompt": "Q?", "completion": "A"},
-    {"instruction": "Q?", "input": "", "output": "A"}])
-def test_the_usual_forms_of_fine_tuning_rows_are_read(tmp_path, row):
-    assert read_file(jsonl(tmp_path, row | {"relation": "r"})).questions == (Question("Q?", "A", "r", row=1),)
+@pytest.mark.parametrize(("row", "question"), [
+    (GOOD, Question("Where was Ada born?", "London", row=1)),
+    (LISTED, Question("Q?", "London", "born", "Ada", ("City of London",), 1)),  # the first is gold, none twice
+    ({"question": " Q? ", "answer": "A \n", "relation": " r"}, Question("Q?", "A", "r", row=1)),
+    ({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q?"},
+                   {"role": "assistant", "content": "A"}], "relation": "r"}, Question("Q?", "A", "r", row=1)),
+    ({"prompt": "Q?", "completion": "A"}, Question("Q?", "A", row=1)),
+    ({"instruction": "Q?", "input": "", "output": "A"}, Question("Q?", "A", row=1))],
+    ids=["text", "list", "spaces", "messages", "prompt", "instruction"])
+def test_the_usual_forms_of_rows_are_read(tmp_path, row, question):
+    assert read_file(jsonl(tmp_path, row)).questions == (question,)
 
 
 @pytest.mark.parametrize(("row", "why"), [
