@@ -14,7 +14,7 @@ from course_lib.threads import wait_passively
 __version__ = "0.1.0"
 __all__, __getattr__, __dir__ = attach(
     __name__, "analysis", "doctor", "figures", "lessons", "models",
-    data="facts paper pocket questions", knowledge="audit scoring slick", training="finetune mixing",
+    data="facts paper pocket", knowledge="audit scoring slick", training="finetune mixing",
     experiments="open_study sweep", figures="plots widgets")
 
 use_classroom()

@@ -92,6 +92,16 @@ def test_a_folder_has_a_face_and_few_files(folder):
     assert len(inside) - 1 <= FILES.get(folder, 10)
 
 
+@pytest.mark.parametrize("name", [name for name in modules() if name.endswith("__init__.py")])
+def test_a_face_offers_what_its_modules_export(name):
+    # a name that is no export of its home is found only where something else has imported it before
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "attach":
+            for home in node.keywords:
+                exported = importlib.import_module(f"{dotted(name)}.{home.arg}").__all__
+                assert sorted(set(home.value.value.split()) - set(exported)) == []
+
+
 @pytest.mark.parametrize("name", modules())
 def test_a_module_opens_with_a_docstring_and_is_not_long(name):
     text = (PACKAGE / name).read_text(encoding="utf-8")
