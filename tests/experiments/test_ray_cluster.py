@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,28 +16,16 @@ import psutil
 import pytest
 
 from course_lib.experiments import ray_cluster as cluster
-from course_lib.experiments import study, sweep
+from course_lib.experiments import sweep
 from course_lib.experiments.plan import Execution
-from course_lib.experiments.study import Settings, Study
+from course_lib.experiments.study import Study
 from course_lib.files import CourseError
-from course_lib.models.loading import Loaded
-from course_lib.training.finetune import TuneConfig
-from tests.experiments.test_study import fake_labels
-from tests.experiments.test_sweep import DECIDING, FAKE_MODEL
-
-SETTINGS = Settings(TuneConfig(epochs=4, warmup=0), size=24, percents=(0, 50), seeds=(0,),
-                    per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
+from tests.support.fake_study import DECIDING, SETTINGS, labelled_study, moved
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """A study of the shipped model whose labels are made up."""
-    monkeypatch.setattr(study, "label_facts", lambda _load, facts, *_, **__: fake_labels(facts))
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
-    opened = Study("pocket", tmp_path, SETTINGS)
-    opened.labels(progress=False)
-    monkeypatch.undo()
-    return opened
+def small(tmp_path: Path) -> Study:
+    return labelled_study(tmp_path, replace(SETTINGS, tune=replace(SETTINGS.tune, epochs=4)))
 
 
 def test_without_ray_the_message_says_what_to_install(small: Study, monkeypatch) -> None:
@@ -91,7 +80,5 @@ def test_a_killed_worker_is_replaced_and_the_runs_end_as_undisturbed(small: Stud
         over.set()
         killer.join()
     assert len(killed) == 1 and workers() == []
-    calm = Study("pocket", tmp_path / "calm", SETTINGS)
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "labels").rename(tmp_path / "calm" / "labels")
-    pd.testing.assert_frame_equal(found[DECIDING], sweep.run(calm, workers=1, progress=False)[DECIDING])
+    calm = sweep.run(moved(small, tmp_path / "calm"), workers=1, progress=False)
+    pd.testing.assert_frame_equal(found[DECIDING], calm[DECIDING])

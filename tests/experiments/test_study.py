@@ -18,23 +18,12 @@ from course_lib.data.paper import CATEGORIES
 from course_lib.experiments import study
 from course_lib.experiments.study import SETTINGS, Settings, Study, open_study
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import Scores
-from course_lib.knowledge.slick import label
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.mixing import VARIANTS
+from tests.support.fake_study import fake_labels
 
 SMALL = Settings(TuneConfig(epochs=1), size=24, rule="known", percents=(0, 50, 100), seeds=(0, 1),
                  per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
-
-
-def fake_labels(facts: Sequence[Fact]) -> pd.DataFrame:
-    """Labels without a model: the four categories take turns."""
-    turn = np.arange(len(facts)) % 4
-    greedy = np.stack([turn == 0, turn <= 1], axis=1)
-    p = np.where(turn < 3, 0.3, 1e-9)[:, None].repeat(2, 1)
-    about = pd.DataFrame({name: [getattr(fact, name) for fact in facts]
-                          for name in ("relation", "subject", "object", "question")})
-    return about.join(label(Scores(greedy, np.log(p), np.ones(p.shape))))
 
 
 @pytest.fixture

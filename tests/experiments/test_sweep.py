@@ -22,36 +22,21 @@ from typer.testing import CliRunner
 from course_lib import cli
 from course_lib.experiments import study, sweep, throughput
 from course_lib.experiments.plan import Plan
-from course_lib.experiments.study import Settings, Study, open_study
+from course_lib.experiments.study import Study, open_study
 from course_lib.experiments.throughput import RunThroughput
 from course_lib.files import CourseError
-from course_lib.models.loading import Loaded
 from course_lib.training import finetune
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.records import Checkpoint, TrainingMemory
 from course_lib.training.runs.folder import is_completed
 from course_lib.training.runs.writer import open_run
 from tests.support.fake_runs import following, lora_config
-
-SETTINGS = Settings(TuneConfig(epochs=1, warmup=0), size=24, percents=(0, 50), seeds=(0,),
-                    per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
-DECIDING = ["variant", "unknown_percent", "seed", "epoch", "loss", "dev", "test", "ood", "known_fitted",
-            "unknown_fitted"]
-
-FAKE_MODEL = SimpleNamespace(device=SimpleNamespace(type="nowhere"))
+from tests.support.fake_study import DECIDING, fake_load, labelled_study, moved
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """A study of the shipped model whose labels are made up: every fourth fact is Unknown."""
-    from tests.experiments.test_study import fake_labels
-
-    monkeypatch.setattr(study, "label_facts", lambda _load, facts, *_, **__: fake_labels(facts))
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
-    opened = open_study("pocket", folder=tmp_path, settings=SETTINGS)
-    opened.labels(progress=False)
-    monkeypatch.undo()
-    return opened
+def small(tmp_path: Path) -> Study:
+    return labelled_study(tmp_path)
 
 
 @pytest.fixture
@@ -70,7 +55,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(finetune, "tune", tune)
     monkeypatch.setattr(finetune, "remove_lora", lambda _: None)
-    monkeypatch.setattr(study, "load", lambda preset: Loaded(preset, FAKE_MODEL, None))
+    monkeypatch.setattr(study, "load", fake_load)
     return names
 
 
@@ -100,7 +85,7 @@ def test_a_part_of_the_plan_can_be_run(small: Study, tuned: list[str]) -> None:
 
 def test_one_base_model_serves_all_runs_of_a_process(small: Study, tuned: list[str], monkeypatch) -> None:
     loads: list[str] = []
-    monkeypatch.setattr(study, "load", lambda preset: loads.append(preset) or Loaded(preset, FAKE_MODEL, None))
+    monkeypatch.setattr(study, "load", lambda preset: loads.append(preset) or fake_load(preset))
     sweep.run(small, workers=1, progress=False)
     assert loads == ["pocket"]
 
@@ -272,10 +257,7 @@ def test_an_epoch_can_be_timed(small: Study) -> None:
 @pytest.mark.slow
 def test_one_process_and_two_give_equal_epochs(small: Study, tmp_path: Path) -> None:
     one = sweep.run(small, workers=1, progress=False)
-    other = Study("pocket", tmp_path / "two", SETTINGS)
-    (tmp_path / "two").mkdir()
-    (small.folder / "labels").rename(tmp_path / "two" / "labels")
-    two = sweep.run(other, workers=2, progress=False)
+    two = sweep.run(moved(small, tmp_path / "two"), workers=2, progress=False)
     assert one["known_fitted"].max() > 0
     pd.testing.assert_frame_equal(one[DECIDING], two[DECIDING])
 
@@ -293,10 +275,8 @@ def test_an_error_in_a_worker_reaches_the_caller(small: Study) -> None:
 
 
 SWEEP = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from tests.experiments.test_sweep import SETTINGS
+from tests.support.fake_study import SETTINGS
 from course_lib.experiments.study import Study
 from course_lib.experiments import sweep
 
@@ -326,7 +306,7 @@ def wait_for_none(ask: Callable[[], list[str]]) -> list[str]:
 def test_ctrl_c_leaves_the_finished_runs_and_no_process(small: Study, tmp_path: Path) -> None:
     plan, runs = small.plan(), small.folder / "runs"
     script = tmp_path / "script.py"
-    script.write_text(SWEEP.format(tests=str(Path(__file__).parent), folder=str(small.folder)))
+    script.write_text(SWEEP.format(folder=str(small.folder)))
     paths = {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.PIPE,
                                env=os.environ | paths)

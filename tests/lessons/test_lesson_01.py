@@ -15,7 +15,7 @@ import pytest
 from course_lib.data.facts import Fact, FactSet
 from course_lib.knowledge.scoring.engine import INSTRUCTION, Prompt
 from course_lib.training.records import TuneConfig
-from tests.lessons.test_lessons_a import cells, taught
+from tests.support.lesson_code import cells, taught
 
 LESSON = "01_why_fine_tune"
 FACTS = tuple(Fact(f"S{number}", relation, f"O{number}") for number, relation in enumerate(["P19", "P36"] * 40))

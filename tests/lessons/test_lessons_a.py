@@ -1,15 +1,10 @@
-"""Lessons 00, 02, 03 and 04: what they teach agrees with the libraries.
-
-``taught`` takes functions out of a notebook's source, with its imports but without running anything else.
-"""
+"""Lessons 00, 02, 03 and 04: what they teach agrees with the libraries."""
 
 from __future__ import annotations
 
-import ast
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,23 +14,7 @@ from scipy.stats import norm
 from course_lib.data import entityquestions
 from course_lib.data.facts import QUESTIONS, Fact
 from course_lib.knowledge.scoring.engine import Encoded, is_match
-from course_lib.lessons.builder.notebooks import read_source
-
-SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
-
-
-def cells(lesson: str, kind: str) -> list[str]:
-    return [cell.source for cell in read_source(SOURCES / f"{lesson}.py").cells if cell.cell_type == kind]
-
-
-def taught(lesson: str, *names: str, **given: Any) -> Any:
-    """The named functions or classes of a lesson, defined as the lesson defines them."""
-    body = [node for source in cells(lesson, "code") for node in ast.parse(source).body
-            if isinstance(node, ast.Import | ast.ImportFrom) or getattr(node, "name", None) in names]
-    namespace = dict(given)
-    exec(compile(ast.Module(body, []), lesson, "exec"), namespace)
-    return namespace[names[0]] if len(names) == 1 else tuple(namespace[name] for name in names)
-
+from tests.support.lesson_code import taught
 
 # ---------------------------------------------------------------- 02: NF4
 

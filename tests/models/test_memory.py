@@ -25,7 +25,7 @@ from course_lib.models.memory import (
     estimate_trainer,
     plan_step,
 )
-from tests.lessons.test_lessons_a import taught
+from tests.support.lesson_code import taught
 
 SMALL = Shape(hidden=10, inner=20, layers=2, keys=5, vocabulary=100, tied=True, head=5)
 # one block: q and o 10 x 10, k and v 10 x 5, gate, up and down 10 x 20

@@ -11,7 +11,7 @@ import torch
 from course_lib.figures import plots
 from course_lib.files import CourseError
 from course_lib.models import nf4
-from tests.lessons.test_lessons_a import taught
+from tests.support.lesson_code import taught
 
 THREE = np.array([-1, 0, 1], np.float32)
 
