@@ -306,11 +306,11 @@ def pocket_build(
 
     if said := limits.problem(limits.SEED, seed):
         raise CourseError(f"--seed = {said}")
-    built = build.build(seed=seed, out=limits.folder(out, "--out", write=True), measure=measure_pocket)
-    measured = built.provenance["measured"]
-    typer.echo(f"{built.folder}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
+    provenance = build.build(seed=seed, out=limits.folder(out, "--out", write=True), measure=measure_pocket)
+    measured = provenance["measured"]
+    typer.echo(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in measured["shares"].items())
                + f"; of the facts never read {measured['never_read_unknown']:.1%} are Unknown")
-    for name, same in build.matches_shipped(built).items():
+    for name, same in build.matches_shipped(provenance).items():
         typer.echo(f"{name}: {'the same as' if same else 'different from'} the shipped {name}, byte for byte")
 
 

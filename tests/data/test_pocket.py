@@ -147,7 +147,8 @@ def test_the_shipped_model_loads_through_plain_transformers_in_float32() -> None
 
 @pytest.mark.slow
 def test_a_small_build_makes_a_loadable_model_with_its_provenance(tmp_path) -> None:
-    built = build.build(out=tmp_path, progress=False, world_config=SMALL, measure=measure_pocket,
-                        pretrain_config=PretrainConfig(hidden=64, heads=1, layers=1, intermediate=64, length=64))
-    assert set(built.provenance["measured"]["shares"]) == {"HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"}
-    assert built.provenance["sha256"]["facts.json"] == sha256(tmp_path / "facts.json")
+    config = PretrainConfig(hidden=64, heads=1, layers=1, intermediate=64, length=64)
+    provenance = build.build(out=tmp_path, progress=False, world_config=SMALL, measure=measure_pocket,
+                             pretrain_config=config)
+    assert set(provenance["measured"]["shares"]) == {"HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"}
+    assert provenance["sha256"]["facts.json"] == sha256(tmp_path / "facts.json")

@@ -12,7 +12,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,24 +24,16 @@ from course_lib.files import DataError, read_json, sha256, write_json, write_tex
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Built", "build", "matches_shipped", "verify", "write_facts"]
+__all__ = ["build", "matches_shipped", "verify", "write_facts"]
 
 FIELDS = ["relation", "subject", "object", "split", "other", "fine",
           ["statements", "statements_other", "lists", "lists_other", "instructions", "instructions_other"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """The folder of a build, and its provenance."""
-
-    folder: Path
-    provenance: dict[str, Any]
-
-
 def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = True,
           measure: Callable[[Path], dict[str, Any]] | None = None, world_config: WorldConfig | None = None,
-          pretrain_config: PretrainConfig | None = None) -> Built:
-    """Generate the world, write its corpus, train the tokenizer and the model, and save it all to ``out``.
+          pretrain_config: PretrainConfig | None = None) -> dict[str, Any]:
+    """Generate the world, write its corpus, train the tokenizer and the model, and save it all; returns the provenance.
 
     ``seed`` gives the world, seed + 1 the corpus, seed + 2 the weights. The result of ``measure`` on the finished
     folder goes into the provenance; :func:`.course.measure_pocket` measures SliCK.
@@ -67,14 +59,14 @@ def build(*, seed: int = 0, out: str | Path = "build/pocket", progress: bool = T
         "sha256": {str(path.relative_to(out)): sha256(path) for path in _files(out)}}
     write_json(out / "provenance.json", provenance)
     write_text(out / "pocket.sha256", "".join(f"{digest}  {name}\n" for name, digest in provenance["sha256"].items()))
-    return Built(out, provenance)
+    return provenance
 
 
-def matches_shipped(built: Built) -> dict[str, bool]:
-    """Compare the facts and the corpus with the shipped ones, byte for byte; keys facts, corpus."""
+def matches_shipped(provenance: dict[str, Any]) -> dict[str, bool]:
+    """Compare the facts and the corpus of a build with the shipped ones, byte for byte; keys facts, corpus."""
     shipped = read_json(FOLDER / "provenance.json")
-    return {"facts": built.provenance["sha256"]["facts.json"] == shipped["sha256"]["facts.json"],
-            "corpus": built.provenance["corpus"]["sha256"] == shipped["corpus"]["sha256"]}
+    return {"facts": provenance["sha256"]["facts.json"] == shipped["sha256"]["facts.json"],
+            "corpus": provenance["corpus"]["sha256"] == shipped["corpus"]["sha256"]}
 
 
 def verify(folder: Path = FOLDER) -> int:

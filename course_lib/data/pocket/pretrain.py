@@ -90,9 +90,9 @@ def pretrain(rows: torch.Tensor, tokenizer: PreTrainedTokenizerFast, config: Pre
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
     bar = tqdm(range(steps), desc="pre-training", disable=not progress, mininterval=1)
     for step in bar:
-        batch = rows[step * config.batch:(step + 1) * config.batch]
+        batch = rows[step * config.batch:(step + 1) * config.batch]  # (batch, length)
         with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
-            loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+            loss = model(input_ids=batch, labels=batch, use_cache=False).loss  # mean -log p(next token)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()

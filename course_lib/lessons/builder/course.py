@@ -101,7 +101,7 @@ def measure_pocket(folder: str | Path, *, progress: bool = True) -> dict[str, An
     world = pocket.read_world(Path(folder) / "facts.json")
     facts, loaded = pocket.fact_set(world), load(Path(folder) / "model")
     labelled = categorize(loaded.model, loaded.tokenizer, facts.train, facts.exemplars, progress=progress)
-    total = {item.fact: item.readings.total for item in world}
+    total = {item.fact: item.exposures.total for item in world}
     never = labelled[[total[fact] == 0 for fact in facts.train]]
     return {"n": len(labelled), "shares": {name: round(share, 4) for name, share in shares(labelled).items()},
             "never_read": len(never), "never_read_unknown": round(shares(never)["Unknown"], 4)}
