@@ -104,7 +104,7 @@ def compute(work: str, *, quick: bool) -> float:
     """Do a piece of work in this process; the seconds that it took, without the imports and the loading."""
     from benchmarks.sweep import draw_mixes
     from course_lib.data import pocket
-    from course_lib.experiments.sizes import thin_out
+    from course_lib.experiments.settings import thin_out
     from course_lib.knowledge import slick
     from course_lib.models.loading import load
     from course_lib.training import finetune

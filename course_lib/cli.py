@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 from course_lib import __version__, limits
 from course_lib.data.facts import SPLITS
 from course_lib.data.paper import SLICK
-from course_lib.experiments.sizes import FIRST_LOOK, WHOLE
+from course_lib.experiments.settings import FIRST_LOOK, WHOLE
 from course_lib.files import CourseError
 
 if TYPE_CHECKING:

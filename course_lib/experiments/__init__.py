@@ -5,4 +5,4 @@ from course_lib.lazy import attach
 __all__, __getattr__, __dir__ = attach(
     __name__, "sweep", forecast="forecast_study", plan="Plan read_plan",
     reference="StoredRuns finished_runs has_reference reference_runs reproduce stored_runs",
-    study="SETTINGS Settings Study open_study")
+    settings="SETTINGS Settings", study="Study open_study")

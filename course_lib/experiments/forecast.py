@@ -31,7 +31,7 @@ from course_lib.data.paper import SLICK
 from course_lib.data.protocol import VARIANTS, D
 from course_lib.experiments.executors import default_workers
 from course_lib.experiments.reference import has_reference
-from course_lib.experiments.sizes import counts
+from course_lib.experiments.settings import counts
 from course_lib.experiments.throughput import (
     DeviceThroughput,
     device_throughput,

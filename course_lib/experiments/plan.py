@@ -11,8 +11,8 @@
     how = "together"                    # or one-by-one, processes, ray
 
 Every key may be left out: the study's own settings hold then. All mistakes of a file are found before anything runs,
-and are reported together, each with its key. The ranges are those of :data:`.records.TUNE`, :data:`.study.RANGES` and
-:data:`EXECUTION`; a plan has at most :data:`MOST_RUNS` runs.
+and are reported together, each with its key. The ranges are those of :data:`.records.TUNE`, :data:`.settings.RANGES`
+and :data:`EXECUTION`; a plan has at most :data:`MOST_RUNS` runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_FREE, D_KNOWN, VARIANTS, D
-from course_lib.experiments.study import RANGES
+from course_lib.experiments.settings import RANGES
 from course_lib.files import CourseError, DataError, read_bytes
 from course_lib.limits import Check, each, number, one_of, problem, refuse, unknown, whole
 from course_lib.models.hardware import usable_cores

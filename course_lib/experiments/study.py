@@ -12,86 +12,32 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
-from course_lib.data.facts import SPLITS, FactSet
+from course_lib.data.facts import FactSet
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_IDK, D_KNOWN, D_NATURAL, SINGLE, VARIANTS, D, variant_named
-from course_lib.experiments.sizes import FIRST_LOOK, WHOLE, draw_facts, resized, thin_out
+from course_lib.experiments.settings import SETTINGS, Settings, draw_facts, thin_out
 from course_lib.files import CourseError, digest, read_csv, read_json, repository, sha256, write_json, write_text
 from course_lib.knowledge.labelling import delete_shards, label_facts
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.slick import draw_prompts
-from course_lib.limits import SEED, Check, each, number, one_of, refuse, whole
 from course_lib.models.hardware import device_dtype
 from course_lib.models.hub import commit_of
 from course_lib.models.loading import Loaded, load
 from course_lib.models.presets import PRESETS, dataset_of, default_preset, hub_id, known_preset
 from course_lib.text import printable, short
-from course_lib.training.finetune import DEFAULT, TuneConfig
-from course_lib.training.mixing import RULES, Mix, draw, relation_sizes
+from course_lib.training.mixing import Mix, draw, relation_sizes
 from course_lib.training.records import History
 from course_lib.training.runs.folder import RunSpec, read_history
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RANGES", "SETTINGS", "Settings", "Study", "open_study"]
-
-def _per_relation(given: Any) -> None:
-    """Split -> facts a relation."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{short(given)}: it must be a mapping of splits to facts a relation")
-    for split, limit in given.items():
-        one_of("split", (*SPLITS, "ood_dev"))(split)
-        whole(0, WHOLE)(limit)
-
-
-RANGES: dict[str, Check] = {
-    "size": whole(1, WHOLE), "rule": one_of("rule", RULES), "percents": each(number(0, 100)),
-    "seeds": each(SEED), "per_relation": _per_relation, "questions": whole(FIRST_LOOK, WHOLE)}
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a study: mixes and seeds of the sweep, |D|, and how many facts are used.
-
-    ``rule`` and ``size`` decide |D|: see :func:`.mixing.relation_sizes`. ``size`` is the most rows that a mix
-    may have; mixes of single categories take the paper's rule in any case. ``questions`` is the number of training
-    questions of all relations together, with the other splits in proportion (:mod:`.sizes`); None takes the
-    splits whole, but for ``per_relation``: split -> facts a relation. Ranges: :data:`RANGES`; and a batch beyond
-    the default has at most ``size`` rows.
-
-    Raises:
-        CourseError: a value out of its range, named.
-    """
-
-    tune: TuneConfig = TuneConfig()
-    size: int = 600
-    rule: str = "category"
-    percents: tuple[float, ...] = (0, 25, 50, 75, 100)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    per_relation: dict[str, int] = field(default_factory=dict)
-    questions: int | None = None
-
-    def __post_init__(self) -> None:
-        refuse(self, RANGES)
-        if self.tune.batch > max(self.size, DEFAULT.batch):
-            raise CourseError(f"batch = {self.tune.batch:,}: it must be at most size = {self.size:,}, the rows of a "
-                              f"training set")
-
-
-SETTINGS: dict[str, Settings] = {
-    "pocket": Settings(TuneConfig(epochs=16, lr=4e-4, warmup=3, batch=8)),
-    # for a real model on EntityQuestions, within an hour on a T4; never run on real weights by us
-    "default": resized(Settings(TuneConfig(epochs=12, lr=2e-4, batch=8), seeds=(0,)), 1800),
-    # to try the machinery in a minute or two; its numbers mean nothing
-    "quick": Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0), size=96, rule="known", percents=(0, 50, 100),
-                      seeds=(0, 1), per_relation={"train": 40, "dev": 8, "test": 12, "ood": 12}),
-}
+__all__ = ["Study", "open_study"]
 
 
 @dataclass(frozen=True)
@@ -282,7 +228,7 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
     GPU and a real model with one. Results go to ``folder``, else to COURSE_BUILD, else to ``build`` in the repository
     that the working directory is in (in the working directory itself, outside of one). COURSE_QUICK=1 takes the
     "quick" settings: a tiny study to try the machinery. ``questions``, else COURSE_QUESTIONS, is the size of the study:
-    600 to 81,700 training questions, or "first-look", "default" or "all" (:mod:`.sizes`); ``settings`` of your
+    600 to 81,700 training questions, or "first-look", "default" or "all" (:mod:`.settings`); ``settings`` of your
     own are resized by the argument alone.
 
     Raises:
@@ -295,9 +241,9 @@ def open_study(preset: str | None = None, *, folder: str | Path | None = None, s
     preset = known_preset(preset, "COURSE_PRESET" if preset == os.environ.get("COURSE_PRESET") else "preset")
     chosen = settings or SETTINGS.get("quick" if _is_quick() else preset, SETTINGS["default"])
     if questions is not None:
-        chosen = resized(chosen, questions)
+        chosen = chosen.resized(questions)
     elif (size := os.environ.get("COURSE_QUESTIONS")) and not settings:
-        chosen = resized(chosen, size, place="COURSE_QUESTIONS")
+        chosen = chosen.resized(size, place="COURSE_QUESTIONS")
     place = "folder" if folder else "COURSE_BUILD"
     default = (repository(Path.cwd()) or Path.cwd()) / "build"
     return Study(preset, limits.folder(folder or os.environ.get("COURSE_BUILD") or default, place), chosen)

@@ -12,14 +12,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from course_lib.data.protocol import NO_DEV, early_stop
 from course_lib.files import CourseError, DataError
 from course_lib.limits import SEED, Check, number, refuse, whole
 from course_lib.text import short
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
 
@@ -166,6 +165,8 @@ def best_epoch(records: Iterable[EpochRecord]) -> int | None:
 
 def pack_bits(right: np.ndarray) -> str:
     """Bools (n,) as "n:hex", four to a hex digit, the first one highest; padded with zeros to whole bytes."""
+    import numpy as np
+
     return f"{len(right)}:{np.packbits(np.asarray(right, bool)).tobytes().hex()}"
 
 
@@ -175,6 +176,8 @@ def unpack_bits(text: str, *, place: object = "a run") -> np.ndarray:
     Raises:
         DataError: the text is not of that form, or names more bools than it has.
     """
+    import numpy as np
+
     count, _, digits = text.partition(":")
     if not PACKED.fullmatch(text) or int(count) > 4 * len(digits):
         raise DataError(f"{place}: {short(text)} is not a row of packed answers; delete the folder and run again")

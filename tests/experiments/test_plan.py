@@ -11,7 +11,8 @@ import pytest
 
 from course_lib.experiments import plan as plans
 from course_lib.experiments.plan import Execution, Plan, TrainingSet, read_plan
-from course_lib.experiments.study import Settings, Study
+from course_lib.experiments.settings import Settings
+from course_lib.experiments.study import Study
 from course_lib.files import CourseError, DataError
 from course_lib.training.records import TUNE, TuneConfig
 

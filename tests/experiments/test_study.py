@@ -16,7 +16,8 @@ from course_lib.data.datasets import DATASETS
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.experiments import study
-from course_lib.experiments.study import SETTINGS, Settings, Study, open_study
+from course_lib.experiments.settings import SETTINGS, Settings
+from course_lib.experiments.study import Study, open_study
 from course_lib.files import CourseError
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.mixing import VARIANTS

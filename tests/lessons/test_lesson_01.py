@@ -155,7 +155,7 @@ def test_every_size_is_trained_on_64_rows_so_that_only_the_number_of_different_o
 @pytest.mark.slow
 def test_sixteen_known_rows_bring_out_most_of_what_the_pocket_model_knows() -> None:
     from course_lib.data import pocket
-    from course_lib.experiments.study import SETTINGS
+    from course_lib.experiments.settings import SETTINGS
     from course_lib.knowledge.slick import draw_prompts
     from course_lib.models.loading import load
 

@@ -25,8 +25,8 @@ from course_lib.data import entityquestions
 from course_lib.data.facts import Fact, FactSet
 from course_lib.experiments import study as study_module
 from course_lib.experiments import sweep
-from course_lib.experiments.sizes import WHOLE, counts, draw_facts, resized, thin_out
-from course_lib.experiments.study import SETTINGS, Settings, open_study
+from course_lib.experiments.settings import SETTINGS, WHOLE, Settings, counts, draw_facts, thin_out
+from course_lib.experiments.study import open_study
 from course_lib.files import CourseError
 from course_lib.knowledge import labelling, slick
 from course_lib.knowledge.scoring.scores import Scores
@@ -98,25 +98,25 @@ def test_dev_test_and_ood_scale_with_the_size_above_their_least(questions: int, 
 @pytest.mark.parametrize(("size", "questions", "rows"), [
     ("first-look", 600, 200), (600, 600, 200), ("1,200", 1200, 200), ("default", 1800, 300), (12000, 12000, 2000)])
 def test_a_size_is_a_number_or_a_name(size: int | str, questions: int, rows: int) -> None:
-    settings = resized(SETTINGS["default"], size)
+    settings = SETTINGS["default"].resized(size)
     assert (settings.questions, settings.size, settings.rule) == (questions, rows, "known")
 
 
 @pytest.mark.parametrize("size", ["all", WHOLE, "81,700"])
 def test_all_takes_the_splits_whole_and_the_papers_rule(size: int | str) -> None:
-    settings = resized(SETTINGS["quick"], size)
+    settings = SETTINGS["quick"].resized(size)
     assert (settings.questions, settings.per_relation, settings.rule) == (None, {}, "category")
 
 
 def test_the_pocket_study_is_whole_by_default_and_at_all() -> None:
-    assert resized(SETTINGS["pocket"], "all") == resized(SETTINGS["pocket"], "default") == SETTINGS["pocket"]
+    assert SETTINGS["pocket"].resized("all") == SETTINGS["pocket"].resized("default") == SETTINGS["pocket"]
 
 
 @pytest.mark.parametrize("size", ["many", 599, 81_701, 0, -600, "600.5", "", True, "nan"])
 def test_another_size_is_refused_in_one_sentence(size: int | str) -> None:
     bounds = "600 to 81,700, .*first-look, default, all$"
     with pytest.raises(CourseError, match=rf"^questions = {re.escape(repr(size))}: .*{bounds}"):
-        resized(SETTINGS["default"], size)
+        SETTINGS["default"].resized(size)
 
 
 def test_more_questions_than_there_are_is_refused_with_their_number() -> None:

@@ -22,7 +22,7 @@ from course_lib.data.pocket.build import save_model
 from course_lib.data.pocket.corpus import CorpusConfig, make_corpus
 from course_lib.data.pocket.pretrain import PretrainConfig, pretrain, rows_of, train_tokenizer
 from course_lib.data.pocket.world import PocketFact, WorldConfig
-from course_lib.experiments.sizes import FIRST_LOOK, draw_facts
+from course_lib.experiments.settings import FIRST_LOOK, draw_facts
 
 __all__ = ["READING", "SHAPE", "build", "documents_of"]
 

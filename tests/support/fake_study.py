@@ -13,7 +13,8 @@ import pytest
 
 from course_lib.data.facts import Fact
 from course_lib.experiments import study
-from course_lib.experiments.study import Settings, Study
+from course_lib.experiments.settings import Settings
+from course_lib.experiments.study import Study
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import label
 from course_lib.models.loading import Loaded

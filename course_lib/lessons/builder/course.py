@@ -33,7 +33,7 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
     """Run everything, or only the notebooks that are named; returns the path of the report.
 
     Writes ``summary.json``, ``curve.png``, ``report.html``, ``notebooks/``, ``labels/`` and ``runs/`` into the build
-    folder. ``questions`` is the size of the study (:mod:`.sizes`), for the notebooks too.
+    folder. ``questions`` is the size of the study (:mod:`.settings`), for the notebooks too.
 
     Raises:
         CourseError: a preset or a size that is none, training sets that cannot be built, or a notebook that failed.
