@@ -87,7 +87,7 @@ def right_at_stops(epochs: pd.DataFrame, right: Mapping[Sequence[Hashable], np.n
     """The answers of every mix at EARLY_STOP and CONVERGENCE: (variant, unknown_percent, stop) -> bool (S, Q).
 
     ``right`` maps (variant, unknown_percent, seed) to right or wrong by epoch and question, (E, Q), row 0 the untuned
-    model: what :func:`.writer.read_right` gives for one run and "test" or "ood".
+    model: what :func:`.read_right` gives for one run and "test" or "ood".
 
     Raises:
         CourseError: a run of ``epochs`` has no answers, or ``epochs`` has several learning rates.

@@ -1,6 +1,6 @@
 """From stored epochs to the paper's comparisons, gathered: the claims with their verdicts, and the summary of a build.
 
-A table of epochs is what :func:`.writer.read_runs` gives: one row an epoch, accuracies in percent. Nothing
+A table of epochs is what :func:`.read_runs` gives: one row an epoch, accuracies in percent. Nothing
 here needs a model. The parts are modules of their own: :mod:`.stopping` (EARLY_STOP and CONVERGENCE),
 :mod:`.intervals`, :mod:`.linear` (Table 1), :mod:`.tables` (Tables 2 and 3, Fig. 4),
 :mod:`.paired_test`, :mod:`.verdicts`.

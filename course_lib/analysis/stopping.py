@@ -1,6 +1,6 @@
 """The epochs at which runs are compared: EARLY_STOP, CONVERGENCE, or a fixed number (paper, section 4).
 
-A table of epochs is what :func:`.writer.read_runs` gives: one row an epoch, accuracies in percent. A run is
+A table of epochs is what :func:`.read_runs` gives: one row an epoch, accuracies in percent. A run is
 known by variant, unknown_percent and seed, and by its learning rate where the table has several.
 """
 

@@ -35,7 +35,7 @@ PAUSE = 2.0  # seconds between two looks at runs of another process
 def run(study: Study, plan: Plan | Sequence[RunSpec] | None = None, *, how: str | None = None,
         workers: int | None = None, at_once: int | None = None, ray: str | None = None, cpus: float | None = None,
         gpus: float | None = None, progress: bool = True) -> pd.DataFrame:
-    """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`runs.read_runs`).
+    """Run what is missing of ``plan`` (default: the study's) and return all its epochs (:func:`.read_runs`).
 
     ``how`` is "one-by-one", "processes", "together" or "ray"; the default is one process a core for the pocket model
     on a CPU, as far as memory allows, and one after another otherwise. The other options are those of

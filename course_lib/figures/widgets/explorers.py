@@ -134,7 +134,7 @@ def mixing_board(facts: Sequence[Fact], labelled: pd.DataFrame, *, limit: int | 
 def ask_the_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *,
                   prompts: Mapping[str, Sequence[Prompt]] | None = None, exposures: pd.DataFrame | None = None,
                   data: Mix | None = None) -> ipywidgets.VBox:
-    """A fact from a list, or a question that you type: base and tuned model side by side; see :func:`ask.ask`.
+    """A fact from a list, or a question that you type: base and tuned model side by side; see :func:`.ask_model.ask`.
 
     With ``prompts`` by relation, the question can be put after the solved examples of the first one too; a typed
     question takes those of the fact in the list. This widget runs the model: on the pocket model a question takes well
