@@ -59,4 +59,4 @@ $(SITE): $(STAMP)
 	@touch $@
 
 site: $(SITE)
-	@$(BIN)/python -m course_lib.site
+	@$(BIN)/python -m tools.site.build

@@ -11,12 +11,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from setuptools import find_packages
 
 from course_lib import __version__
 from tests.support.hosts import COLAB
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONFIG["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -122,6 +124,11 @@ def test_every_package_that_the_course_imports_is_declared():
         node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     tops = {module.partition(".")[0] for module in modules} - known
     assert "torch" in tops and {canonicalize_name(top) for top in tops} - set(USED) == set()
+
+
+def test_the_wheel_holds_the_library_alone():
+    found = find_packages(str(ROOT), **CONFIG["tool"]["setuptools"]["packages"]["find"])
+    assert "course_lib.data.pocket" in found and {name.partition(".")[0] for name in found} == {"course_lib"}
 
 
 def test_changelog_has_the_version_of_the_package():

@@ -1,7 +1,7 @@
 """What the template of the API reference asks about ``course_lib``, and how its docstrings become reStructuredText.
 
-Sphinx's autosummary makes a page of each folder, autodoc fills it from the docstrings. A folder's page lists what can be
-imported from it (its ``__all__``); a name is described once, in the module where it was made.
+Sphinx's autosummary makes a page of each folder, autodoc fills it from the docstrings. The page lists what can be
+imported from the folder (its ``__all__``); a name is described once, in the module where it was made.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from collections.abc import Sequence
 from functools import cache
 from pkgutil import iter_modules
 
-__all__ = ["docstring", "inside", "meanings", "taken"]
+__all__ = ["context", "docstring", "meanings", "taken"]
 
 _CODE_OR_BAR = re.compile(r"(`+[^`]*`+)|\|")
 
 
-def inside(package: str, *, folders: bool = False) -> list[str]:
-    """Full names of the modules in a package, or of its ``folders``; none for a module."""
+def context() -> dict[str, dict[str, list[str] | dict[str, str]]]:
+    """What the template reads: folders and modules in each folder, and what each module has :func:`taken`."""
+    names = ["course_lib"]
+    for name in names:
+        names += [*_inside(name, folders=True), *_inside(name)]
+    return {"inner_folders": {name: _inside(name, folders=True) for name in names},
+            "inner_modules": {name: _inside(name) for name in names}, "taken": {name: taken(name) for name in names}}
+
+
+def _inside(package: str, *, folders: bool = False) -> list[str]:
+    """Full names of the modules in a package, or of its folders; none for a module."""
     found = iter_modules(getattr(importlib.import_module(package), "__path__", []))
     return [f"{package}.{one.name}" for one in found if one.ispkg == folders]
 
@@ -40,7 +49,7 @@ def _home(module: str, name: str) -> str:
     if hasattr(value, "__qualname__"):
         home = value.__module__
     else:
-        below = [inner for inner in [*inside(module), *inside(module, folders=True)]
+        below = [inner for inner in [*_inside(module), *_inside(module, folders=True)]
                  if getattr(importlib.import_module(inner), name, None) is value]
         return _home(below[0], name) if below and value is not None else f"{module}.{name}"
     return f"{home}.{name}" if home.startswith("course_lib.") else f"{module}.{name}"
@@ -54,7 +63,7 @@ def meanings(module: str) -> dict[str, str]:
     sentences of other modules, so there a name means what it means to them.
     """
     exports = taken(module)
-    quoted = sorted({full.rpartition(".")[0] for full in exports.values()} if inside(module) else ())
+    quoted = sorted({full.rpartition(".")[0] for full in exports.values()} if _inside(module) else ())
     tree = ast.parse(inspect.getsource(importlib.import_module(module)))
     imported = [(alias.asname or alias.name, node.module, alias.name) for node in ast.walk(tree)
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_lib.")

@@ -52,7 +52,7 @@ def gather(source: Path, *, root: Path = ROOT) -> None:
     lessons = {path.stem: notebooks.read_source(path) for path in notebooks.source_paths(root=root)}
     write_text(source / "docs" / "instructor" / "lessons.md", lesson_notes(lessons))
     template = (HERE / "templates" / "autosummary" / "module.rst").read_text(encoding="utf-8")
-    reference = jinja2.Template(template).render(fullname="course_lib", inside=api.inside, taken=api.taken)
+    reference = jinja2.Template(template).render(fullname="course_lib", **api.context())
     write_text(source / "api" / "index.rst", reference)
 
 

@@ -11,7 +11,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 
 from course_lib import __version__
-from tools.site.api import docstring, inside, meanings, taken
+from tools.site.api import context, docstring, meanings
 from tools.site.build import ROOT
 from tools.site.pages import leads_to, lesson
 
@@ -28,11 +28,11 @@ nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up cell", "Hide the set
 myst_enable_extensions = ["dollarmath", "tasklist"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
-suppress_warnings = ["mystnb.unknown_mime_type", "config.cache"]
+suppress_warnings = ["mystnb.unknown_mime_type"]
 
 highlight_language = "none"  # a drawing in a docstring is no Python; fences and cells name their language
 default_role = "literal"  # docstrings mark code with one backtick
-autosummary_context = {"inside": inside, "taken": taken}
+autosummary_context = context()
 autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
