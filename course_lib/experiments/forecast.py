@@ -23,7 +23,7 @@ A training run notes the peak of memory that it really had; :func:`compare` puts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,7 @@ from course_lib.data.protocol import VARIANTS, D
 from course_lib.experiments.executors import default_workers
 from course_lib.experiments.reference import has_reference
 from course_lib.experiments.settings import counts
-from course_lib.experiments.throughput import (
-    DeviceThroughput,
-    device_throughput,
-    forward_flops,
-    measured_throughput,
-    training_flops,
-)
+from course_lib.experiments.throughput import device_throughput, forward_flops, measured_throughput, training_flops
 from course_lib.files import CourseError, DataError, read_json
 from course_lib.knowledge.scoring.batching import CPU_TOKENS, GPU_TOKENS, token_bytes
 from course_lib.models import hub
@@ -46,7 +40,7 @@ from course_lib.models.checks import in_one_sentence
 from course_lib.models.hardware import compute_dtype, device, device_dtype, device_name, free_memory, installed_memory
 from course_lib.models.memory import GIB, GPUS, SHAPES, Gpu, LoopMemory, Rows, Shape, plan_step
 from course_lib.models.memory_usage import PeakMemory
-from course_lib.models.presets import PRESETS, dataset_of, hub_id
+from course_lib.models.presets import PRESETS, dataset_of, folder_of, hub_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +163,7 @@ def shape_of(preset: str) -> Shape:
         return SHAPES[name]
     from transformers import AutoConfig
 
-    source = PRESETS[preset].source if preset in PRESETS else model.repo if model else preset
+    source = model.repo if model else str(folder_of(preset))
     try:
         with in_one_sentence(source):
             config = AutoConfig.from_pretrained(source, revision=model and model.revision, trust_remote_code=False)
@@ -216,41 +210,27 @@ def _study_minutes(study: Study, shape: Shape, rows: Rows, name: str, *, here: b
     found = device_throughput(name, here=here)
     if found is None:
         return None
-    facts = _facts(study)
+    facts, epochs = _facts(study), study.settings.tune.epochs
+    runs = measured_throughput(study.folder / "runs" / study.name) if here else None
+    if runs:  # seconds of training on a row, of asking it after an epoch, and of asking all questions
+        trained, asked_row, asked, source = runs.row_seconds, 0, runs.evaluation_seconds, runs.source
+    else:
+        trained = training_flops(shape, rows.tokens - rows.shared, rows.answer) / found.tuning
+        asked_row, asked = (_forward(shape, rows, count) / found.reading
+                            for count in (1, facts["dev"] + facts["test"] + facts["ood"]))
+        source = found.source if found.measured else f"a rough guess, {found.source}"
+
+    def seconds(sizes: Sequence[float]) -> tuple[float, float]:
+        """Of training runs of so many rows, and of asking before the first epoch and after each."""
+        asking = sum(asked + size * asked_row for size in sizes)
+        return epochs * sum(sizes) * trained, (epochs + 1) * asking
+
+    curve, further = _run_sizes(study, facts["train"])
+    (tuning, asking), more = seconds(curve), sum(seconds(further))
     passes = SLICK.n_prompts * (facts["train"] + facts["test"] + facts["ood"])
-    each, curve = _row_seconds(study, shape, rows, facts, found, here=here), _curve(study, facts["train"])
-    further = [] if has_reference(study.name) else _further(study, facts["train"])
-    (tuning, asking), more = each.of(curve), sum(each.of(further))
     side = 60 * (default_workers(study) if here else 1)
     return Minutes(_forward(shape, rows, passes) / found.reading / 60, tuning / side, asking / side, more / side,
-                   len(curve), len(further), each.source)
-
-
-@dataclass(frozen=True, slots=True)
-class _RowSeconds:
-    """Seconds for training on a row, for asking that row after an epoch, and for asking all questions."""
-
-    row: float
-    asked_row: float
-    asked: float
-    epochs: int
-    source: str
-
-    def of(self, sizes: Sequence[float]) -> tuple[float, float]:
-        """Seconds of training runs of so many rows, and of asking after their epochs and before the first."""
-        asking = sum(self.asked + size * self.asked_row for size in sizes)
-        return self.epochs * sum(sizes) * self.row, (self.epochs + 1) * asking
-
-
-def _row_seconds(study: Study, shape: Shape, rows: Rows, facts: Mapping[str, int], found: DeviceThroughput, *,
-                 here: bool) -> _RowSeconds:
-    epochs = study.settings.tune.epochs
-    if here and (runs := measured_throughput(study.folder / "runs" / study.name)):
-        return _RowSeconds(runs.row_seconds, 0, runs.evaluation_seconds, epochs, runs.source)
-    asked = facts["dev"] + facts["test"] + facts["ood"]
-    return _RowSeconds(training_flops(shape, rows.tokens - rows.shared, rows.answer) / found.tuning,
-                       _forward(shape, rows, 1) / found.reading, _forward(shape, rows, asked) / found.reading, epochs,
-                       found.source if found.measured else f"a rough guess, {found.source}")
+                   len(curve), len(further), source)
 
 
 def _forward(shape: Shape, rows: Rows, questions: float) -> float:
@@ -270,21 +250,15 @@ def _facts(study: Study) -> dict[str, int]:
     return counts(questions) if questions else dict(dataset.sizes)
 
 
-def _curve(study: Study, facts: int) -> list[float]:
-    """Rows of each run of the curve, as many as there can be of so many training facts."""
-    size = _size(study, D.name, facts)
-    return [VARIANTS[variant].rows(size, percent) for variant, percent in study.variants for _ in study.settings.seeds]
+def _run_sizes(study: Study, facts: int) -> tuple[list[float], list[float]]:
+    """Rows of each run of the curve, and of each that the lessons make besides, with so many training facts."""
+    def most(variant: str) -> float:
+        size = study.settings.size
+        return size if study.rule(variant) == "known" else min(size, SMALLEST * facts)
 
-
-def _further(study: Study, facts: int) -> list[float]:
-    """Rows of each run that the lessons make besides."""
-    return [_size(study, variant, facts) for variant, _, _ in study.further for _ in study.settings.seeds]
-
-
-def _size(study: Study, variant: str, facts: int) -> float:
-    """The most rows that a variant's rule gives."""
-    size = study.settings.size
-    return size if study.rule(variant) == "known" else min(size, SMALLEST * facts)
+    seeds = study.settings.seeds
+    curve = [VARIANTS[variant].rows(most(D.name), percent) for variant, percent in study.variants for _ in seeds]
+    return curve, [] if has_reference(study.name) else [most(variant) for variant, *_ in study.further for _ in seeds]
 
 
 # ---------------------------------------------------------------- forecast and measurement

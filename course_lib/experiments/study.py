@@ -28,7 +28,7 @@ from course_lib.knowledge.slick import draw_prompts
 from course_lib.models.hardware import device_dtype
 from course_lib.models.hub import commit_of
 from course_lib.models.loading import Loaded, load
-from course_lib.models.presets import PRESETS, dataset_of, default_preset, hub_id, known_preset
+from course_lib.models.presets import PRESETS, dataset_of, default_preset, folder_of, hub_id, known_preset
 from course_lib.text import printable, short
 from course_lib.training.mixing import Mix, draw, relation_sizes
 from course_lib.training.records import History
@@ -87,11 +87,9 @@ class Study:
         """Fingerprint of the base model: a digest of its files, or its Hub id and commit; and its dtype here."""
         if model := hub_id(self.preset):
             return f"{model.repo}@{self.revision}-{device_dtype()}"
-        source = PRESETS[self.preset].source if self.preset in PRESETS else self.preset
-        folder = Path(os.path.expanduser(source))
-        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
-        measured = digest("".join(map(sha256, files))) if files else source
-        return f"{measured}-{device_dtype()}"
+        folder = folder_of(self.preset)
+        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+        return f"{digest(''.join(map(sha256, files)))}-{device_dtype()}"
 
     @property
     def labels_file(self) -> Path:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from course_lib.experiments.executors import LocalExecutor, default_workers, run_in_processes, run_one
+from course_lib.experiments.executors import LocalExecutor, OnEpoch, default_workers, run_in_processes, run_one
 from course_lib.experiments.joint_runs import run_jointly
 from course_lib.experiments.plan import Execution, Plan
 from course_lib.experiments.ray_cluster import run_on_ray
@@ -26,6 +27,7 @@ from course_lib.training.runs.folder import RunSpec, is_completed, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from tqdm import tqdm
 
 __all__ = ["Sweep", "prepare", "run", "run_one"]
 
@@ -85,57 +87,41 @@ class Sweep:
 
     def run(self, *, progress: bool = True) -> pd.DataFrame:
         """Run what is to do; returns the epochs of all runs of the plan."""
+        from tqdm.auto import tqdm
+
         root = self.study.folder / "runs"
         if self.todo:
-            left = {spec: epochs_left(spec, root) for spec in self.todo}
-            with _Bar(left, shown=progress) as bar:
-                self._wait_for(self._execute(bar), bar)
+            left = sum(epochs_left(spec, root) for spec in self.todo)
+            with tqdm(total=left, desc=f"{len(self.todo)} runs", unit="epoch", disable=not progress) as bar:
+                self._wait_for(self._execute(partial(_show, bar)), bar)
         return read_runs(root, self.specs)
 
-    def _execute(self, bar: _Bar) -> list[RunSpec]:
+    def _execute(self, on_epoch: OnEpoch) -> list[RunSpec]:
         """Try every run once; returns those that another process holds."""
         chosen, study = self.execution, self.study
         if chosen.how == "ray":
-            return run_on_ray(study, self.todo, bar.on_epoch, chosen)
+            return run_on_ray(study, self.todo, on_epoch, chosen)
         if chosen.how == "together":
-            return run_jointly(study, self.todo, bar.on_epoch, at_once=chosen.at_once)
+            return run_jointly(study, self.todo, on_epoch, at_once=chosen.at_once)
         if chosen.how == "processes" and (workers := min(chosen.workers, len(self.todo))) > 1:
-            return run_in_processes(study, self.todo, bar.on_epoch, workers=workers)
-        return LocalExecutor(study, bar.on_epoch).run(self.todo)
+            return run_in_processes(study, self.todo, on_epoch, workers=workers)
+        return LocalExecutor(study, on_epoch).run(self.todo)
 
-    def _wait_for(self, busy: Sequence[RunSpec], bar: _Bar) -> None:
+    def _wait_for(self, busy: Sequence[RunSpec], bar: tqdm) -> None:
         """Wait until the other process has finished these runs; what it leaves unfinished is taken over."""
-        executor = LocalExecutor(self.study, bar.on_epoch)
+        executor = LocalExecutor(self.study, partial(_show, bar))
         while busy:
             busy = executor.run(busy)
             if busy:
-                bar.waits_for(busy[0])
+                bar.set_postfix_str(f"waiting for another process: {busy[0].name}")
                 time.sleep(PAUSE)
 
 
-class _Bar:
-    """One bar over the epochs of all runs, with the run that has just moved."""
-
-    def __init__(self, left: dict[RunSpec, int], *, shown: bool) -> None:
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(total=sum(left.values()), desc=f"{len(left)} runs", unit="epoch", disable=not shown)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def on_epoch(self, spec: RunSpec, record: EpochRecord) -> None:
-        """Show that another epoch is finished."""
-        dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
-        self.bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
-        self.bar.update()
-
-    def waits_for(self, spec: RunSpec) -> None:
-        """Show that nothing is left but this run of another process."""
-        self.bar.set_postfix_str(f"waiting for another process: {spec.name}")
+def _show(bar: tqdm, spec: RunSpec, record: EpochRecord) -> None:
+    """Move the bar by the epoch of this run."""
+    dev = "" if record.dev is None else f", dev {record.dev:.1f} %"
+    bar.set_postfix_str(f"{spec.name} {record.epoch}/{spec.tune.epochs}{dev}", refresh=False)
+    bar.update()
 
 
 def _resolved(study: Study, chosen: Execution, *, ray: bool) -> Execution:

@@ -8,7 +8,6 @@ its own folder again.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.limits import SEED, Check, flag, number, refuse, whole
 from course_lib.models.hardware import device, device_dtype
 from course_lib.models.hub import commit_of
-from course_lib.models.presets import PRESETS, hub_id
+from course_lib.models.presets import folder_of, hub_id
 
 __all__ = ["ASKING", "Settings", "choose_folder", "machine", "measurement_fingerprint", "model_fingerprint"]
 
@@ -76,7 +75,7 @@ def model_fingerprint(preset: str) -> dict[str, str]:
     """Model and tokenizer: digests of a folder's files, or a Hub id and its commit."""
     if model := hub_id(preset):
         return {"model": model.repo, "revision": commit_of(model), "tokenizer": model.repo}
-    folder = Path(os.path.expanduser(PRESETS[preset].source if preset in PRESETS else preset))
+    folder = folder_of(preset)
     files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES)
     spelling = [path for path in files if path.name.startswith(TOKENIZER_FILES) or path.suffix == ".model"]
     return {"model": digest([sha256(path) for path in files if path not in spelling]), "revision": "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +17,7 @@ from course_lib.models.checks import check_config, in_one_sentence, refuse_folde
 from course_lib.models.four_bit import keep_exact_on_cpu, merged_for_evaluation, nf4_config
 from course_lib.models.hub import HubId, fetch
 from course_lib.models.memory_usage import release_memory
-from course_lib.models.presets import PRESETS, hub_id
+from course_lib.models.presets import PRESETS, folder_of, hub_id
 from course_lib.models.tokenizer import fit_padding, read_tokenizer, refuse_tokens
 
 if TYPE_CHECKING:
@@ -112,9 +111,7 @@ def _source(preset_or_path: str, revision: str | None) -> tuple[str, str, str | 
     if model := hub_id(preset_or_path):
         found = fetch(HubId(model.repo, revision or model.revision))
         return preset_or_path.replace("/", "--"), str(found.folder), found.revision
-    if preset_or_path in PRESETS:
-        return preset_or_path, PRESETS[preset_or_path].source, None
-    path = Path(os.path.expanduser(preset_or_path))
+    path = folder_of(preset_or_path)
     if not (path / "config.json").is_file():
         raise CourseError(f"{path}: no config.json; give a folder written by save_pretrained")
-    return path.resolve().name, str(path), None
+    return preset_or_path if preset_or_path in PRESETS else path.resolve().name, str(path), None

@@ -21,7 +21,7 @@ from course_lib.models.hardware import device
 from course_lib.models.hub import HubId, cached
 from course_lib.text import short
 
-__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "dataset_of", "default_preset", "describe", "hub_id",
+__all__ = ["POCKET_MODEL", "PRESETS", "Preset", "dataset_of", "default_preset", "describe", "folder_of", "hub_id",
            "known_preset"]
 
 POCKET_MODEL = FOLDER / "model"
@@ -70,6 +70,11 @@ def dataset_of(preset: str) -> Dataset:
     return DATASETS[PRESETS[preset].facts if preset in PRESETS else DEFAULT]
 
 
+def folder_of(preset_or_path: str) -> Path:
+    """The folder of a model that is not on the Hub: a preset's, or the path itself with ``~`` followed."""
+    return Path(os.path.expanduser(PRESETS[preset_or_path].source if preset_or_path in PRESETS else preset_or_path))
+
+
 def hub_id(preset_or_path: str | Path) -> HubId | None:
     """The model on the Hub that a preset or an id (``owner/name``, ``owner/name@revision``) stands for.
 
@@ -79,11 +84,10 @@ def hub_id(preset_or_path: str | Path) -> HubId | None:
         CourseError: neither a preset, nor a folder that is there, nor an id.
     """
     text = str(preset_or_path)
-    preset = PRESETS.get(text)
-    if preset:
-        return None if Path(preset.source).is_dir() else HubId(preset.source, preset.revision)
-    if Path(os.path.expanduser(text)).is_dir():
+    if folder_of(text).is_dir():
         return None
+    if preset := PRESETS.get(text):
+        return HubId(preset.source, preset.revision)
     if text.startswith((".", "~", "/")) or text.partition("@")[0].count("/") > 1 or "\\" in text:
         raise CourseError(f"{text}: no such folder; check the path, or give one of {', '.join(PRESETS)}")
     try:
