@@ -68,7 +68,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # %%
 early, late = (paper.UNKNOWN_MIX[100][stop] for stop in ("ES", "CONV"))
 print(f"In the paper, trained on unknown facts only: {early} % of the test questions right when training is stopped")
-print(f"early, {late} % when it goes on until all is learnt ({paper.FINE_TUNING.model}; Table 2, one run).")
+print(f"early, {late} % when it goes on until all is learned ({paper.FINE_TUNING.model}; Table 2, one run).")
 
 # %% [markdown]
 # You will measure what a model knows, build training sets with a chosen share of **Unknown** facts (facts that it
@@ -250,7 +250,7 @@ def greedy(probabilities):
 check("00.3", greedy)
 
 # %% [markdown]
-# Now the real model. We let it write up to 24 tokens greedily and keep the first line, since it goes on with a next
+# Now the real model. We let it write up to 24 tokens greedily and keep the first line, since it continues with a next
 # question of its own.
 
 # %%
@@ -399,7 +399,7 @@ print(expect(last["test"].mean(), "test", study=study if mine else None, stop="C
 # | [04 Facts as questions](04_facts_as_questions.ipynb) | What exactly do we ask, and when is an answer right? |
 # | [05 What does it know?](05_what_does_it_know.ipynb) | Which facts does the model know, and how well? |
 # | [06 Mixing](06_mixing.ipynb) | How is a training set with 50 % Unknown facts made? |
-# | [07 Learning and forgetting](07_learning_and_forgetting.ipynb) | What is learnt when, and what gets lost? |
+# | [07 Learning and forgetting](07_learning_and_forgetting.ipynb) | What is learned when, and what gets lost? |
 # | [08 Hallucination curves](08_hallucination_curves.ipynb) | How large is the harm, and is it real? |
 # | [09 Which knowledge helps](09_which_knowledge_helps.ipynb) | Which facts make the best training set? |
 # | [10 Safer fine-tuning](10_safer_fine_tuning.ipynb) | What helps against it, and what does it cost? |

@@ -66,7 +66,7 @@ print(f"Preset {study.preset}: {sum(study.facts.totals().values()):,} facts.")
 # %% [markdown]
 # ## What fine-tuning is
 #
-# **Pre-training** reads much text and learns to go on with it. The model learns facts on the way. **Fine-tuning**
+# **Pre-training** reads much text and learns to continue it. The model learns facts on the way. **Fine-tuning**
 # trains such a model, the **base**, further on few **rows**: an input, and the answer that you want. This is
 # **supervised fine-tuning** (SFT). Its weights change, so it behaves that way without being told each time.
 
@@ -108,7 +108,7 @@ for fact, said in list(zip(test, before, strict=True))[::len(test) // 5]:
 # | a task done now and then | a better prompt, with examples in it | no |
 # | exact sums, the date, a booking | a tool | perhaps for when to call it |
 # | facts that change, or that are yours alone | retrieval | not for the facts; perhaps for how to use passages |
-# | always the same form, tone or label | a prompt with examples | yes, if that is unreliable, too long or too dear |
+# | always the same form, tone or label | a prompt with examples | yes, if that is unreliable, long or expensive |
 # | one narrow task on a small, cheap model | a prompt for a large model | yes, with good rows that you may use |
 # | new facts inside the weights | retrieval | last of all: see below |
 

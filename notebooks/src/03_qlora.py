@@ -239,7 +239,7 @@ print(tokenizer.decode(tokens))
 seen = tokenizer.decode([label for label in labels if label != -100])
 print(f"{len(tokens)} tokens in the row, {sum(label != -100 for label in labels)} seen by the loss: {seen!r}")
 assert seen.replace(tokenizer.eos_token, "").strip() == fact.object, "only the answer may be seen"
-assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learnt, or the model never stops"
+assert labels[-1] == tokenizer.eos_token_id, "the end of text must be learned, or the model never stops"
 
 # %% [markdown]
 # **Always decode what the loss sees.** The two usual mistakes: the question is counted too, or the **end of text** (a
@@ -412,7 +412,7 @@ data_table(left, right)
 
 # %% [markdown]
 # Read the two panels together. The loss falls smoothly and looks like plain success. The right panel tells what it
-# hides: which rows are learnt when.
+# hides: which rows are learned when.
 #
 # With 120 dev questions a percentage is uncertain by up to 9 points (two standard errors). The full runs of lessons 07
 # and 08 have expected ranges; this small one has none.
@@ -506,7 +506,7 @@ quiz("03")
 # * QLoRA: the base is frozen in 4 bits; A and B, small and float32, are trained beside each linear layer.
 # * B starts at zero, so nothing changes at first. Check it.
 # * The loss sees the answer and the end of text. Decode the labels and look.
-# * A falling loss does not say *which* rows are learnt: known rows come first, unknown rows late.
+# * A falling loss does not say *which* rows are learned: known rows come first, unknown rows late.
 
 # %% [markdown]
 # ## Recall

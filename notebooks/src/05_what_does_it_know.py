@@ -26,9 +26,9 @@
 # **Misconceptions.**
 #
 # * "A wrong greedy answer means Unknown." Exercise 05.2 catches this: WeaklyKnown is exactly that case.
-# * "Unknown means never read." The table in "What it really read": nearly half of the pocket model's Unknown facts were
-#   read between 1 and 32 times.
-# * "Two labels for one fact: somebody made a mistake." The six seeds of "Ask again" are all honest.
+# * "Unknown means never read." The table in "What it really read": nearly half of the pocket model's Unknown facts
+#   were read between 1 and 32 times.
+# * "Two labels for one fact: somebody made a mistake." The six seeds of "Ask again" are independent runs, all right.
 # * "A higher temperature finds every answer in the end." Top-k has cut some off: the Unknown question of "Move the
 #   dials" stays Unknown at every temperature.
 #
@@ -498,11 +498,12 @@ table
 # %% [markdown]
 # ## The border is a coin flip
 #
-# Two honest teams label the same model. Both follow the paper; only the random seed differs. Each label is a draw: a
-# team says Unknown with probability P(Unknown), and so on for the other three. When do they disagree about a fact?
+# Two independent teams label the same model. Both follow the paper; only the random seed differs. Each label is a
+# draw: a team says Unknown with probability P(Unknown), and so on for the other three. When do they disagree about a
+# fact?
 
 # %% [markdown]
-# ### Exercise 05.4 · Two honest teams
+# ### Exercise 05.4 · Two independent teams
 #
 # *Difficulty 2 of 3 · 6 minutes.* Write the chance that two teams give one fact different labels. In: the four
 # probabilities of its labels, which sum to 1. Each team draws on its own. `disagreement([0, 0, 0.5, 0.5])` is 0.5.

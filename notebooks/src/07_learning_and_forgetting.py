@@ -7,7 +7,7 @@
 #
 # 1. read the curves of Known rows, Unknown rows and dev accuracy;
 # 2. find EARLY_STOP, and say why it is a good place to stop;
-# 3. name questions that the model lost, and tell a forgotten answer from one that is only no longer said.
+# 3. name questions that the model lost, and tell a forgotten answer from one that is no longer produced.
 #
 # **Time.** 45 minutes to read and run, 27 for the exercises. The cells take about 2 minutes of it on a CPU where
 # `course run` has made the runs; else they are made first, which takes some minutes more.
@@ -21,7 +21,7 @@
 # ## For the instructor
 #
 # **Goal.** A model fits what it knows fast and what it does not know slowly; while it fits the second, it changes
-# answers that were right. Most of these are not erased, only no longer said.
+# answers that were right. Most of these are not erased, but no longer produced.
 #
 # **Misconceptions.**
 #
@@ -512,7 +512,7 @@ last = reads.iloc[:, -1]
 print(f"Last layer: of the lost answers the probe reads {last['fine-tuned', 'lost']:.0f} %, before fine-tuning "
       f"{last['base', 'lost']:.0f} %; of the Unknown ones {last['fine-tuned', 'Unknown before']:.0f} %.")
 above = last["fine-tuned", "lost"] > last["fine-tuned", "Unknown before"]
-print("So a part of what is no longer said is still there." if above else "So the probe finds no more than chance.")
+print("So a part of what is no longer produced is still there." if above else "So the probe finds no more than chance.")
 assert not last.max() > 100, "a percentage"
 
 # %% [markdown]

@@ -79,7 +79,7 @@ data_table(ax)
 
 # %% [markdown]
 # This is the **hallucination curve** (paper, Fig. 3a). The bars are 95 % intervals over the seeds: with few seeds
-# they are wide, and that is honest. Levels differ from the paper, because model and facts differ. We compare the
+# they are wide, as they should be. Levels differ from the paper, because model and facts differ. We compare the
 # *shape*.
 #
 # Where are the two lines furthest apart?

@@ -212,7 +212,7 @@ data_table(ax)
 
 # %% [markdown]
 # A label is the most likely of four (lesson 05). What we decide on is its probability, $P(\text{Unknown})$. Where it is
-# neither near 0 nor near 1, two honest measurements may differ.
+# neither near 0 nor near 1, two independent measurements may differ.
 
 # %%
 p_unknown = labels["prob_Unknown"]
@@ -396,8 +396,8 @@ assert judged.empty or len(kept_never) < 0.1 * len(judged), "nearly all that was
 # %% [markdown]
 # ### Exercise 11.4 · How many slips?
 #
-# *Difficulty 3 of 3 · 8 minutes.* A share p of all honest measurements calls a row with P(Unknown) = p Unknown. Rows
-# with p >= `sure` are held, those with p <= 1 - `sure` are kept. Give two expected numbers: held rows that a
+# *Difficulty 3 of 3 · 8 minutes.* A share p of all independent measurements calls a row with P(Unknown) = p Unknown.
+# Rows with p >= `sure` are held, those with p <= 1 - `sure` are kept. Give two expected numbers: held rows that a
 # measurement would *not* call Unknown, kept rows that it would. Example: `slips([1, 0.75, 0.5, 0.25], 0.75)` gives
 # (0.25, 0.25).
 

@@ -29,7 +29,7 @@ def _early_stop(early_stop: Callable[[pd.DataFrame], Mapping[str, Any]]) -> str:
     for dev in ([9, 3, 5, 5, 4], [0, 1, 2, 3, 4], [2, 7, 1, 1, 1], [0, 0, 0, 0, 0]):
         same(_epoch(early_stop, dev, dev), _history(dev, dev).early_stop.epoch, f"the epoch, for dev {dev} from "
                                                                                 f"epoch 0 on")
-    return "The first epoch with the best dev accuracy; dev chooses, so test stays an honest judge."
+    return "The first epoch with the best dev accuracy; dev chooses, so test stays an unbiased judge."
 
 
 def _history(dev: Sequence[float], test: Sequence[float]) -> History:

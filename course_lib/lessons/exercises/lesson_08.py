@@ -40,7 +40,7 @@ def _interval(interval: Callable[[Sequence[float]], tuple[float, float]]) -> str
         raise Wrong("You took t at 0.95. Two sides of 2.5 % each are left out, so take it at 0.975.")
     close([low, high], [38.5159, 43.4841], "40, 42, 41", tolerance=1e-4)
     close(interval([5.0, 5.0, 5.0]), [5, 5], "three equal values")
-    return "With three seeds the interval is wide. That is honest, and a reason for more seeds."
+    return "With three seeds the interval is wide. That is as it should be, and a reason for more seeds."
 
 
 def _paired(paired_difference: Callable[[Mapping[int, float], Mapping[int, float]], float]) -> str:
