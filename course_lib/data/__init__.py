@@ -5,4 +5,4 @@ from course_lib.lazy import attach
 __all__, __getattr__, __dir__ = attach(
     __name__, "entityquestions", "facts", "paper", "pocket", datasets="DATASETS Dataset load_questions",
     facts="QUESTIONS Fact FactSet by_relation",
-    question_files="read_file", questions="Problem Question QuestionSet")
+    questions="Problem Question QuestionSet read_file")

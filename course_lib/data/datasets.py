@@ -14,8 +14,7 @@ from pathlib import Path
 from course_lib.data import entityquestions, paper
 from course_lib.data.facts import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION, QUESTIONS, SPLITS, Fact, FactSet
 from course_lib.data.pocket import world
-from course_lib.data.question_files import KINDS, read_file
-from course_lib.data.questions import Question, QuestionSet
+from course_lib.data.questions import KINDS, Question, QuestionSet, read_file
 from course_lib.files import CourseError, DataError
 
 __all__ = ["DATASETS", "DEFAULT", "Dataset", "load_questions"]

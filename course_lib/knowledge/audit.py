@@ -42,8 +42,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.data.paper import CATEGORIES
-from course_lib.data.question_files import read_file
-from course_lib.data.questions import Problem, Question
+from course_lib.data.questions import Problem, Question, read_file
 from course_lib.files import FILE_BYTES, CourseError, DataError, read_bytes, write_bytes, write_text
 from course_lib.knowledge.row_checks import Finding
 from course_lib.knowledge.scoring import sampling

@@ -15,8 +15,7 @@ import pytest
 from course_lib.data.datasets import load_questions
 from course_lib.data.facts import Fact, FactSet
 from course_lib.data.paper import CATEGORIES
-from course_lib.data.question_files import read_file
-from course_lib.data.questions import Problem, Question, QuestionSet
+from course_lib.data.questions import Problem, Question, QuestionSet, read_file
 from course_lib.files import CourseError, DataError
 from course_lib.knowledge import audit
 from course_lib.knowledge.audit import DECISIONS, Rules, counts, decide, describe, write_report, write_split
