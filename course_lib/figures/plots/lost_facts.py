@@ -59,7 +59,7 @@ def describe_lost(table: pd.DataFrame) -> str:
 def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | None = None) -> Axes:
     """Fig. 5: how much of what a rule calls Unknown is right after fine-tuning; lower at the same x is better.
 
-    ``points`` as from :func:`.unknown_rules.unknown_points`. SliCK's point with the most prompts is filled,
+    ``points`` as from :func:`.unknown_points`. SliCK's point with the most prompts is filled,
     those with fewer are hollow. ``published`` adds SliCK's point of the paper at both stops (worked out from its
     tables).
     """

@@ -80,7 +80,7 @@ def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, 
         prompt: Prompt = INSTRUCTION, exposures: pd.DataFrame | None = None, data: Mix | None = None) -> Asked:
     """Ask both models about a fact, or a question in words.
 
-    ``prompt`` is the form of the question. ``exposures`` are those of :func:`.pocket.exposures`, ``data`` is
+    ``prompt`` is the form of the question. ``exposures`` are those of :func:`.exposures`, ``data`` is
     the training set of the tuned model.
 
     Raises:
