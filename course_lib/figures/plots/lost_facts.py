@@ -34,7 +34,7 @@ def _bars(table: pd.DataFrame) -> list[pd.Series]:
 def lost_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Share of the answers that a run loses after EARLY_STOP, by exposures; 95 % intervals.
 
-    ``table`` as from :func:`.harm.lost_by_exposures`; groups with nothing to lose are left out.
+    ``table`` as from :func:`.lost_by_exposures`; groups with nothing to lose are left out.
 
     Raises:
         CourseError: no group has anything to lose.
