@@ -409,7 +409,7 @@ protocol = {"temperature": 0.5, "n_samples": 16}
 near = {name: one_question.measure(loaded.model, loaded.tokenizer, [fact], prompts[fact.relation],
                                    temperatures=widgets.GRID)[0] for name, fact in chosen.items()}
 for one in near.values():
-    print(plots.describe_closeup(one, **protocol))
+    print(plots.describe_question(one, **protocol))
 assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), "the same numbers as above"
 
 # %% [markdown]
@@ -419,9 +419,9 @@ assert not full_precision or np.allclose(near["border"].at(0.5), p, atol=1e-3), 
 # %%
 train = labelled[labelled["split"] == "train"].reset_index(drop=True)
 more = widgets.browse(loaded.model, loaded.tokenizer, study.facts.train, train, prompts, each=2, progress=False)
-found = widgets.Browse((*near.values(), *more.closeups), (*near, *more.categories), more.prompts)
-print(f"{len(near)} chosen questions and {len(more.closeups)} drawn ones, of {len(found.relations)} relations")
-assert len(found.categories) == len(found.closeups), "a category for each question"
+found = widgets.Browse((*near.values(), *more.questions), (*near, *more.categories), more.prompts)
+print(f"{len(near)} chosen questions and {len(more.questions)} drawn ones, of {len(found.relations)} relations")
+assert len(found.categories) == len(found.questions), "a category for each question"
 
 # %% [markdown]
 # **Predict.** You can choose a question, and move temperature and number of samples. Can a MaybeKnown fact change its
@@ -442,8 +442,8 @@ import matplotlib.pyplot as plt
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.5), strict=True):
     setting = protocol | {"temperature": temperature}
-    plots.closeup_bars(near["border"], **setting, ax=ax)
-    print(plots.describe_closeup(near["border"], **setting))
+    plots.question_bars(near["border"], **setting, ax=ax)
+    print(plots.describe_question(near["border"], **setting))
 assert len(axes[0].patches) >= 10, "a bar for each prompt"
 data_table(*axes)
 

@@ -234,7 +234,7 @@ data_table(ax)
 
 # %%
 band = reference_runs(study.name).epochs() if has_reference(study.name) else None
-show(widgets.curve_explorer(epochs, band=band))
+show(widgets.curve_explorer(epochs, reference=band))
 
 # %% [markdown]
 # The same without sliders: test accuracy against % Unknown, one line for each of some epochs. Light lines are early,

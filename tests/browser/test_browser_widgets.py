@@ -15,7 +15,7 @@ import pytest
 from course_lib.data.paper import CATEGORIES
 from course_lib.experiments.reference import reference_runs
 from course_lib.figures.plots.curves import describe_epoch
-from course_lib.figures.plots.knowledge import describe_closeup
+from course_lib.figures.plots.knowledge import describe_question
 from course_lib.figures.plots.sizing import describe_memory
 from course_lib.figures.widgets import board as mixing_board
 from course_lib.figures.widgets.fact_browser import asked_text
@@ -31,7 +31,7 @@ from course_lib.experiments.reference import reference_runs
 from course_lib.figures.widgets.display import show
 
 epochs = reference_runs().epochs()
-show(widgets.curve_explorer(epochs[epochs["seed"] == 0], band=epochs))"""
+show(widgets.curve_explorer(epochs[epochs["seed"] == 0], reference=epochs))"""
 NF4 = """import numpy as np
 from course_lib.figures.widgets import explorers as widgets
 from course_lib.models import nf4
@@ -48,7 +48,7 @@ one = OneQuestion(Fact("Ana Maria Castellanos", "P19", "Oslo"), ("Oslo", "Bergen
               temperatures, np.linspace(0.1, 0.9, 30).reshape(3, 10))
 two = OneQuestion(Fact("Bo Larsen", "P26", "Ida Larsen"), ("Eva Holm",) * 10, np.array([False] * 10),
               temperatures, np.linspace(0.0, 0.02, 30).reshape(3, 10))
-closeups = [one, two]"""
+questions = [one, two]"""
 BROWSED = f"""{QUESTIONS}
 
 from course_lib.knowledge.scoring.prompts import Prompt
@@ -92,7 +92,7 @@ def explored(notebook: NotebookPage, number: int, name: str, start: str, moves: 
 
 def test_keys_move_the_curve_explorer(opened: Open) -> None:
     epochs = reference_runs().epochs()
-    said = partial(describe_epoch, epochs[epochs["seed"] == 0], band=epochs)
+    said = partial(describe_epoch, epochs[epochs["seed"] == 0], reference=epochs)
     explored(opened([CURVES]), 0, "curve_explorer", said(epoch=16, unknown_percent=50), [
         ("epoch", ["ArrowLeft"], 0, said(epoch=15, unknown_percent=50)),
         ("epoch", ["Home"], 0, said(epoch=0, unknown_percent=50)),
@@ -112,12 +112,12 @@ def made(source: str) -> dict[str, Any]:
 
 
 def test_keys_move_the_knowledge_explorer(opened: Open) -> None:
-    closeups = made(QUESTIONS)["closeups"]
+    questions = made(QUESTIONS)["questions"]
 
     def said(place: int, temperature: float, n_samples: int) -> str:
-        return describe_closeup(closeups[place], temperature=temperature, n_samples=n_samples)
+        return describe_question(questions[place], temperature=temperature, n_samples=n_samples)
 
-    notebook = opened([QUESTIONS, SHOW.format("knowledge_explorer(closeups)")])
+    notebook = opened([QUESTIONS, SHOW.format("knowledge_explorer(questions)")])
     explored(notebook, 1, "knowledge_explorer", said(0, 0.5, 16), [
         ("question", ["Space", "ArrowDown", "Enter"], 0, said(1, 0.5, 16)),
         ("temperature", ["ArrowRight"], 0, said(1, 1.5, 16)),
@@ -129,7 +129,7 @@ def test_keys_move_the_knowledge_explorer(opened: Open) -> None:
 
 def test_keys_browse_facts_by_relation_and_category(opened: Open) -> None:
     found = made(BROWSED)["found"]
-    one, two = (partial(describe_closeup, closeup) for closeup in found.closeups)
+    one, two = (partial(describe_question, question) for question in found.questions)
     explored(opened([BROWSED, SHOW.format("knowledge_explorer(found)")]), 1, "knowledge_browser",
              one(temperature=0.5, n_samples=16), [
         ("relation", ["End"], 0, two(temperature=0.5, n_samples=16)),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from course_lib.figures.widgets import ask_model as ask
-from course_lib.figures.widgets.ask_model import Asked, Said
+from course_lib.figures.widgets.ask_model import Answer, Asked
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.prompts import INSTRUCTION
 from course_lib.training.finetune import add_lora
@@ -17,9 +17,9 @@ from course_lib.training.mixing import Mix, Row
 from course_lib.training.records import TuneConfig
 from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, gpt2_like, tiny_model
 
-ONE = Asked("Where?", "Rome", Said("The answer is Rome.", 0.5, "right name, other form"), Said("Rome", 0.25, "right"),
-            3, "Unknown")
-TWO = Asked("Who?", "Ana", Said("Bo", 0.75, "wrong"), Said("", float("nan"), "wrong"), 0)
+ONE = Asked("Where?", "Rome", Answer("The answer is Rome.", 0.5, "right name, other form"),
+            Answer("Rome", 0.25, "right"), 3, "Unknown")
+TWO = Asked("Who?", "Ana", Answer("Bo", 0.75, "wrong"), Answer("", float("nan"), "wrong"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,10 @@ def adapted():
 
 @pytest.mark.parametrize(("answer", "right", "verdict"), [
     ("Rome", "Rome", "right"), ("The answer is Rome.", "Rome", "right name, other form"),
-    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"), ("Rome", None, "not known"),
+    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"),
     ("A.B.", "A.B", "right name, other form")])
 def test_an_answer_is_judged_by_exact_match_and_other_forms_are_named(answer, right, verdict):
-    assert ask.judged(answer, right) == verdict
+    assert ask.verdict(answer, right) == verdict
 
 
 def test_the_base_is_the_model_without_its_adapter(adapted):
@@ -50,14 +50,14 @@ def test_the_base_is_the_model_without_its_adapter(adapted):
     text = INSTRUCTION.text(FACTS[0].question)
     with model.disable_adapter():
         base = answers(model, tokenizer, [text])[0][0]
-    assert (found.base.answer, found.tuned.answer) == (base, answers(model, tokenizer, [text])[0][0])
-    assert found.base.answer != found.tuned.answer
+    assert (found.base.text, found.tuned.text) == (base, answers(model, tokenizer, [text])[0][0])
+    assert found.base.text != found.tuned.text
 
 
 def test_the_probability_is_that_of_the_answer_up_to_its_stop(adapted):
     model, tokenizer = adapted
     found = ask.ask(model, tokenizer, FACTS[0]).tuned
-    ids = tokenizer(INSTRUCTION.text(FACTS[0].question) + " " + found.answer)["input_ids"]
+    ids = tokenizer(INSTRUCTION.text(FACTS[0].question) + " " + found.text)["input_ids"]
     start = len(tokenizer(INSTRUCTION.text(FACTS[0].question))["input_ids"])
     with torch.no_grad():
         p = model(torch.tensor([ids])).logits[0].float().softmax(-1)
@@ -96,12 +96,12 @@ def test_one_question_is_described_with_both_answers_readings_and_training():
 
 
 def test_a_question_in_words_is_described_without_a_verdict():
-    typed = Asked("Who?", None, Said("Bo", 0.001, "not known"), Said("Ana", 0.5, "not known"))
+    typed = Asked("Who?", None, Answer("Bo", 0.001, "not known"), Answer("Ana", 0.5, "not known"))
     assert re.search(r"^Who\? Base [^(]*'Bo' [^(]* 0\.01, tuned [^(]*'Ana' [^(]* 0\.50\.$", ask.describe_asked(typed))
 
 
 def test_the_probability_of_the_recorded_answer_is_told():
-    one = Asked("Who?", "Ana", Said("Bo", 0.75, "wrong", 0.2), Said("Ana", 0.5, "right", 0.5))
+    one = Asked("Who?", "Ana", Answer("Bo", 0.75, "wrong", 0.2), Answer("Ana", 0.5, "right", 0.5))
     assert re.search(r": Ana \(.*base 0\.20, tuned 0\.50\)", ask.describe_asked(one))
 
 
@@ -163,11 +163,6 @@ def test_a_few_facts_of_every_category_are_drawn_the_best_known_first():
 
 def test_many_questions_are_counted_by_model():
     assert re.search(r"^base: 0 of 2 .* 1 .* 0\.75; tuned: 1 of 2 ", ask.describe_many([ONE, TWO]))
-
-
-def test_the_table_has_a_row_a_question():
-    row = ask.table([ONE]).iloc[0]
-    assert (row["tuned"], row["p base"], row["times read"]) == ("Rome (right)", 0.5, 3)
 
 
 def test_bars_are_as_long_as_the_probabilities():

@@ -177,11 +177,11 @@ def test_moving_back_to_the_first_question_draws_it_again(shown: list, capsys: p
     assert [line[:len("Where was An")] for line in lines] == ["Where was An", "Where was Bo", "Where was An"]
 
 
-@pytest.mark.parametrize("closeups", [[], [NEAR[0], near("Bo", [True], [[1.0]], temperatures=(0.5,))]],
+@pytest.mark.parametrize("questions", [[], [NEAR[0], near("Bo", [True], [[1.0]], temperatures=(0.5,))]],
                          ids=["none", "two grids"])
-def test_questions_without_one_set_of_temperatures_are_refused(closeups: list) -> None:
-    with pytest.raises(CourseError, match=f"^{len(closeups)} .*{len(closeups)} "):
-        widgets.knowledge_explorer(closeups)
+def test_questions_without_one_set_of_temperatures_are_refused(questions: list) -> None:
+    with pytest.raises(CourseError, match=f"^{len(questions)} .*{len(questions)} "):
+        widgets.knowledge_explorer(questions)
 
 CELL = """
 %matplotlib inline

@@ -35,20 +35,20 @@ def found(tiny) -> Browse:
 
 
 def test_so_many_facts_of_each_relation_and_category_are_drawn(found: Browse) -> None:
-    drawn = [(one.fact.relation, label) for one, label in zip(found.closeups, found.categories, strict=True)]
+    drawn = [(one.fact.relation, label) for one, label in zip(found.questions, found.categories, strict=True)]
     assert drawn == [("P19", "HighlyKnown")] * 2 + [("P19", "Unknown")] * 2 + [("P40", "WeaklyKnown")] * 2
-    assert {one.fact for one in found.closeups[:2]} <= set(BORN[:3])
-    assert {one.fact for one in found.closeups[2:4]} <= set(BORN[3:6]), "those that could not be asked stay out"
+    assert {one.fact for one in found.questions[:2]} <= set(BORN[:3])
+    assert {one.fact for one in found.questions[2:4]} <= set(BORN[3:6]), "those that could not be asked stay out"
 
 
 def test_a_seed_draws_the_same_facts_again(tiny, found: Browse) -> None:
     again = browse(*tiny, FACTS, LABELLED, PROMPTS, temperatures=(0.5,), progress=False)
-    assert [one.fact for one in again.closeups] == [one.fact for one in found.closeups]
+    assert [one.fact for one in again.questions] == [one.fact for one in found.questions]
 
 
 def test_a_category_with_fewer_facts_gives_what_it_has(tiny) -> None:
     all_of_them = browse(*tiny, FACTS, LABELLED, PROMPTS, each=99, temperatures=(0.5,), progress=False)
-    assert len(all_of_them.closeups) == 14
+    assert len(all_of_them.questions) == 14
 
 
 def test_relation_and_category_narrow_the_choice(found: Browse) -> None:
@@ -59,7 +59,7 @@ def test_relation_and_category_narrow_the_choice(found: Browse) -> None:
 
 
 def test_together_facts_are_looked_at_as_one_by_one(tiny, found: Browse) -> None:
-    for one in found.closeups:
+    for one in found.questions:
         [alone] = measure(*tiny, [one.fact], PROMPTS[one.fact.relation], temperatures=(0.5, 1.0))
         assert (one.answers, one.right.tolist()) == (alone.answers, alone.right.tolist())
         assert one.p == pytest.approx(alone.p, abs=1e-5)

@@ -21,7 +21,7 @@ from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.figures import plots
 from course_lib.figures.widgets import ask_model as ask
-from course_lib.figures.widgets.ask_model import Said
+from course_lib.figures.widgets.ask_model import Answer
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import OneQuestion
 from course_lib.models import memory, nf4
@@ -73,9 +73,9 @@ def legend(ax: Axes) -> list[str]:
     lambda ax: plots.run_curve(run(), ax=ax), lambda ax: plots.hallucination_curve(SWEEP, ax=ax),
     lambda ax: plots.category_bars({"train": SHARES}, ax=ax),
     lambda ax: plots.exposure_bars(pd.DataFrame({"category": ["Unknown"], "readings": [0]}), ax=ax),
-    lambda ax: plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1, ax=ax),
+    lambda ax: plots.question_bars(UNSURE, temperature=0.5, n_samples=1, ax=ax),
     lambda ax: plots.group_histograms([0, 1], [0, 1], **READ, ax=ax),
-], ids=["run_curve", "hallucination_curve", "category_bars", "exposure_bars", "closeup_bars", "group_histograms"])
+], ids=["run_curve", "hallucination_curve", "category_bars", "exposure_bars", "question_bars", "group_histograms"])
 def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
     ax = plt.figure().add_subplot()
     assert draw(ax) is ax
@@ -201,53 +201,53 @@ def bars(ax: Axes) -> list[float]:
     return [round(bar.get_width(), 6) for bar in ax.patches]
 
 
-def test_a_closeup_has_a_bar_for_each_prompt_and_then_the_four_parts_of_the_label() -> None:
-    ax = plots.closeup_bars(UNSURE, temperature=1.0, n_samples=2)
+def test_a_question_has_a_bar_for_each_prompt_and_then_the_four_parts_of_the_label() -> None:
+    ax = plots.question_bars(UNSURE, temperature=1.0, n_samples=2)
     assert bars(ax) == [0.5, 0, 0, 0, 0, 0.75, 0.25]  # 0.25 = 0.5 squared
     assert [bar.get_x() for bar in ax.patches[3:]] == [0, 0, 0, 0.75]
 
 
 def test_another_temperature_draws_other_bars() -> None:
-    assert bars(plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1))[:3] == [0.25, 0.0002, 0]
+    assert bars(plots.question_bars(UNSURE, temperature=0.5, n_samples=1))[:3] == [0.25, 0.0002, 0]
 
 
-def test_each_bar_of_a_closeup_carries_its_number_and_a_wide_part_its_label() -> None:
-    ax = plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
+def test_each_bar_of_a_question_carries_its_number_and_a_wide_part_its_label() -> None:
+    ax = plots.question_bars(UNSURE, temperature=0.5, n_samples=1)
     assert [text.get_text() for text in ax.texts] == ["0.250", "< 0.001", "0", "Unknown 75 %"]
 
 
 def test_an_axis_names_the_greedy_answers_and_whether_each_is_right() -> None:
-    ax = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1)
+    ax = plots.question_bars(WAVERING, temperature=0.5, n_samples=1)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Rome \u2717", "Oslo \u2713", "label"]
     assert ax.get_title() == "temperature 0.5, 1 samples a prompt"
 
 
 def test_right_and_wrong_answers_have_bars_of_different_colours() -> None:
-    wrong, right = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).patches[:2]
+    wrong, right = plots.question_bars(WAVERING, temperature=0.5, n_samples=1).patches[:2]
     assert wrong.get_facecolor() != right.get_facecolor()
 
 
 def test_the_first_prompt_stands_on_top() -> None:
-    bottom, top = plots.closeup_bars(WAVERING, temperature=0.5, n_samples=1).get_ylim()
+    bottom, top = plots.question_bars(WAVERING, temperature=0.5, n_samples=1).get_ylim()
     assert bottom > top
 
 
 def test_long_answers_are_cut_and_dollar_signs_are_no_formula() -> None:
-    ax = plots.closeup_bars(UNSURE, temperature=0.5, n_samples=1)
+    ax = plots.question_bars(UNSURE, temperature=0.5, n_samples=1)
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[1].startswith(r"a \$5 bill, \$6") and names[2].startswith("x" * 25 + "... ")
     ax.figure.canvas.draw()  # a formula that cannot be read would stop here
 
 
-def test_a_closeup_is_described_in_one_sentence() -> None:
+def test_a_question_is_described_in_one_sentence() -> None:
     assert re.match(r"Where was Ana Ruiz born\? \(Oslo\): 0 of 3 .*temperature 1 .* 0 to 0\.5, .*\b2 samples "
                     r".*WeaklyKnown 75\.0 %, Unknown 25\.0 %\.$",
-                    plots.describe_closeup(UNSURE, temperature=1.0, n_samples=2))
+                    plots.describe_question(UNSURE, temperature=1.0, n_samples=2))
 
 
 def test_labels_that_are_sure_are_described_alone_and_one_probability_once() -> None:
     sure = OneQuestion(UNSURE.fact, ("Oslo", "Oslo"), np.ones(2, bool), (0.5,), np.ones((1, 2)))
-    sentence = plots.describe_closeup(sure, temperature=0.5, n_samples=16)
+    sentence = plots.describe_question(sure, temperature=0.5, n_samples=16)
     assert re.search(r"temperature 0\.5 .* 1, .* HighlyKnown 100\.0 %\.$", sentence) and " to " not in sentence
 
 
@@ -327,7 +327,7 @@ def test_a_variant_that_has_not_run_is_not_described() -> None:
 
 HOSTILE = ("$5 and $6", r"\$1 $\frac{$", "__init__", "a\nb\rc\t\x00\x07\x1b[31m\u202e\u200f\u200b", "x" * 32_000,
            "word " * 6_400, "^_{}#~ %s {0} %(x)s <b>&amp;</b>", "")
-SAID = Said("A", 0.5, "wrong")
+ANSWER = Answer("A", 0.5, "wrong")
 MEMORY = memory.estimate_trainer(memory.SHAPES["SmolLM2-1.7B"], bits=4, rank=16, batch=8, tokens=128)
 SCALED = nf4.quantise(np.array([4, 1, -4, 0], np.float32), np.array([-1, 0, 1], np.float32), block=4)
 ERRORS = pd.DataFrame({"weights": "w", "levels": "NF4", "block": [16, 64], "error": [0.1, 0.2]})
@@ -346,14 +346,14 @@ FOREIGN = {  # each puts a text of others wherever the function takes one
         SWEEP[SWEEP["variant"] == "D"].assign(lr=1e-4, **{text: 1.0}), measure=text),
     "curve_at_epoch": lambda text: plots.curve_at_epoch(SWEEP.assign(variant=text), epoch=1, unknown_percent=50,
                                                         variant=text),
-    "closeup_bars": lambda text: plots.closeup_bars(near(text), temperature=0.5, n_samples=1),
+    "question_bars": lambda text: plots.question_bars(near(text), temperature=0.5, n_samples=1),
     "group_histograms": lambda text: plots.group_histograms([0, 1], [0, 1], names=(text, f"{text} 2"),
                                                                  xlabel=text),
     "memory_bars": lambda text: plots.memory_bars({text: MEMORY}, gpus={text: memory.GPUS["T4"]}),
     "level_histogram": lambda text: plots.level_histogram(SCALED, np.array([-1, 0, 1]), title=text),
     "error_curves": lambda text: plots.error_curves(ERRORS.assign(weights=text)),
     "lost_bars": lambda text: plots.lost_bars(HARM.assign(group=text)),
-    "certainty_bars": lambda text: ask.certainty_bars([ask.Asked(text, text, replace(SAID, answer=text), SAID)])}
+    "certainty_bars": lambda text: ask.certainty_bars([ask.Asked(text, text, replace(ANSWER, text=text), ANSWER)])}
 OUR_OWN = {"new_axes", "new_panels", "run_curve", "run_lines", "exposure_bars", "category_curve",
            "unknown_curve"}  # they draw numbers, under names of ours
 

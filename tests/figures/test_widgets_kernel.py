@@ -56,7 +56,7 @@ MADE = {
 box = widgets.nf4_explorer(nf4.weight_samples(np.random.default_rng(0).normal(size=(64, 64)), seed=0))""",
     "curve": """from course_lib.experiments.reference import reference_runs
 epochs = reference_runs().epochs()
-box = widgets.curve_explorer(epochs, band=epochs)""",
+box = widgets.curve_explorer(epochs, reference=epochs)""",
     "knowledge": """from course_lib.figures.widgets import fact_browser as browse
 from course_lib.knowledge.slick import draw_prompts
 study = open_study("pocket")

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.analysis.paper_claims import main_rate
 from course_lib.analysis.stopping import STOPS, at_epochs, over_seeds, single_rate, stops
 from course_lib.data import paper
 from course_lib.data.protocol import D_KNOWN, D
-from course_lib.figures.plots.style import COLOURS, MARKERS, new_axes, plain_text
+from course_lib.figures.plots.style import COLOURS, MARKERS, interval_bars, new_axes, plain_text
 from course_lib.files import CourseError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 __all__ = ["SPLITS", "curve_at_epoch", "curve_points", "describe_curve", "describe_epoch", "describe_rates",
            "hallucination_curve", "rate_curves"]
@@ -33,7 +31,7 @@ RATES = ("-", "--", ":", "-.")
 SPLITS = ("test", "ood")
 NAMES = {"test": "test", "ood": "out of distribution"}
 SPLIT_STYLES = {"test": "o-", "ood": "s--"}
-PUBLISHED = (("ES", "EARLY_STOP", "o"), ("CONV", "CONVERGENCE", "s"))
+PERCENT_UNKNOWN = "Unknown facts in the training set (%)"
 
 
 def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Sequence[str] = (D.name,),
@@ -49,23 +47,27 @@ def hallucination_curve(epochs: pd.DataFrame, *, measure: str = "test", variants
     """
     if published and measure != "test":
         raise CourseError(f"published points of {measure}: the paper prints them for test only; leave published out")
-    ax = new_axes(ax)
-    table = _curve_table(epochs, measure, at)
+    ax, table = new_axes(ax), _curve_table(epochs, measure, at)
     for variant in variants:
         for stop in (*STOPS, *_fixed(at)):
             line = table[(table["variant"] == variant) & (table["stop"] == stop)].sort_values("unknown_percent")
-            bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
             aside = 1.2 if variant == D_KNOWN.name else 0  # so that its bars do not lie on those of D
-            ax.errorbar(line["unknown_percent"] + aside, line["mean"], bars, linestyle=LINES.get(variant, "--"),
-                        capsize=3, label=f"{stop}, {plain_text(variant)}",
-                        fillstyle="full" if variant == D.name else "none", **_look(stop, at))
+            _mean_line(ax, line, f"{stop}, {plain_text(variant)}", aside=aside, linestyle=LINES.get(variant, "--"),
+                       fillstyle="full" if variant == D.name else "none", **_look(stop, at))
     if published:
         _published_points(ax)
-    top = ax.get_ylim()[1]
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{plain_text(measure)} accuracy (%)",
-           ylim=(0, top * 1.05))
+    _frame(ax, measure)
     ax.legend(frameon=False, fontsize="small", title=f"{epochs['seed'].nunique()} seed(s)", title_fontsize="small")
     return ax
+
+
+def _mean_line(ax: Axes, line: pd.DataFrame, label: str, *, aside: float = 0, **style: object) -> None:
+    """A line of means by % Unknown, with the intervals over seeds as bars; ``aside`` moves it to the right."""
+    ax.errorbar(line["unknown_percent"] + aside, line["mean"], interval_bars(line), capsize=3, label=label, **style)
+
+
+def _frame(ax: Axes, measure: str) -> None:
+    ax.set(xlabel=PERCENT_UNKNOWN, ylabel=f"{plain_text(measure)} accuracy (%)", ylim=(0, 1.05 * ax.get_ylim()[1]))
 
 
 def _fixed(at: Sequence[int]) -> list[str]:
@@ -74,8 +76,6 @@ def _fixed(at: Sequence[int]) -> list[str]:
 
 def _curve_table(epochs: pd.DataFrame, measure: str, at: Sequence[int]) -> pd.DataFrame:
     """Means over seeds at both stops and at fixed epochs."""
-    import pandas as pd
-
     single_rate(epochs)
     stopped = [stops(epochs)] + ([at_epochs(epochs, at)] if at else [])
     return over_seeds(pd.concat(stopped, ignore_index=True), measure)
@@ -91,8 +91,6 @@ def _look(stop: str, at: Sequence[int]) -> dict[str, object]:
 
 
 def _published_points(ax: Axes) -> None:
-    from course_lib.data import paper
-
     for code, stop in (("ES", "EARLY_STOP"), ("CONV", "CONVERGENCE")):
         percents = sorted(paper.UNKNOWN_MIX)
         ax.plot(percents, [paper.UNKNOWN_MIX[p][code] for p in percents], linestyle="", marker=MARKERS[stop],
@@ -108,25 +106,27 @@ def describe_curve(epochs: pd.DataFrame, *, measure: str = "test", variants: Seq
     """
     table, parts = _curve_table(epochs, measure, at), []
     for variant in variants:
-        own = table[table["variant"] == variant]
-        if own.empty:
-            raise CourseError(f"no run of {variant}; there are {', '.join(sorted(set(table['variant'])))}")
-        told = [f"at {stop} " + ", ".join(f"{value:.1f}" for value in own[own["stop"] == stop].sort_values(
+        own = _of_variant(table, variant)
+        means = [f"at {stop} " + ", ".join(f"{value:.1f}" for value in own[own["stop"] == stop].sort_values(
             "unknown_percent")["mean"]) for stop in (*STOPS, *_fixed(at))]
         percents = ", ".join(f"{percent:g}" for percent in sorted(own["unknown_percent"].unique()))
         name = "" if tuple(variants) == (D.name,) else f"{variant} "
-        parts.append(f"{name}at {percents} % Unknown: {'; '.join(told)} %")
+        parts.append(f"{name}at {percents} % Unknown: {'; '.join(means)} %")
     return f"Mean {measure} accuracy over {int(table['n'].max())} seed(s) {'. '.join(parts)}."
+
+
+def _of_variant(table: pd.DataFrame, variant: str) -> pd.DataFrame:
+    own = table[table["variant"] == variant]
+    if own.empty:
+        raise CourseError(f"no run of {variant}; there are {', '.join(sorted(set(table['variant'])))}")
+    return own
 
 
 def _by_rate(epochs: pd.DataFrame, measure: str, variant: str) -> dict[float, pd.DataFrame]:
     if "lr" not in epochs:
         raise CourseError("the runs have no column lr; read them with course_lib.training.runs.writer.read_runs")
-    own = epochs[epochs["variant"] == variant]
-    if own.empty:
-        raise CourseError(f"no run of {variant}; there are {', '.join(sorted(set(epochs['variant'])))}")
     return {rate: over_seeds(stops(group), measure).sort_values("unknown_percent")
-            for rate, group in own.groupby("lr")}
+            for rate, group in _of_variant(epochs, variant).groupby("lr")}
 
 
 def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = D.name, ax: Axes | None = None) -> Axes:
@@ -135,16 +135,13 @@ def rate_curves(epochs: pd.DataFrame, *, measure: str = "test", variant: str = D
     Raises:
         CourseError: the runs do not say their learning rates, or there is no run of ``variant``.
     """
-    tables = _by_rate(epochs, measure, variant)
-    ax = new_axes(ax)
+    tables, ax = _by_rate(epochs, measure, variant), new_axes(ax)
     for (rate, table), style in zip(tables.items(), RATES * len(tables), strict=False):
         for stop in STOPS:
             line = table[table["stop"] == stop]
-            bars = [line["mean"] - line["low"], line["high"] - line["mean"]]
-            ax.errorbar(line["unknown_percent"], line["mean"], bars, linestyle=style, marker=MARKERS[stop],
-                        color=COLOURS[stop], capsize=3, label=f"{stop}, rate {rate:g} (n = {int(line['n'].max())})")
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel=f"{plain_text(measure)} accuracy (%)",
-           ylim=(0, ax.get_ylim()[1] * 1.05))
+            _mean_line(ax, line, f"{stop}, rate {rate:g} (n = {int(line['n'].max())})", linestyle=style,
+                       **_look(stop, ()))
+    _frame(ax, measure)
     ax.legend(frameon=False, fontsize="small")
     return ax
 
@@ -154,9 +151,9 @@ def describe_rates(epochs: pd.DataFrame, *, measure: str = "test", variant: str 
     parts = []
     for rate, table in _by_rate(epochs, measure, variant).items():
         means = table.pivot(index="unknown_percent", columns="stop", values="mean")
-        told = "; ".join(f"at {stop} {', '.join(f'{value:.1f}' for value in means[stop])}" for stop in STOPS)
+        at = "; ".join(f"at {stop} {', '.join(f'{value:.1f}' for value in means[stop])}" for stop in STOPS)
         parts.append(f"rate {rate:g} ({int(table['n'].max())} seed(s), {', '.join(f'{p:g}' for p in means.index)} % "
-                     f"Unknown): {told} %")
+                     f"Unknown): {at} %")
     return f"Mean {measure} accuracy, {'. '.join(parts)}."
 
 
@@ -164,58 +161,47 @@ def curve_points(epochs: pd.DataFrame, *, epoch: int, variant: str = D.name, mea
     """Columns unknown_percent, mean, low, high (percent, over the seeds) and n: every share after ``epoch`` epochs."""
     main = main_rate(epochs)
     rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)].dropna(subset=[measure])
-    parts = rows.groupby("unknown_percent")[measure].agg(["mean", "min", "max", "count"]).reset_index()
-    return parts.rename(columns={"min": "low", "max": "high", "count": "n"})
+    return rows.groupby("unknown_percent")[measure].agg(mean="mean", low="min", high="max", n="count").reset_index()
 
 
 def curve_at_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = D.name,
-                   measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None, published: bool = False,
+                   measures: Sequence[str] = SPLITS, reference: pd.DataFrame | None = None, published: bool = False,
                    ax: Axes | None = None) -> Axes:
     """Accuracy against % Unknown after ``epoch`` epochs, one mix marked; mean over the seeds.
 
-    ``band`` are the epochs of reference runs, drawn from the lowest to the highest seed. ``published`` adds the
-    paper's points where they belong: to D and "test".
+    ``reference`` are the epochs of reference runs, drawn as a band from the lowest to the highest seed. ``published``
+    adds the paper's points where they belong: to D and "test".
     """
-    ax = new_axes(ax)
+    ax, which = new_axes(ax), {"epoch": epoch, "variant": variant}
     for measure in measures:
-        points = curve_points(epochs, epoch=epoch, variant=variant, measure=measure)
+        points = curve_points(epochs, measure=measure, **which)
         ax.plot(points["unknown_percent"], points["mean"], SPLIT_STYLES[measure], color=COLOURS[measure], label=measure)
-        if band is not None:
-            _band(ax, curve_points(band, epoch=epoch, variant=variant, measure=measure), measure)
+        if reference is not None:
+            points = curve_points(reference, measure=measure, **which)
+            seeds = int(points["n"].max()) if len(points) else 0
+            ax.fill_between(points["unknown_percent"], points["low"], points["high"], color=COLOURS[measure], alpha=0.2,
+                            linewidth=0, hatch="///" if measure == "ood" else None,
+                            label=f"{measure}, {seeds} reference seeds")
     ax.axvline(unknown_percent, color="grey", linestyle=":")
     published = published and variant == D.name and "test" in measures
     if published:
-        _published(ax)
-    ax.set(xlabel="Unknown facts in the training set (%)", ylabel="accuracy (%)",
-           title=f"{'' if variant == D.name else plain_text(variant) + ', '}after epoch {epoch}",
-           ylim=(0, _top([epochs] if band is None else [epochs, band], published=published)))
+        _published_points(ax)
+    ax.set(xlabel=PERCENT_UNKNOWN, ylabel="accuracy (%)", ylim=(0, _top(epochs, reference, published=published)),
+           title=f"{'' if variant == D.name else plain_text(variant) + ', '}after epoch {epoch}")
     ax.legend(frameon=False, fontsize="small", ncols=2)
     return ax
 
 
-def _band(ax: Axes, points: pd.DataFrame, measure: str) -> None:
-    seeds = int(points["n"].max()) if len(points) else 0
-    ax.fill_between(points["unknown_percent"], points["low"], points["high"], color=COLOURS[measure], alpha=0.2,
-                    linewidth=0, hatch="///" if measure == "ood" else None, label=f"{measure}, {seeds} reference seeds")
-
-
-def _published(ax: Axes) -> None:
-    percents = sorted(paper.UNKNOWN_MIX)
-    for code, stop, marker in PUBLISHED:
-        ax.plot(percents, [paper.UNKNOWN_MIX[percent][code] for percent in percents], linestyle="", marker=marker,
-                color="grey", markerfacecolor="white", label=f"paper, {stop}")
-
-
-def _top(tables: Sequence[pd.DataFrame], *, published: bool) -> float:
+def _top(*tables: pd.DataFrame | None, published: bool) -> float:
     """The same top of the axis for every epoch, so that a move of the slider does not change the scale."""
-    values = [table[list(SPLITS)].max().max() for table in tables]
+    values = [table[list(SPLITS)].max().max() for table in tables if table is not None]
     values += [value for point in paper.UNKNOWN_MIX.values() for value in point.values()] if published else []
     return max(1, 1.1 * max(values))
 
 
 def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, variant: str = D.name,
-                   measures: Sequence[str] = SPLITS, band: pd.DataFrame | None = None) -> str:
-    """Describe the marked mix in one sentence, or two with a band: means over the seeds."""
+                   measures: Sequence[str] = SPLITS, reference: pd.DataFrame | None = None) -> str:
+    """Describe the marked mix in one sentence, or two with reference runs: means over the seeds."""
     main = main_rate(epochs)
     rows = main[(main["variant"] == variant) & (main["epoch"] == epoch)
                 & (main["unknown_percent"] == unknown_percent)].mean(numeric_only=True)
@@ -224,21 +210,20 @@ def describe_epoch(epochs: pd.DataFrame, *, epoch: int, unknown_percent: float, 
         own = f"{which}: no run has come so far."
     else:
         fitted = ", ".join(f"{rows[f'{kind}_fitted']:.0f} % of {kind.capitalize()} fitted"
-                           for kind in ("known", "unknown") if rows[f"{kind}_fitted"] == rows[f"{kind}_fitted"])
-        told = ", ".join(f"{NAMES[measure]} {rows[measure]:.1f} %" for measure in measures)
-        own = f"{which}: {told}; {fitted}."
-    return own if band is None else f"{own} {_reference(rows, band, epoch, unknown_percent, variant, measures)}"
+                           for kind in ("known", "unknown") if not math.isnan(rows[f"{kind}_fitted"]))
+        own = f"{which}: {', '.join(f'{NAMES[measure]} {rows[measure]:.1f} %' for measure in measures)}; {fitted}."
+    return own if reference is None else f"{own} {_among(rows, reference, epoch, unknown_percent, variant, measures)}"
 
 
-def _reference(rows: pd.Series, band: pd.DataFrame, epoch: int, percent: float, variant: str,
-               measures: Sequence[str]) -> str:
+def _among(rows: pd.Series, reference: pd.DataFrame, epoch: int, percent: float, variant: str,
+           measures: Sequence[str]) -> str:
     """Describe where the reference runs lie, and whether ``rows`` (means) lie among them."""
-    told = []
+    parts = []
     for measure in measures:
-        points = curve_points(band, epoch=epoch, variant=variant, measure=measure).set_index("unknown_percent")
+        points = curve_points(reference, epoch=epoch, variant=variant, measure=measure).set_index("unknown_percent")
         if percent in points.index:
             low, high = points.loc[percent, "low"], points.loc[percent, "high"]
             place = "" if math.isnan(rows[measure]) else (
                 ", inside" if low - 1e-9 <= rows[measure] <= high + 1e-9 else ", outside")
-            told.append(f"{NAMES[measure]} {low:.1f} to {high:.1f} %{place}")
-    return f"Reference runs: {'; '.join(told)}." if told else "No reference run is here."
+            parts.append(f"{NAMES[measure]} {low:.1f} to {high:.1f} %{place}")
+    return f"Reference runs: {'; '.join(parts)}." if parts else "No reference run is here."

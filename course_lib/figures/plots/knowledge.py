@@ -7,9 +7,11 @@ colours of the four categories are kept for labels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.analysis.single_questions import exposure_groups
 from course_lib.data.paper import CATEGORIES
@@ -17,12 +19,8 @@ from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
 from course_lib.files import CourseError
 from course_lib.knowledge.one_question import OneQuestion, label_probabilities
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-__all__ = ["category_bars", "closeup_bars", "describe_closeup", "describe_groups", "describe_shares",
-           "group_histograms", "exposure_bars"]
+__all__ = ["category_bars", "describe_groups", "describe_question", "describe_shares", "exposure_bars",
+           "group_histograms", "question_bars"]
 
 RIGHT, WRONG = "#0072B2", "#999999"
 TICK, CROSS = "\u2713", "\u2717"
@@ -55,14 +53,14 @@ def describe_shares(shares: dict[str, float]) -> str:
 def exposure_bars(labelled: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Category shares by how often a fact was read; ``labelled`` has columns category and readings."""
     groups = labelled.groupby(exposure_groups(labelled["readings"]), observed=True)["category"]
-    shares = {f"{name} (n = {len(group)})": {category: float((group == category).mean())
-                                                   for category in CATEGORIES} for name, group in groups}
+    shares = {f"{name} (n = {len(group)})": group.value_counts(normalize=True).reindex(CATEGORIES, fill_value=0.0)
+              for name, group in groups}
     ax = category_bars(shares, ax=ax)
     ax.set_ylabel("times read in pre-training")
     return ax
 
 
-def closeup_bars(closeup: OneQuestion, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
+def question_bars(question: OneQuestion, *, temperature: float, n_samples: int, ax: Axes | None = None) -> Axes:
     """One question: a bar for each prompt, named by the greedy answer after it, and the probable label as a last bar.
 
     A bar is the probability that a sample after this prompt is the right answer.
@@ -70,10 +68,10 @@ def closeup_bars(closeup: OneQuestion, *, temperature: float, n_samples: int, ax
     Raises:
         CourseError: see :func:`.one_question.label_probabilities`.
     """
-    parts = label_probabilities(closeup, temperature=temperature, n_samples=n_samples)
-    ax, p = new_axes(ax), closeup.at(temperature)
+    parts = label_probabilities(question, temperature=temperature, n_samples=n_samples)
+    ax, p = new_axes(ax), question.at(temperature)
     ax.grid(visible=False, axis="y")
-    ax.barh(range(len(p)), p, color=[RIGHT if right else WRONG for right in closeup.right])
+    ax.barh(range(len(p)), p, color=[RIGHT if right else WRONG for right in question.right])
     for row, value in enumerate(p):
         ax.text(value + 0.015, row, _short_number(value), va="center", fontsize=8)
     below, left = len(p) + 0.5, 0.0
@@ -83,7 +81,7 @@ def closeup_bars(closeup: OneQuestion, *, temperature: float, n_samples: int, ax
             ax.text(left + part / 2, below, f"{category} {100 * part:.0f} %", ha="center", va="center", fontsize=8)
         left += part
     names = [f"{plain_text(answer, longest=28)} {TICK if right else CROSS}"
-             for answer, right in zip(closeup.answers, closeup.right, strict=True)]
+             for answer, right in zip(question.answers, question.right, strict=True)]
     ax.set_yticks([*range(len(p)), below], [*names, "label"], fontsize=8)
     ax.set(xlim=(0, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability",
            title=f"temperature {temperature:g}, {n_samples} samples a prompt")
@@ -98,13 +96,13 @@ def _short_number(p: float) -> str:
     return "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def describe_closeup(closeup: OneQuestion, *, temperature: float, n_samples: int) -> str:
-    """A sentence for :func:`closeup_bars`."""
-    parts = label_probabilities(closeup, temperature=temperature, n_samples=n_samples)
-    p = closeup.at(temperature)
+def describe_question(question: OneQuestion, *, temperature: float, n_samples: int) -> str:
+    """A sentence for :func:`question_bars`."""
+    parts = label_probabilities(question, temperature=temperature, n_samples=n_samples)
+    p = question.at(temperature)
     label = ", ".join(f"{name} {100 * part:.1f} %" for name, part in parts.items() if part >= 0.0005)
     chance = " to ".join(dict.fromkeys(f"{value:.2g}" for value in (p.min(), p.max())))
-    return (f"{closeup.fact.question} ({closeup.fact.object}): {closeup.right.sum()} of {len(p)} greedy answers are "
+    return (f"{question.fact.question} ({question.fact.object}): {question.right.sum()} of {len(p)} greedy answers are "
             f"right. At temperature {temperature:g} a sample is right with probability {chance}, by prompt; with "
             f"{n_samples} samples a prompt the label is {label}.")
 
@@ -130,9 +128,9 @@ def group_histograms(score: Any, truth: Any, *, names: tuple[str, str], xlabel: 
 
 def describe_groups(score: Any, truth: Any, *, names: tuple[str, str], xlabel: str) -> str:
     """A sentence for :func:`group_histograms`: the middle half of each group."""
-    told = [f"{name} (n = {len(values)}): half lie between {np.quantile(values, 0.25):.3g} and "
+    halves = [f"{name} (n = {len(values)}): half lie between {np.quantile(values, 0.25):.3g} and "
             f"{np.quantile(values, 0.75):.3g}" for name, values in _two_groups(score, truth, names).items()]
-    return f"{xlabel[:1].upper()}{xlabel[1:]}, {'; '.join(told)}."
+    return f"{xlabel[:1].upper()}{xlabel[1:]}, {'; '.join(halves)}."
 
 
 def _two_groups(score: Any, truth: Any, names: tuple[str, str]) -> dict[str, np.ndarray]:

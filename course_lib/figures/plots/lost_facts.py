@@ -6,15 +6,12 @@ figure has a sentence computed from the same table.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.data import paper
-from course_lib.figures.plots.style import COLOURS, new_axes, plain_text
+from course_lib.figures.plots.style import COLOURS, interval_bars, new_axes, plain_text
 from course_lib.files import CourseError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 __all__ = ["describe_lost", "describe_unknown", "lost_bars", "unknown_curve"]
 
@@ -24,11 +21,6 @@ def _at_stake(table: pd.DataFrame) -> pd.DataFrame:
     if kept.empty:
         raise CourseError("no test question is right at EARLY_STOP, so none can be lost; give a run that learnt")
     return kept
-
-
-def _bars(table: pd.DataFrame) -> list[pd.Series]:
-    """Lengths below and above the mean; never negative by a rounding error, which matplotlib refuses."""
-    return [(table["mean"] - table["low"]).clip(lower=0), (table["high"] - table["mean"]).clip(lower=0)]
 
 
 def lost_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -42,7 +34,7 @@ def lost_bars(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     table = _at_stake(table)
     ax = new_axes(ax)
     names = [f"{plain_text(row['group'])}\n(n = {row['at_stake']})" for row in table.to_dict("records")]
-    ax.bar(names, table["mean"], yerr=_bars(table), capsize=4, color=COLOURS["CONVERGENCE"], width=0.6)
+    ax.bar(names, table["mean"], yerr=interval_bars(table), capsize=4, color=COLOURS["CONVERGENCE"], width=0.6)
     ax.set(xlabel="times read in pre-training (n: answers right at EARLY_STOP)", ylabel="lost by CONVERGENCE (%)",
            ylim=(0, 102))
     return ax
@@ -56,6 +48,12 @@ def describe_lost(table: pd.DataFrame) -> str:
     return f"Of the answers right at EARLY_STOP, wrong at CONVERGENCE, by times read: {'; '.join(parts)}."
 
 
+def _by_method(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The points of SliCK, by their number of prompts, and of P(True), as far as they call any question Unknown."""
+    found = points[points["questions"] > 0]
+    return found[found["method"] == "SliCK"].sort_values("setting"), found[found["method"] == "P(True)"]
+
+
 def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | None = None) -> Axes:
     """Fig. 5: how much of what a rule calls Unknown is right after fine-tuning; lower at the same x is better.
 
@@ -64,17 +62,16 @@ def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | N
     tables).
     """
     ax = new_axes(ax)
-    told = points[points["questions"] > 0]
-    curve = told[told["method"] == "P(True)"].sort_values("called")
+    slick, curve = _by_method(points)
     if len(curve):
+        curve = curve.sort_values("called")
         ax.plot(curve["called"], curve["mean"], "s-", color=COLOURS["WeaklyKnown"], markersize=4, label="P(True) < T")
-    slick = told[told["method"] == "SliCK"].sort_values("setting")
     if len(slick) > 1:
         ax.plot(slick["called"], slick["mean"], "o-", color=COLOURS["test"], fillstyle="none",
                 label="SliCK, fewer prompts")
     for _, full in slick.tail(1).groupby("setting"):
-        ax.errorbar(full["called"], full["mean"], _bars(full), marker="o", linestyle="", capsize=3, markersize=9,
-                    color=COLOURS["test"], label=f"SliCK, {full['setting'].item():g} prompts")
+        ax.errorbar(full["called"], full["mean"], interval_bars(full), marker="o", linestyle="", capsize=3,
+                    markersize=9, color=COLOURS["test"], label=f"SliCK, {full['setting'].item():g} prompts")
     if published:
         point = paper.SLICK_UNKNOWN
         ax.plot([point.called] * 2, list(point.accuracy.values()), "o", color="grey", markerfacecolor="white",
@@ -87,10 +84,9 @@ def unknown_curve(points: pd.DataFrame, *, published: bool = False, ax: Axes | N
 
 def describe_unknown(points: pd.DataFrame) -> str:
     """A sentence for :func:`unknown_curve`: SliCK's points, and P(True) where it calls nearest to as many Unknown."""
-    told = points[points["questions"] > 0]
-    slick, curve = (told[told["method"] == name] for name in ("SliCK", "P(True)"))
+    slick, curve = _by_method(points)
     parts = [f"with {row['setting']:g} prompts SliCK calls {row['called']:.1f} % Unknown, {row['mean']:.1f} % of them "
-             f"right" for row in slick.sort_values("setting", ascending=False).to_dict("records")]
+             f"right" for row in slick[::-1].to_dict("records")]
     if len(slick) and len(curve):
         most = slick.loc[slick["setting"].idxmax(), "called"]
         near = curve.loc[(curve["called"] - most).abs().idxmin()]

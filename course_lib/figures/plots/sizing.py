@@ -7,17 +7,14 @@ sentence computed from the same data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.figures.plots.style import new_axes, plain_text
 from course_lib.models.memory import GIB, GPUS, Gpu, TrainerMemory
 from course_lib.models.nf4 import Quantised, bits_a_weight
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 __all__ = ["describe_errors", "describe_fits", "describe_levels", "describe_memory", "error_curves", "level_histogram",
            "memory_bars", "verdict"]
@@ -52,14 +49,14 @@ def describe_levels(found: Quantised, *, name: str, kind: str, bits: int, block:
                     ) -> str:
     """A sentence for :func:`level_histogram`; ``rival`` is the other kind of levels, to compare the errors."""
     inner = float(np.mean(np.abs(found.scaled) < 0.5))
-    told = (f"{name}, {kind} levels in {bits} bits, blocks of {block}: {bits_a_weight(bits, block):.3g} bits a weight "
-            f"with its part of the scale, relative error {100 * found.error:.1f} %. {100 * inner:.0f} % of the scaled "
-            f"weights lie between -0.5 and 0.5.")
+    own = (f"{name}, {kind} levels in {bits} bits, blocks of {block}: {bits_a_weight(bits, block):.3g} bits a weight "
+           f"with its part of the scale, relative error {100 * found.error:.1f} %. {100 * inner:.0f} % of the scaled "
+           f"weights lie between -0.5 and 0.5.")
     if rival is None:
-        return told
+        return own
     other = "even" if kind == "NF4" else "NF4"
     better = "smaller" if found.error < rival.error else "larger"
-    return f"{told} The error is {better} than with {other} levels ({100 * rival.error:.1f} %)."
+    return f"{own} The error is {better} than with {other} levels ({100 * rival.error:.1f} %)."
 
 
 def error_curves(errors: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -82,14 +79,14 @@ def error_curves(errors: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def describe_errors(errors: pd.DataFrame) -> str:
     """A sentence for :func:`error_curves`: for each kind of weights, at which block sizes NF4 beats even levels."""
-    told = []
+    parts = []
     for name, weights in errors.groupby("weights", sort=False):
         wide = weights.pivot(index="block", columns="levels", values="error")
         wins = [block for block in wide.index if wide.loc[block, "NF4"] < wide.loc[block, "even"]]
         at, where = 64 if 64 in wide.index else wide.index[0], _where(wins, list(wide.index))
-        told.append(f"{name}: NF4 has the smaller error {where} (blocks of {at}: {100 * wide.loc[at, 'NF4']:.1f} % "
+        parts.append(f"{name}: NF4 has the smaller error {where} (blocks of {at}: {100 * wide.loc[at, 'NF4']:.1f} % "
                     f"against {100 * wide.loc[at, 'even']:.1f} %)")
-    return f"{'; '.join(told)}."
+    return f"{'; '.join(parts)}."
 
 
 def _where(some: Sequence[int], sizes: Sequence[int]) -> str:
@@ -139,20 +136,20 @@ def verdict(needed: float, gpu: Gpu) -> str:
 def describe_memory(name: str, memory: TrainerMemory, *, gpu: str) -> str:
     """A sentence for one bar and one GPU of :data:`.memory.GPUS`."""
     weights = (memory.linear + memory.rest) / GIB
-    told = ", ".join(f"{part} {value / GIB:.2f}" for part, value in memory.terms.items()
+    parts = ", ".join(f"{part} {value / GIB:.2f}" for part, value in memory.terms.items()
                      if part in ("adapters + Adam", "activations", "logits"))
     return (f"{name} in {memory.bits} bits, rank {memory.rank}, {memory.batch} rows of {memory.tokens} tokens: "
-            f"{memory.total / GIB:.2f} GiB (weights {weights:.2f}, {told}). On the {gpu} "
+            f"{memory.total / GIB:.2f} GiB (weights {weights:.2f}, {parts}). On the {gpu} "
             f"({GPUS[gpu].total / GIB:g} GiB) it {verdict(memory.total, GPUS[gpu])}.")
 
 
 def describe_fits(needed: Mapping[str, TrainerMemory], *, gpus: Mapping[str, Gpu] = GPUS) -> str:
     """A sentence for :func:`memory_bars`: which of them fit on which GPU."""
     one = next(iter(needed.values()))
-    told = []
+    parts = []
     for name, gpu in gpus.items():
         missing = [model for model, memory in needed.items() if not gpu.fits(memory.total)]
-        told.append(f"{name} ({gpu.total / GIB:g} GiB): " + ("all fit" if not missing else f"{', '.join(missing)} "
+        parts.append(f"{name} ({gpu.total / GIB:g} GiB): " + ("all fit" if not missing else f"{', '.join(missing)} "
                                                              f"{'does' if len(missing) == 1 else 'do'} not fit"))
     return (f"One training step in {one.bits} bits, rank {one.rank}, {one.batch} rows of {one.tokens} tokens. "
-            f"{'; '.join(told)}.")
+            f"{'; '.join(parts)}.")

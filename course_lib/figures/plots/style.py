@@ -11,15 +11,15 @@ for readers who cannot see it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.files import CourseError
 from course_lib.text import one_line
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["COLOURS", "MARKERS", "new_axes", "new_panels", "plain_text"]
+__all__ = ["COLOURS", "MARKERS", "interval_bars", "new_axes", "new_panels", "plain_text"]
 
 COLOURS = {"HighlyKnown": "#009E73", "MaybeKnown": "#56B4E9", "WeaklyKnown": "#E69F00", "Unknown": "#D55E00",
            "known": "#009E73", "unknown": "#D55E00", "dev": "#000000", "test": "#0072B2", "ood": "#CC79A7",
@@ -30,8 +30,6 @@ MARKERS = {"EARLY_STOP": "o", "CONVERGENCE": "s"}
 def new_axes(ax: Axes | None = None) -> Axes:
     """The given axes, or those of a new figure, in the course's style."""
     if ax is None:
-        import matplotlib.pyplot as plt
-
         ax = plt.figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
@@ -46,13 +44,16 @@ def new_panels(number: int, axes: Sequence[Axes] | None = None, *, width: float 
         CourseError: another number of axes was given.
     """
     if axes is None:
-        import matplotlib.pyplot as plt
-
         figure = plt.figure(figsize=(width * number, height), layout="constrained")
         axes = figure.subplots(1, number, sharey=True, squeeze=False)[0]
     if len(axes) != number:
         raise CourseError(f"{len(axes)} axes for {number} panels; give one for each")
     return tuple(new_axes(ax) for ax in axes)
+
+
+def interval_bars(table: pd.DataFrame) -> list[pd.Series]:
+    """Lengths of error bars below and above the mean; never negative by a rounding error, which matplotlib refuses."""
+    return [(table["mean"] - table["low"]).clip(lower=0), (table["high"] - table["mean"]).clip(lower=0)]
 
 
 def plain_text(text: object, *, longest: int = 44) -> str:

@@ -9,7 +9,7 @@ __all__, __getattr__, __dir__ = attach(
     __name__,
     display="show",
     explorers="ask_the_model curve_explorer knowledge_explorer memory_calculator mixing_board nf4_explorer",
-    ask_model="a_few ask certainty_bars describe_asked describe_many table",
+    ask_model="a_few ask certainty_bars describe_asked describe_many",
     board="board_bars board_grid describe_board examples",
     fact_browser="GRID Browse browse",
-    live_training="describe_training restored training_snapshots watch_training")
+    live_training="describe_training training_snapshots watch_training")

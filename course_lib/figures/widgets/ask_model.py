@@ -18,9 +18,11 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
@@ -32,15 +34,13 @@ from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, encode, en
 from course_lib.models.four_bit import merged_for_evaluation
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from course_lib.training.mixing import Mix
 
-__all__ = ["VERDICTS", "Asked", "Said", "a_few", "ask", "certainty_bars", "describe_asked", "describe_many", "find",
-           "greedy", "judged", "exposures_of", "table"]
+__all__ = ["VERDICTS", "Answer", "Asked", "a_few", "ask", "certainty_bars", "describe_asked", "describe_many",
+           "exposures_of", "find", "greedy", "verdict"]
 
 MODELS = ("base", "tuned")
 LONGEST = 32  # tokens of an answer
@@ -48,13 +48,13 @@ VERDICTS = ("right", "right name, other form", "wrong", "not known")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Answer:
     """A model's greedy answer, the probability of it, and one of ``VERDICTS``.
 
     ``recorded`` is the probability of the recorded answer; None where there is none, or where it cannot be scored.
     """
 
-    answer: str
+    text: str
     probability: float
     verdict: str
     recorded: float | None = None
@@ -70,8 +70,8 @@ class Asked:
 
     question: str
     object: str | None
-    base: Said
-    tuned: Said
+    base: Answer
+    tuned: Answer
     exposures: int | None = None
     trained: str | None = None
 
@@ -92,24 +92,24 @@ def ask(model: PeftModel, tokenizer: PreTrainedTokenizerBase, fact: Fact | str, 
     question = fact.question if known else str(fact).strip()
     if not question:
         raise CourseError("the question is empty; type one, or choose a fact")
-    said = {}
-    for name, context in (("base", model.disable_adapter()), ("tuned", nullcontext())):
+    answers = []
+    for context in (model.disable_adapter(), nullcontext()):
         with context:
-            said[name] = _say(model, tokenizer, prompt, question, fact.object if known else None)
-    return Asked(question, fact.object if known else None, **said,
+            answers.append(_answer(model, tokenizer, prompt, question, fact.object if known else None))
+    return Asked(question, fact.object if known else None, *answers,
                  exposures=exposures_of(fact, exposures) if known else None,
                  trained=_category(fact, data) if known else None)
 
 
-def _say(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, question: str,
-         right: str | None) -> Said:
+def _answer(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, question: str,
+            right: str | None) -> Answer:
     with merged_for_evaluation(model):
-        answer, probability = greedy(model, tokenizer, prompt.text(question))
+        text, probability = greedy(model, tokenizer, prompt.text(question))
         if right is None:
-            return Said(answer, probability, judged(answer, None))
+            return Answer(text, probability, VERDICTS[-1])
         found = score(model, tokenizer, [_AsTyped(question, right)], [prompt], temperature=1.0, top_k=0, top_p=1.0)
     recorded = None if found.problems else float(np.exp(found.log_probability[0, 0]))
-    return Said(answer, probability, judged(answer, right), recorded)
+    return Answer(text, probability, verdict(text, right), recorded)
 
 
 def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, float]:
@@ -140,14 +140,12 @@ def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str
     return tokenizer.decode(written, skip_special_tokens=True).split("\n")[0].strip(), math.exp(total)
 
 
-def judged(answer: str, right: str | None) -> str:
-    """One of ``VERDICTS``, for an answer beside the recorded one, None where there is none.
+def verdict(answer: str, right: str) -> str:
+    """One of ``VERDICTS``, for an answer beside the recorded one.
 
-    >>> judged("The answer is Rome.", "Rome"), judged("Romeville", "Rome")
+    >>> verdict("The answer is Rome.", "Rome"), verdict("Romeville", "Rome")
     ('right name, other form', 'wrong')
     """
-    if right is None:
-        return "not known"
     if is_match(answer, right):
         return "right"
     return "right name, other form" if re.search(rf"(?<!\w){re.escape(right)}(?!\w)", answer) else "wrong"
@@ -177,7 +175,9 @@ def find(facts: Sequence[Fact], text: str) -> Fact | str:
 
 
 def a_few(facts: Sequence[Fact], categories: Sequence[str], *, each: int = 1, seed: int = 0) -> list[Fact]:
-    """Up to ``each`` facts of every category of before, the best known first; ``categories[i]`` is that of facts[i].
+    """Up to ``each`` facts of every category before fine-tuning, the best known first.
+
+    ``categories[i]`` is that of ``facts[i]``.
 
     Raises:
         CourseError: another number of categories than of facts.
@@ -195,33 +195,17 @@ def _category(fact: Fact, data: Mix | None) -> str | None:
     return next((row.category for row in data.rows if row.fact == fact), None) if data else None
 
 
-def table(asked: Sequence[Asked]) -> pd.DataFrame:
-    """One row a question: what both say, their probabilities, right or wrong, and the exposures."""
-    import pandas as pd
-
-    return pd.DataFrame([{
-        "question": one.question, "recorded": one.object or "?",
-        **{name: f"{getattr(one, name).answer} ({getattr(one, name).verdict})" for name in MODELS},
-        **{f"p {name}": round(getattr(one, name).probability, 3) for name in MODELS},
-        **{f"p recorded, {name}": _rounded(getattr(one, name).recorded) for name in MODELS},
-        "times read": "?" if one.exposures is None else one.exposures} for one in asked])
-
-
-def _rounded(p: float | None) -> float | None:
-    return None if p is None else round(p, 3)
-
-
 def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
     """The probabilities that both models give to their own answers: two bars a question, named by the answers."""
     ax, places = new_axes(ax), np.arange(len(asked))
     ax.grid(visible=False, axis="y")
     for shift, name, colour, hatch in ((-0.2, "base", COLOURS["test"], ""), (0.2, "tuned", COLOURS["unknown"], "///")):
-        said = [getattr(one, name) for one in asked]
-        ends = np.nan_to_num([one.probability for one in said])  # nothing said: no bar
+        answers = [getattr(one, name) for one in asked]
+        ends = np.nan_to_num([one.probability for one in answers])  # no answer: no bar
         ax.barh(places + shift, ends, 0.36, color=colour, hatch=hatch, edgecolor="white", label=name)
-        for place, end, one in zip(places + shift, ends, said, strict=True):
-            answer = plain_text(one.answer) or "(nothing)"
-            ax.text(end + 0.015, place, f"{answer}{_judged(one)}", va="center", fontsize=8)
+        for place, end, one in zip(places + shift, ends, answers, strict=True):
+            text = plain_text(one.text) or "(nothing)"
+            ax.text(end + 0.015, place, f"{text}{_in_brackets(one)}", va="center", fontsize=8)
     ax.set(xlim=(0, 2.1), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability of the answer that it gives",
            yticks=places)
     ax.set_yticklabels([plain_text(one.question) for one in asked], fontsize=8)
@@ -230,8 +214,8 @@ def certainty_bars(asked: Sequence[Asked], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _judged(said: Said) -> str:
-    return "" if said.verdict == VERDICTS[-1] else f" ({said.verdict})"
+def _in_brackets(answer: Answer) -> str:
+    return "" if answer.verdict == VERDICTS[-1] else f" ({answer.verdict})"
 
 
 def _chance(p: float) -> str:
@@ -240,25 +224,25 @@ def _chance(p: float) -> str:
 
 def describe_asked(one: Asked) -> str:
     """A sentence for one question."""
-    said = ", ".join(f"{name} says {getattr(one, name).answer or '(nothing)'!r} with probability "
-                     f"{_chance(getattr(one, name).probability)}{_judged(getattr(one, name))}" for name in MODELS)
-    sure = [f"{name} {_chance(getattr(one, name).recorded)}" for name in MODELS
-            if getattr(one, name).recorded is not None]
+    models = dict(zip(MODELS, (one.base, one.tuned), strict=True))
+    says = ", ".join(f"{name} says {answer.text or '(nothing)'!r} with probability {_chance(answer.probability)}"
+                     f"{_in_brackets(answer)}" for name, answer in models.items())
+    sure = [f"{name} {_chance(answer.recorded)}" for name, answer in models.items() if answer.recorded is not None]
     chance = f" (its probability: {', '.join(sure)})" if sure else ""
     known = "" if one.object is None else f" Recorded: {one.object}{chance}."
     read = "" if one.exposures is None else " Never read." if one.exposures == 0 else f" Read {one.exposures} times."
     row = "" if one.trained is None else f" It stood in the training set, as {one.trained}."
-    return f"{one.question} {said[:1].upper()}{said[1:]}.{known}{read}{row}"
+    return f"{one.question} {says[:1].upper()}{says[1:]}.{known}{read}{row}"
 
 
 def describe_many(asked: Sequence[Asked]) -> str:
     """A sentence for several questions: how many each has right, and how sure it is where it is wrong."""
     parts = []
     for name in MODELS:
-        said: list[Any] = [getattr(one, name) for one in asked]
-        wrong = [one.probability for one in said if one.verdict == "wrong" and one.probability == one.probability]
+        answers: list[Answer] = [getattr(one, name) for one in asked]
+        wrong = [one.probability for one in answers if one.verdict == "wrong" and not math.isnan(one.probability)]
         sure = f", its wrong answers have a mean probability of {np.mean(wrong):.2f}" if wrong else ""
-        other = sum(one.verdict == VERDICTS[1] for one in said)
+        other = sum(one.verdict == VERDICTS[1] for one in answers)
         named = f" (and {other} right names in another form)" if other else ""
-        parts.append(f"{name}: {sum(one.verdict == 'right' for one in said)} of {len(said)} right{named}{sure}")
+        parts.append(f"{name}: {sum(one.verdict == 'right' for one in answers)} of {len(answers)} right{named}{sure}")
     return "; ".join(parts) + "."

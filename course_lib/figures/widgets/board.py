@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
@@ -17,10 +19,6 @@ from course_lib.data.protocol import D_FREE
 from course_lib.figures.plots.style import COLOURS, new_panels, plain_text
 from course_lib.files import CourseError
 from course_lib.training.mixing import Mix, draw, relation_sizes, row_counts
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 __all__ = ["RULES", "Board", "board", "board_bars", "board_grid", "describe_board", "example_rows", "examples",
            "rebalance"]
@@ -77,8 +75,6 @@ def board(labelled: pd.DataFrame, shares: Mapping[str, float], *, rule: str = "c
     Raises:
         CourseError: shares of something else, or that do not sum to 100; or there is nothing to draw from.
     """
-    import pandas as pd
-
     if set(shares) - set(CATEGORIES) or abs(sum(shares.values()) - 100) > 1e-6:
         raise CourseError(f"shares {dict(shares)}: give percentages of {', '.join(CATEGORIES)} that sum to 100")
     sizes = relation_sizes(labelled, rule=rule, limit=limit)
@@ -133,16 +129,16 @@ def _pairs(ax: Axes, there: pd.Series, wanted: pd.Series, missing: pd.Series, co
 def describe_board(chosen: Board) -> str:
     """Describe what will be trained, and say whether it can be built."""
     counts = ", ".join(f"{count} {name}" for name, count in chosen.needed.sum().items() if count)
-    told = f"|D| = {sum(chosen.sizes.values())} rows: {counts}."
+    size = f"|D| = {sum(chosen.sizes.values())} rows: {counts}."
     if chosen.possible:
-        return f"{told} It can be built: every relation has enough rows of every category."
+        return f"{size} It can be built: every relation has enough rows of every category."
     lacks = [(relation, category) for relation, row in chosen.missing.iterrows() for category, lack in row.items()
              if lack]
     first = "; ".join(f"{relation} needs {chosen.needed.loc[relation, category]} {category} and has "
                       f"{chosen.available.loc[relation, category]}" for relation, category in lacks[:3])
     more = f"; and {len(lacks) - 3} more" if len(lacks) > 3 else ""
     names = " and ".join(dict.fromkeys(category for _, category in lacks))
-    return f"{told} It cannot be built: {first}{more}. Lower the share of {names}, or take the smaller size."
+    return f"{size} It cannot be built: {first}{more}. Lower the share of {names}, or take the smaller size."
 
 
 def examples(labelled: pd.DataFrame, *, limit: int | None = None) -> dict[str, Board]:

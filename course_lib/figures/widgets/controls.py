@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import IPython.display
+import ipywidgets
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 from course_lib.files import CourseError
-
-if TYPE_CHECKING:
-    import ipywidgets
-    from matplotlib.axes import Axes
 
 __all__ = ["draw_into", "dropdown", "explorer", "line", "slider", "steps", "toggles"]
 
 Options = Sequence[Any]  # values, or (name, value) pairs
 LINE = 88  # characters; a longer line is broken within a word by JupyterLab on a small screen
+SLIDER, WIDE = {"width": "420px"}, {"width": "640px"}
+STYLE = {"description_width": "110px"}
 
 
 def explorer(controls: Sequence[ipywidgets.Widget], figure: Callable[[], Axes], sentence: Callable[[], str], *,
@@ -32,8 +35,6 @@ def explorer(controls: Sequence[ipywidgets.Widget], figure: Callable[[], Axes], 
     ``figure`` returns one of the figure's Axes. ``settle`` is called first, with the change that traitlets
     gives, and may move other controls: all of that is drawn once.
     """
-    import ipywidgets
-
     output, settling = ipywidgets.Output(), []
 
     def moved(change: dict[str, Any]) -> None:
@@ -56,72 +57,54 @@ def explorer(controls: Sequence[ipywidgets.Widget], figure: Callable[[], Axes], 
 
 
 def draw_into(output: ipywidgets.Output, figure: Callable[[], Axes], sentence: Callable[[], str]) -> str:
-    """Put a figure and its sentence into an output in place of what stood there; returns what was said.
+    """Put a figure and its sentence into an output in place of what stood there; returns the sentence.
 
-    The figure is closed. What a user can cure (a :class:`CourseError`) is said instead of the figure.
+    The figure is closed. What a user can cure (a :class:`CourseError`) is printed instead of the figure.
     """
-    import matplotlib.pyplot as plt
-    from IPython.display import display
-
-    said, interrupt = "", None
+    text, interrupt = "", None
     with output:
         output.clear_output(wait=True)
         before = set(plt.get_fignums())
         try:
-            said = sentence()
-            display(figure().figure)
+            text = sentence()
+            IPython.display.display(figure().figure)
         except CourseError as error:
-            said = str(error)
+            text = str(error)
         except KeyboardInterrupt as error:  # an output would swallow it, and whoever waits for it would go on
             interrupt = error
         finally:
             for number in set(plt.get_fignums()) - before:  # those of the reader stay open
                 plt.close(number)
-        print("\n".join(textwrap.fill(line, LINE) for line in said.splitlines()))
+        print("\n".join(textwrap.fill(line, LINE) for line in text.splitlines()))
     if interrupt:
         raise interrupt
-    return said
+    return text
 
 
-def slider(description: str, low: int, high: int, value: int, *, step: int = 1) -> ipywidgets.IntSlider:
-    """A slider over whole numbers, which tells of a move when it is let go."""
-    import ipywidgets
-
-    return ipywidgets.IntSlider(min=low, max=high, value=value, step=step, description=description, **_wide(),
+def slider(description: str, low: int, high: int, value: int) -> ipywidgets.IntSlider:
+    """A slider over whole numbers, which reports a move when it is released."""
+    return ipywidgets.IntSlider(min=low, max=high, value=value, description=description, layout=SLIDER, style=STYLE,
                                 continuous_update=False)
 
 
 def steps(description: str, options: Options, value: Any) -> ipywidgets.SelectionSlider:
     """A slider over these values alone."""
-    import ipywidgets
-
-    return ipywidgets.SelectionSlider(options=options, value=value, description=description, **_wide(),
-                                      continuous_update=False)
+    return ipywidgets.SelectionSlider(options=options, value=value, description=description, layout=SLIDER,
+                                      style=STYLE, continuous_update=False)
 
 
 def dropdown(description: str, options: Options, value: Any) -> ipywidgets.Dropdown:
     """A list to choose from, wide enough for a question."""
-    import ipywidgets
-
-    wide = _wide() | {"layout": {"width": "640px"}}
-    return ipywidgets.Dropdown(options=options, value=value, description=description, **wide)
+    return ipywidgets.Dropdown(options=options, value=value, description=description, layout=WIDE, style=STYLE)
 
 
 def line(description: str, placeholder: str) -> ipywidgets.Text:
-    """A line to type in, which tells of a change at Enter, or when it is left."""
-    import ipywidgets
-
-    wide = _wide() | {"layout": {"width": "640px"}}
-    return ipywidgets.Text(description=description, placeholder=placeholder, continuous_update=False, **wide)
+    """A line to type in, which reports a change at Enter, or when it is left."""
+    return ipywidgets.Text(description=description, placeholder=placeholder, continuous_update=False, layout=WIDE,
+                           style=STYLE)
 
 
 def toggles(description: str, options: Options, value: Any) -> ipywidgets.ToggleButtons:
     """A few buttons, of which one is down."""
-    import ipywidgets
-
-    wide = _wide() | {"style": {"description_width": "110px", "button_width": "auto"}, "layout": {}}
-    return ipywidgets.ToggleButtons(options=options, value=value, description=description, **wide)
-
-
-def _wide() -> dict[str, Any]:
-    return {"layout": {"width": "420px"}, "style": {"description_width": "110px"}}
+    return ipywidgets.ToggleButtons(options=options, value=value, description=description,
+                                    style=STYLE | {"button_width": "auto"})

@@ -5,7 +5,7 @@ So one output carries both: the widget, which JupyterLab, Notebook and Colab pre
 all others show. When a notebook is stored, :mod:`.execution` drops the widget and keeps the twin.
 
 Example:
-    >>> show(knowledge_explorer(closeups))
+    >>> show(knowledge_explorer(questions))
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from course_lib.text import in_markdown
 if TYPE_CHECKING:
     import ipywidgets
 
-__all__ = ["WIDGET", "WIDGET_NOTE", "bundle", "show", "started"]
+__all__ = ["WIDGET", "WIDGET_NOTE", "bundle", "show"]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = "(interactive: run this cell to use it)"
@@ -48,11 +48,11 @@ def show(widget: ipywidgets.DOMWidget, twin: str | None = None) -> None:
     """
     from IPython.display import display
 
-    display(bundle(widget, started(widget) if twin is None else twin), raw=True)
+    display(bundle(widget, _first_sentence(widget) if twin is None else twin), raw=True)
 
 
-def started(widget: ipywidgets.DOMWidget) -> str:
-    """The twin text of one of the course's own widgets: what it says before anybody moves it; "" of any other."""
-    said = getattr(widget, "twin", "")
-    lines = in_markdown(said).replace("\n", "  \n")
-    return f"*(Interactive when the cell is run.)* At the start: {lines}" if said else ""
+def _first_sentence(widget: ipywidgets.DOMWidget) -> str:
+    """What one of the course's own widgets says before anybody moves it; "" of any other."""
+    text = getattr(widget, "twin", "")
+    lines = in_markdown(text).replace("\n", "  \n")
+    return f"*(Interactive when the cell is run.)* At the start: {lines}" if text else ""

@@ -14,12 +14,19 @@ model.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_KNOWN, D
 from course_lib.figures.plots.curves import SPLITS, curve_at_epoch, describe_epoch
-from course_lib.figures.plots.knowledge import closeup_bars, describe_closeup
+from course_lib.figures.plots.knowledge import describe_question, question_bars
 from course_lib.figures.plots.sizing import describe_levels, describe_memory, level_histogram, memory_bars
 from course_lib.figures.widgets import ask_model as ask
 from course_lib.figures.widgets import board
@@ -30,18 +37,10 @@ from course_lib.knowledge.one_question import OneQuestion
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt
 from course_lib.models import memory, nf4
 from course_lib.text import one_line
+from course_lib.training.mixing import Mix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import ipywidgets
-    import numpy as np
-    import pandas as pd
-    from matplotlib.axes import Axes
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from course_lib.data.facts import Fact
-    from course_lib.training.mixing import Mix
 
 __all__ = ["ask_the_model", "curve_explorer", "knowledge_explorer", "memory_calculator", "mixing_board",
            "nf4_explorer"]
@@ -61,15 +60,11 @@ def memory_calculator(*, model: str = "SmolLM2-1.7B", gpu: str = "T4") -> ipywid
 
     def needed() -> memory.TrainerMemory:
         return memory.estimate_trainer(memory.SHAPES[name.value], bits=bits.value, rank=rank.value, batch=batch.value,
-                               tokens=tokens.value)
+                                       tokens=tokens.value)
 
-    def figure() -> Axes:
-        return memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]})
-
-    def sentence() -> str:
-        return describe_memory(name.value, needed(), gpu=card.value)
-
-    return explorer([name, bits, rank, batch, tokens, card], figure, sentence)
+    return explorer([name, bits, rank, batch, tokens, card],
+                    lambda: memory_bars({name.value: needed()}, gpus={card.value: memory.GPUS[card.value]}),
+                    lambda: describe_memory(name.value, needed(), gpu=card.value))
 
 
 def nf4_explorer(samples: Mapping[str, np.ndarray]) -> ipywidgets.VBox:
@@ -174,15 +169,15 @@ def _listed(facts: Sequence[Fact], exposures: pd.DataFrame | None) -> list[tuple
             for number, (name, read) in enumerate(zip(names, counts, strict=True), 1)]
 
 
-def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) -> ipywidgets.VBox:
+def curve_explorer(epochs: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> ipywidgets.VBox:
     """Share of Unknown, epoch, measure, and D or D_Known, over the runs of ``epochs``; the paper's points beside.
 
-    ``band`` are the epochs of reference runs, drawn as a band under the line.
+    ``reference`` are the epochs of reference runs, drawn as a band under the line.
 
     Raises:
         CourseError: there is no run of D.
     """
-    runs = [table[table["variant"].isin([D.name, D_KNOWN.name])] for table in (epochs, band) if table is not None]
+    runs = [table[table["variant"].isin([D.name, D_KNOWN.name])] for table in (epochs, reference) if table is not None]
     percents = sorted({float(percent) for table in runs for percent in table.loc[table["variant"] == D.name,
                                                                                  "unknown_percent"]})
     if not (runs[0]["variant"] == D.name).any():
@@ -197,14 +192,14 @@ def curve_explorer(epochs: pd.DataFrame, *, band: pd.DataFrame | None = None) ->
 
     def chosen() -> dict[str, object]:
         return {"epoch": epoch.value, "unknown_percent": percent.value, "variant": variant.value,
-                "measures": measured.value, "band": band}
+                "measures": measured.value, "reference": reference}
 
     return explorer([percent, epoch, measured, variant],
                     lambda: curve_at_epoch(epochs, **chosen(), published=True),
                     lambda: describe_epoch(epochs, **chosen()))
 
 
-def knowledge_explorer(closeups: Browse | Sequence[OneQuestion]) -> ipywidgets.VBox:
+def knowledge_explorer(questions: Browse | Sequence[OneQuestion]) -> ipywidgets.VBox:
     """A choice of questions, and sliders: temperature, and samples a prompt (1 to 64).
 
     It starts at the paper's values, 0.5 (or the computed temperature next to it) and 16. With a
@@ -213,9 +208,9 @@ def knowledge_explorer(closeups: Browse | Sequence[OneQuestion]) -> ipywidgets.V
     Raises:
         CourseError: no question to explore, or questions that were computed at different temperatures.
     """
-    browsing = isinstance(closeups, Browse)
-    found = closeups if browsing else Browse(tuple(closeups), ("",) * len(closeups))
-    grid = _one_grid(found.closeups)
+    browsing = isinstance(questions, Browse)
+    found = questions if browsing else Browse(tuple(questions), ("",) * len(questions))
+    grid = _one_grid(found.questions)
     relation = dropdown("relation", [("all", ""), *((relation_name(name), name) for name in found.relations)], "")
     category = dropdown("category", [("all", ""), *((name, name) for name in CATEGORIES)], "")
     question = dropdown("question", _questions(found, found.chosen()), 0)
@@ -228,32 +223,32 @@ def knowledge_explorer(closeups: Browse | Sequence[OneQuestion]) -> ipywidgets.V
         if change["owner"] in (relation, category):
             question.options = _questions(found, found.chosen(relation=relation.value, category=category.value))
 
-    def figure() -> Axes:
-        return closeup_bars(found.closeups[question.value], temperature=temperature.value, n_samples=samples.value)
+    def setting() -> dict[str, float]:
+        return {"temperature": temperature.value, "n_samples": samples.value}
 
     def sentence() -> str:
         if question.value == NONE:
             raise CourseError("No fact of this relation and category was drawn: choose another.")
-        said = describe_closeup(found.closeups[question.value], temperature=temperature.value,
-                                n_samples=samples.value)
-        return f"{said}\n\n{asked_text(found, question.value, prompt.value)}" if prompt.value else said
+        text = describe_question(found.questions[question.value], **setting())
+        return f"{text}\n\n{asked_text(found, question.value, prompt.value)}" if prompt.value else text
 
     controls = [relation, category, question, prompt, temperature, samples] if browsing else [
         question, temperature, samples]
-    return explorer(controls, figure, sentence, settle=settle)
+    return explorer(controls, lambda: question_bars(found.questions[question.value], **setting()), sentence,
+                    settle=settle)
 
 
-def _one_grid(closeups: Sequence[OneQuestion]) -> tuple[float, ...]:
-    grids = {closeup.temperatures for closeup in closeups}
+def _one_grid(questions: Sequence[OneQuestion]) -> tuple[float, ...]:
+    grids = {one.temperatures for one in questions}
     if len(grids) != 1:
-        raise CourseError(f"{len(closeups)} questions, {len(grids)} sets of temperatures: give at least one question, "
+        raise CourseError(f"{len(questions)} questions, {len(grids)} sets of temperatures: give at least one question, "
                           f"each measured at the same temperatures")
     return grids.pop()
 
 
 def _questions(found: Browse, numbers: Sequence[int]) -> list[tuple[str, int]]:
     """Names and numbers for the list of questions."""
-    named = [(f"{place}. {one_line(found.closeups[number].fact.question, longest=LISTED)}"
+    named = [(f"{place}. {one_line(found.questions[number].fact.question, longest=LISTED)}"
               f"{found.categories[number] and f' ({found.categories[number]})'}", number)
              for place, number in enumerate(numbers, 1)]
     return named or [("none here", NONE)]

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from course_lib.data.facts import QUESTIONS, Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
@@ -19,7 +21,6 @@ from course_lib.knowledge.one_question import OneQuestion, measure
 from course_lib.knowledge.scoring.prompts import Prompt
 
 if TYPE_CHECKING:
-    import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["GRID", "Browse", "asked_text", "browse", "relation_name"]
@@ -34,19 +35,19 @@ class Browse:
     A category is "" where nobody measured it.
     """
 
-    closeups: tuple[OneQuestion, ...]
+    questions: tuple[OneQuestion, ...]
     categories: tuple[str, ...]
     prompts: Mapping[str, Sequence[Prompt]] = field(default_factory=dict)
 
     @property
     def relations(self) -> list[str]:
         """The relations, in the order in which they come."""
-        return list(dict.fromkeys(closeup.fact.relation for closeup in self.closeups))
+        return list(dict.fromkeys(one.fact.relation for one in self.questions))
 
     def chosen(self, *, relation: str = "", category: str = "") -> list[int]:
         """Numbers of the facts of a relation and a category; "" takes all of them."""
-        return [number for number, (closeup, label) in enumerate(zip(self.closeups, self.categories, strict=True))
-                if relation in ("", closeup.fact.relation) and category in ("", label)]
+        return [number for number, (one, label) in enumerate(zip(self.questions, self.categories, strict=True))
+                if relation in ("", one.fact.relation) and category in ("", label)]
 
 
 def browse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], labelled: pd.DataFrame,
@@ -67,11 +68,11 @@ def browse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
     if missing or not groups:
         raise CourseError(f"no prompts for {', '.join(missing)}; give those of slick.draw_prompts" if missing else
                           "no fact has a category; label some first, for example with study.labels()")
-    near: list[OneQuestion] = []
-    for relation, group in tqdm(groups.items(), desc="looking at facts", unit="relation", disable=not progress):
-        near += measure(model, tokenizer, [fact for fact, _ in group], prompts[relation], temperatures=temperatures)
+    measured: list[OneQuestion] = []
+    for relation, group in tqdm(groups.items(), desc="measuring facts", unit="relation", disable=not progress):
+        measured += measure(model, tokenizer, [fact for fact, _ in group], prompts[relation], temperatures=temperatures)
     labels = tuple(label for group in groups.values() for _, label in group)
-    return Browse(tuple(near), labels, {relation: prompts[relation] for relation in groups})
+    return Browse(tuple(measured), labels, {relation: prompts[relation] for relation in groups})
 
 
 def _drawn(facts: Sequence[Fact], labelled: pd.DataFrame, each: int, seed: int) -> dict[str, list[tuple[Fact, str]]]:
@@ -100,11 +101,11 @@ def asked_text(found: Browse, fact: int, prompt: int) -> str:
     Raises:
         CourseError: the prompts of this relation are not known, or there are fewer.
     """
-    closeup = found.closeups[fact]
-    prompts = found.prompts.get(closeup.fact.relation, ())
-    if not 1 <= prompt <= min(len(prompts), len(closeup.answers)):
-        raise CourseError(f"prompt {prompt} of {closeup.fact.relation}: there are {len(prompts)}; give browse() the "
+    one = found.questions[fact]
+    prompts = found.prompts.get(one.fact.relation, ())
+    if not 1 <= prompt <= min(len(prompts), len(one.answers)):
+        raise CourseError(f"prompt {prompt} of {one.fact.relation}: there are {len(prompts)}; give browse() the "
                           f"prompts of every relation")
-    mark = "right" if closeup.right[prompt - 1] else f"wrong; right is {closeup.fact.object}"
-    text = prompts[prompt - 1].text(closeup.fact.question)
-    return f"Prompt {prompt} of {len(prompts)}:\n{text} >>> {closeup.answers[prompt - 1]} ({mark})"
+    mark = "right" if one.right[prompt - 1] else f"wrong; right is {one.fact.object}"
+    text = prompts[prompt - 1].text(one.fact.question)
+    return f"Prompt {prompt} of {len(prompts)}:\n{text} >>> {one.answers[prompt - 1]} ({mark})"

@@ -15,6 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import IPython.display
+import ipywidgets
+from matplotlib.axes import Axes
+
 from course_lib.data.facts import FactSet
 from course_lib.figures.plots.runs import run_lines
 from course_lib.figures.plots.style import new_panels
@@ -26,7 +30,6 @@ from course_lib.training.mixing import Mix
 from course_lib.training.records import Checkpoint, EpochRecord, TrainingMemory, best_epoch
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -72,14 +75,14 @@ def describe_training(history: History | Sequence[EpochRecord], *, epochs: int |
     """A sentence for :func:`training_curves`; with ``epochs`` it says how much time is left."""
     records = history.records if isinstance(history, History) else tuple(history)
     last, best = records[-1], best_epoch(records)
-    told = [f"{value:.0f} % of {name} rows fitted" for name, value in (
+    parts = [f"{value:.0f} % of {name} rows fitted" for name, value in (
         ("Known", last.known_fitted), ("Unknown", last.unknown_fitted)) if value is not None]
-    told += [] if last.dev is None else [f"dev accuracy {last.dev:.1f} %"]
+    parts += [] if last.dev is None else [f"dev accuracy {last.dev:.1f} %"]
     top = next((record.dev for record in records if record.epoch == best), None)
     peak = "" if best is None else f" Best dev accuracy so far: {top:.1f} % at epoch {best}."
     left = seconds_left(records, epochs) if epochs else None
     rest = "" if left is None or last.epoch == epochs else f" About {max(1, round(left))} s left."
-    return f"Epoch {last.epoch}{f' of {epochs}' if epochs else ''}: {', '.join(told)}.{peak}{rest}"
+    return f"Epoch {last.epoch}{f' of {epochs}' if epochs else ''}: {', '.join(parts)}.{peak}{rest}"
 
 
 def training_snapshots(history: History, *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
@@ -104,8 +107,6 @@ class TrainingView:
     """
 
     def __init__(self, epochs: int) -> None:
-        import ipywidgets
-
         self.epochs, self.stopping = epochs, False
         self.records: tuple[EpochRecord, ...] = ()
         self.best: Checkpoint | None = None
@@ -118,10 +119,8 @@ class TrainingView:
 
     def show(self) -> None:
         """Display the view, before training begins."""
-        from IPython.display import display
-
         start = "A training run, drawn after each epoch (interactive when the cell is run)."
-        self._handle = display(bundle(self.box, start), raw=True, display_id=True)
+        self._handle = IPython.display.display(bundle(self.box, start), raw=True, display_id=True)
         # ipykernel 7.4 hands a click to the shell that used the button last, which this cell keeps busy, instead of
         # the subshell that the front end chose; without this note of its own it asks the front end.
         getattr(self.button.comm, "__dict__", {}).pop("_reply_subshell_id", None)
@@ -172,8 +171,8 @@ def watch_training(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, d
     except (Stopped, KeyboardInterrupt):
         return _stopped(view, model, config)
     best = best_epoch(tuned.history.records)
-    told = "" if best is None else f"; dev accuracy was best at epoch {best}"
-    outcome = f"ran all {config.epochs} epochs; the model has the weights of the last one{told}"
+    at = "" if best is None else f"; dev accuracy was best at epoch {best}"
+    outcome = f"ran all {config.epochs} epochs; the model has the weights of the last one{at}"
     view.finish(outcome)
     return WatchedRun(tuned.model, tuned.history, tuned.memory, outcome, False, config.epochs)
 
