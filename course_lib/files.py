@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from filelock import BaseFileLock
 
-__all__ = ["FILE_BYTES", "READ_BYTES", "CourseError", "DataError", "NotJson", "digest", "disk_errors", "hard_lock",
-           "loads", "new_folder", "open_bytes", "parse_json", "read_bytes", "read_csv", "read_json", "repository",
+__all__ = ["FILE_BYTES", "READ_BYTES", "CourseError", "DataError", "digest", "disk_errors", "hard_lock",
+           "loads", "new_folder", "open_bytes", "read_bytes", "read_csv", "read_json", "repository",
            "sha256", "sweep_up", "write_bytes", "write_json", "write_text"]
 
 READ_BYTES = 64 << 20  # of a file that is read at once: parsed, JSON can take 30 times its size in memory
@@ -66,14 +66,6 @@ class CourseError(Exception):
 
 class DataError(CourseError):
     """A file of facts, runs or weights that is missing, cut, malformed or not the one that was expected."""
-
-
-class NotJson(ValueError):
-    """The reason why a text is not JSON that we read, and the cure; ``line`` is where, 0 if nobody knows."""
-
-    def __init__(self, why: str, line: int = 0) -> None:
-        super().__init__(why)
-        self.line = line
 
 
 def repository(start: str | Path) -> Path | None:
@@ -218,7 +210,7 @@ def read_json(path: str | Path | zipfile.Path) -> Any:
     Raises:
         DataError: the file cannot be read (:func:`open_bytes`) or is not JSON; the message names the file and the line.
     """
-    return parse_json(read_bytes(path, cure="check the path, or build it again"), str(path), nan=True)
+    return loads(read_bytes(path, cure="check the path, or build it again"), str(path), nan=True)
 
 
 def read_bytes(path: str | Path | zipfile.Path, *, most: int = READ_BYTES, cure: str = "check the path") -> bytes:
@@ -270,25 +262,14 @@ def _regular(path: str | Path, most: int, cure: str) -> None:
         raise DataError(f"{path}: {about.st_size:,} bytes, and at most {most:,} are read; take a part of it")
 
 
-def parse_json(data: bytes, place: str, *, nan: bool = False) -> Any:
-    """:func:`loads` for a whole file.
-
-    Raises:
-        DataError: it is not JSON; the message names ``place`` and the line.
-    """
-    try:
-        return loads(data, nan=nan)
-    except NotJson as error:
-        raise DataError(f"{place}{f' line {error.line}' if error.line else ''}: {error}") from None
-
-
-def loads(data: bytes, *, nan: bool = False) -> Any:
+def loads(data: bytes, place: str = "", *, nan: bool = False) -> Any:
     """The value of a JSON text in UTF-8, with or without a byte order mark; NaN and Infinity only where ``nan`` says.
 
     Raises:
-        NotJson: it is none, or is one that could be read in two ways or not at all: a key twice in one object, a giant
-            number, half of a character, or too deep nesting.
+        DataError: it is none, or is one that could be read in two ways or not at all: a key twice in one object, a
+            giant number, half of a character, or too deep nesting. The message names ``place`` and the line.
     """
+    line = ""
     try:
         text = data.decode("utf-8-sig")
         value = (_WITH_NAN if nan else _STRICT).decode(text)
@@ -296,38 +277,41 @@ def loads(data: bytes, *, nan: bool = False) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except UnicodeDecodeError as error:
-        raise NotJson(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        why = f"byte {error.start} is not UTF-8; save the file as UTF-8"
     except UnicodeEncodeError as error:
-        raise NotJson(f"{ascii(error.object[error.start])} is half of a character; save the file as UTF-8") from None
+        why = f"{ascii(error.object[error.start])} is half of a character; save the file as UTF-8"
     except RecursionError:
-        raise NotJson("lists nested too deep to read; write it anew") from None
+        why = "lists nested too deep to read; write it anew"
     except json.JSONDecodeError as error:
-        why = "it has a NUL; save the file as UTF-8" if "\0" in text else "mend it, or fetch it again if it is cut"
-        raise NotJson(f"not JSON ({error.msg}, column {error.colno}); {why}", error.lineno) from None
+        cure = "it has a NUL; save the file as UTF-8" if "\0" in text else "mend it, or fetch it again if it is cut"
+        line, why = f" line {error.lineno}", f"not JSON ({error.msg}, column {error.colno}); {cure}"
+    except ValueError as error:  # of the hooks below
+        why = "not JSON ({}); {}".format(*error.args)
+    raise DataError(f"{place}{line}: {why}" if place else why)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise NotJson(f"not JSON (the key {short(name)} stands twice in one object); keep one of them")
+        raise ValueError(f"the key {short(name)} stands twice in one object", "keep one of them")
     return found
 
 
 def _whole(text: str) -> int:
     if len(text) > DIGITS:
-        raise NotJson(f"not JSON (a number of {len(text):,} digits); put it in quotes if it is text")
+        raise ValueError(f"a number of {len(text):,} digits", "put it in quotes if it is text")
     return int(text)
 
 
 def _float(text: str) -> float:
     if len(text) > 2 * DIGITS or math.isinf(number := float(text)):
-        raise NotJson(f"not JSON (the number {short(text)} is too large); put it in quotes if it is text")
+        raise ValueError(f"the number {short(text)} is too large", "put it in quotes if it is text")
     return number
 
 
 def _constant(name: str) -> Any:
-    raise NotJson(f"not JSON ({name} is no value in it); write null, or put it in quotes if it is text")
+    raise ValueError(f"{name} is no value in it", "write null, or put it in quotes if it is text")
 
 
 _HOOKS = {"object_pairs_hook": _object, "parse_int": _whole, "parse_float": _float}

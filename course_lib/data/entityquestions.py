@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.data.facts import IN_DISTRIBUTION, MAX_LENGTH, OUT_OF_DISTRIBUTION, QUESTIONS, SPLITS, Fact, FactSet
-from course_lib.files import DataError, disk_errors, open_bytes, parse_json, read_bytes, sha256, write_bytes
+from course_lib.files import DataError, disk_errors, loads, open_bytes, read_bytes, sha256, write_bytes
 from course_lib.text import short
 
 __all__ = ["Record", "download_folder", "load", "read_records", "store"]
@@ -228,7 +228,7 @@ def _download(names: list[str], cache: str | Path | None, *, progress: bool) -> 
 
 
 def _parse(file: _File, template: str) -> list[Record]:
-    records = parse_json(file.data, file.place)
+    records = loads(file.data, file.place)
     if not isinstance(records, list):
         raise DataError(f"{file.place}: not a list; the file is [{{question, answers}}, ...], fetch it again")
     return [_check(record, template, f"{file.place} record {number}") for number, record in enumerate(records, 1)]

@@ -43,7 +43,7 @@ from statistics import median
 from typing import Any
 
 from course_lib.data.facts import MAX_LENGTH, by_relation
-from course_lib.files import FILE_BYTES, CourseError, DataError, NotJson, loads, open_bytes, parse_json, read_bytes
+from course_lib.files import FILE_BYTES, CourseError, DataError, loads, open_bytes, read_bytes
 from course_lib.text import printable, short
 
 __all__ = ["KINDS", "Problem", "Question", "QuestionSet", "read_file"]
@@ -127,10 +127,6 @@ class QuestionSet:
         return replace(self, questions=tuple(question for question in self.questions if id(question) in kept))
 
 
-class _Wrong(Exception):
-    """The reason why a row cannot be asked; its text goes into a :class:`Problem`."""
-
-
 def read_file(path: str | Path) -> QuestionSet:
     """Read questions from a .jsonl, .json or .csv file; the rows are exemplars for the others of their relation.
 
@@ -148,7 +144,7 @@ def read_file(path: str | Path) -> QuestionSet:
             raise DataError(f"{path}: more than {ROWS:,} {word}s; split the file, or draw a part of it")
         try:
             questions.append(_question(row, entry()))
-        except (_Wrong, NotJson) as error:
+        except DataError as error:
             problems.append(Problem(row, pattern.format(row=row), str(error)))
     if not questions:
         first = f"; the first of {len(problems)} bad rows is {problems[0]}" if problems else ", it is empty"
@@ -168,13 +164,13 @@ def _examples(questions: list[Question]) -> tuple[Question, ...]:
 
 def _question(row: int, entry: Any) -> Question:
     if not isinstance(entry, dict):
-        raise _Wrong('not an object; write {"question": ..., "answer": ...}')
+        raise DataError('not an object; write {"question": ..., "answer": ...}')
     question, answers = _one_form(entry)
     question = _text(question, "question")
     if not question or not answers:
-        raise _Wrong(f"no {'answer' if question else 'question'}; every fact needs one")
+        raise DataError(f"no {'answer' if question else 'question'}; every fact needs one")
     if len(answers) > ANSWERS:
-        raise _Wrong(f"{len(answers):,} answers, and at most {ANSWERS:,} can count as right; take some out")
+        raise DataError(f"{len(answers):,} answers, and at most {ANSWERS:,} can count as right; take some out")
     gold, *others = dict.fromkeys(map(_answer, answers))
     relation, subject = (_text(entry.get(name), name) for name in ("relation", "subject"))
     return Question(question, gold, relation, subject, tuple(others), row)
@@ -193,26 +189,26 @@ def _one_form(entry: dict[str, Any]) -> tuple[Any, list[Any]]:
     else:
         question, answer = entry["instruction"], entry.get("output")
         if entry.get("input") not in (None, ""):
-            raise _Wrong("an instruction with an input is no closed-book question; take the row out")
+            raise DataError("an instruction with an input is no closed-book question; take the row out")
     return question, [] if answer is None else [answer]
 
 
 def _turns(messages: Any) -> tuple[Any, Any]:
     """The question of the user and the answer of the assistant, if each speaks once and in this order."""
     if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
-        raise _Wrong('the messages are not a list of {"role": ..., "content": ...}')
+        raise DataError('the messages are not a list of {"role": ..., "content": ...}')
     spoken = [turn for turn in messages if turn.get("role") != "system"]
     if [turn.get("role") for turn in spoken] != ["user", "assistant"]:
-        raise _Wrong(f"{len(spoken)} turns beside the system message; one question and one answer are needed")
+        raise DataError(f"{len(spoken)} turns beside the system message; one question and one answer are needed")
     return spoken[0].get("content"), spoken[1].get("content")
 
 
 def _answer(answer: Any) -> str:
     text = _text(answer, "answer")
     if not text:
-        raise _Wrong("empty answer; every fact needs one")
+        raise DataError("empty answer; every fact needs one")
     if "\n" in text or "\r" in text:
-        raise _Wrong("the answer has a line break, and an answer ends at the end of its line; take it out")
+        raise DataError("the answer has a line break, and an answer ends at the end of its line; take it out")
     return text
 
 
@@ -221,13 +217,13 @@ def _text(value: Any, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _Wrong(f"the {name} {short(value)} is not text; put it in quotes")
+        raise DataError(f"the {name} {short(value)} is not text; put it in quotes")
     if len(value) > MAX_LENGTH:
-        raise _Wrong(f"the {name} has {len(value):,} characters, and at most {MAX_LENGTH:,} can be asked")
+        raise DataError(f"the {name} has {len(value):,} characters, and at most {MAX_LENGTH:,} can be asked")
     if any("\ud800" <= char <= "\udfff" for char in value):
-        raise _Wrong(f"the {name} is not whole UTF-8 text; save the file as UTF-8")
+        raise DataError(f"the {name} is not whole UTF-8 text; save the file as UTF-8")
     if "\0" in value:
-        raise _Wrong(f"the {name} has a NUL character; take it out")
+        raise DataError(f"the {name} has a NUL character; take it out")
     return value.strip() if any(char.isprintable() and char != " " for char in value) else ""
 
 
@@ -254,7 +250,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
         for row, part in enumerate(_elements(data.decode("utf-8-sig")), 1):
             yield row, lambda part=part: loads(part.encode())
     except (ValueError, RecursionError):
-        if not isinstance(parse_json(data, str(path)), list):  # it says why, if that is no JSON
+        if not isinstance(loads(data, str(path)), list):  # it says why, if that is no JSON
             raise DataError(f'{path}: not a list; write [{{"question": ..., "answer": ...}}, ...]') from None
         raise
 
@@ -333,7 +329,7 @@ def _entry(names: list[str], cells: list[str]) -> dict[str, Any]:
 
 
 def _refuse(why: str) -> Any:
-    raise _Wrong(why)
+    raise DataError(why)
 
 
 _READERS: dict[str, tuple[str, Callable[[Path], Iterator[tuple[int, Callable[[], Any]]]]]] = {

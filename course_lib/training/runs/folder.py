@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 import numpy as np
 
 from course_lib.data.paper import CATEGORIES
-from course_lib.files import CourseError, DataError, NotJson, loads, read_bytes, read_json, write_bytes
+from course_lib.files import CourseError, DataError, loads, read_bytes, read_json, write_bytes
 from course_lib.text import short
 from course_lib.training.records import EpochRecord, History, TuneConfig, unpack_bits
 
@@ -178,7 +178,7 @@ def read_history(folder: str | Path | zipfile.Path) -> History:
     for number, line in enumerate(lines, 1):
         try:
             records.append(made_of(EpochRecord, loads(line)))
-        except (NotJson, TypeError):
+        except (DataError, TypeError):
             if number < len(lines):
                 raise DataError(f"{path} line {number}: not an epoch record; delete the folder and run again") from None
     return History(tuple(records))
