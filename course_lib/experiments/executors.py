@@ -27,7 +27,7 @@ from course_lib.models.hardware import device, usable_cores
 from course_lib.training import finetune
 from course_lib.training.records import EpochRecord
 from course_lib.training.runs.folder import RunSpec
-from course_lib.training.runs.writer import RunBusy, RunWriter, open_run
+from course_lib.training.runs.writer import RunBusy, open_run
 
 if TYPE_CHECKING:
     from multiprocessing.managers import ValueProxy
@@ -51,9 +51,9 @@ if sys.stderr: sys.stderr = Stderr(sys.stderr)
 OnEpoch = Callable[[RunSpec, EpochRecord], None]
 
 
-def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
+def run_one(study: Study, spec: RunSpec, *, load: Callable[[], Loaded] | None = None,
             on_epoch: Callable[[EpochRecord], None] | None = None) -> None:
-    """Train one run, written to the study's folder as it goes; ``loaded`` is a base model instead of a fresh one.
+    """Train one run, written to the study's folder as it goes; ``load`` gives a base model instead of a fresh one.
 
     A completed run is left as it is.
 
@@ -61,29 +61,25 @@ def run_one(study: Study, spec: RunSpec, *, loaded: Loaded | None = None,
         RunBusy: another process is working on this run.
         CourseError: the mix cannot be built, the loss is not finite, or the disk is full.
     """
-    each = (lambda _, record: on_epoch(record)) if on_epoch else None
     with open_run(spec, study.folder / "runs") as writer:
-        if not writer.completed:
-            _train(writer, study, loaded or study.load(), each)
+        if writer.completed:
+            return
+        base = (load or study.load)()
 
+        def keep(progress: finetune.Progress) -> None:
+            writer.epoch(progress)
+            if on_epoch:
+                on_epoch(progress.record)
 
-def _train(writer: RunWriter, study: Study, base: Loaded, on_epoch: OnEpoch | None) -> None:
-    spec = writer.spec
-
-    def keep(progress: finetune.Progress) -> None:
-        writer.epoch(progress)
-        if on_epoch:
-            on_epoch(spec, progress.record)
-
-    try:
-        tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune, progress=False,
-                              categories=study.categories(), resume=writer.resume(), on_epoch=keep)
-    except CourseError as error:
-        raise CourseError(f"{spec.name}: {error}") from None
-    try:
-        writer.finish(tuned.model.peft_config["default"])
-    finally:
-        finetune.remove_lora(tuned.model)
+        try:
+            tuned = finetune.tune(base.model, base.tokenizer, study.mix_of(spec), study.facts, spec.tune,
+                                  progress=False, categories=study.categories(), resume=writer.resume(), on_epoch=keep)
+        except CourseError as error:
+            raise CourseError(f"{spec.name}: {error}") from None
+        try:
+            writer.finish(tuned.model.peft_config["default"])
+        finally:
+            finetune.remove_lora(tuned.model)
 
 
 class LocalExecutor:
@@ -103,9 +99,7 @@ class LocalExecutor:
 
     def _done(self, spec: RunSpec) -> bool:
         try:
-            with open_run(spec, self.study.folder / "runs") as writer:
-                if not writer.completed:
-                    _train(writer, self.study, self.base, self.on_epoch)
+            run_one(self.study, spec, load=lambda: self.base, on_epoch=functools.partial(self.on_epoch, spec))
         except RunBusy:
             return False
         return True

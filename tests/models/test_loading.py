@@ -21,23 +21,14 @@ from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.loading import load
 from course_lib.models.presets import PRESETS, default_preset
 from course_lib.training.finetune import TuneConfig, add_lora
-from tests.support.tiny import FACTS, FEW_SHOT, TOKENIZERS, plain_model
+from tests.support.tiny import FACTS, FEW_SHOT, TOKENIZERS, saved_model
 
 CPUINFO = Path("/proc/cpuinfo")
 CPU_REPACKS = CPUINFO.is_file() and "avx512_bf16" in CPUINFO.read_text()
 
 
 def saved(folder, architecture="llama", **more):
-    """A random model and its tokenizer, written by save_pretrained; biases are random too."""
-    tokenizer = TOKENIZERS["gpt2"]()
-    model = plain_model(architecture, tokenizer, initializer_range=0.2, **more)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return saved_model(folder, architecture, TOKENIZERS["gpt2"](), **{"initializer_range": 0.2} | more)
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +82,20 @@ def linears(model):
 # ---------------------------------------------------------------- exact
 
 
-def test_an_evaluation_pass_does_not_change_the_gradients(loaded):
+def merged_once(model):
+    with merged_for_evaluation(model):
+        return evaluate_once(model)
+
+
+@pytest.mark.parametrize("evaluate", [lambda model, _: evaluate_once(model), lambda model, _: merged_once(model),
+                                      lambda model, tokenizer: score(model, tokenizer, FACTS, [FEW_SHOT])],
+                         ids=["a pass", "in one matrix a layer", "scoring"])
+def test_evaluation_does_not_change_the_gradients(evaluate, loaded):
     model = adapted(loaded.model)
     before = gradients(model)
-    evaluate_once(model)
+    evaluate(model, loaded.tokenizer)
     after = gradients(model)
     assert before and all(torch.equal(after[name], before[name]) for name in before)
-
-
-def test_scoring_does_not_change_the_gradients(loaded):
-    model = adapted(loaded.model)
-    before = gradients(model)
-    score(model, loaded.tokenizer, FACTS, [FEW_SHOT])
-    assert all(torch.equal(gradient, before[name]) for name, gradient in gradients(model).items())
 
 
 @pytest.mark.skipif(not CPU_REPACKS, reason="bitsandbytes repacks weights on CPUs with AVX512-BF16 alone")
@@ -137,27 +129,15 @@ def test_layers_of_odd_sizes_are_evaluated(odd_folder):
 def test_one_matrix_a_layer_gives_the_logits_of_layer_and_adapter(architecture, tmp_path):
     model = adapted(load(saved(tmp_path, architecture), device="cpu").model)
     apart = evaluate_once(model)
-    with merged_for_evaluation(model):
-        together = evaluate_once(model)
-    assert torch.allclose(together, apart, atol=2e-4 * apart.abs().max())
+    assert torch.allclose(merged_once(model), apart, atol=2e-4 * apart.abs().max())
     assert torch.equal(evaluate_once(model), apart)
 
 
 def test_one_matrix_a_layer_leaves_out_an_adapter_that_is_turned_off(loaded):
     model = adapted(loaded.model)
     with model.disable_adapter():
-        apart = evaluate_once(model)
-        with merged_for_evaluation(model):
-            together = evaluate_once(model)
+        apart, together = evaluate_once(model), merged_once(model)
     assert torch.allclose(together, apart, atol=2e-4 * apart.abs().max())
-
-
-def test_gradients_are_the_same_after_an_evaluation_in_one_matrix_a_layer(loaded):
-    model = adapted(loaded.model)
-    before = gradients(model)
-    with merged_for_evaluation(model):
-        evaluate_once(model)
-    assert all(torch.equal(gradient, before[name]) for name, gradient in gradients(model).items())
 
 
 # ---------------------------------------------------------------- what is loaded
@@ -198,11 +178,8 @@ def test_four_bit_false_keeps_the_stored_weights(folder):
 
 
 def test_bfloat16_weights_are_computed_in_float32_on_a_cpu(tmp_path):
-    tokenizer = TOKENIZERS["gpt2"]()
-    plain_model("llama", tokenizer).to(torch.bfloat16).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    assert {parameter.dtype for parameter in load(tmp_path, device="cpu").model.parameters()} == {torch.float32,
-                                                                                                torch.uint8}
+    model = load(saved(tmp_path, stored=torch.bfloat16), device="cpu").model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32, torch.uint8}
 
 
 def test_a_result_carries_the_name_of_the_folder(folder, monkeypatch):
