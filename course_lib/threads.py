@@ -1,11 +1,11 @@
 """Cores and CPU threads: how many there are, who else uses them, and threads that sleep while they wait.
 
 torch shares each operation out to a team of OpenMP threads. They meet at its end, and the first to come spins: it keeps
-its core busy until the last is there. A pass of a small model is thousands of operations of microseconds; with another
-process computing, one thread of the team has no core, the others spin for a time slice at every meeting, and a pocket
-run takes 20 times as long. Threads that sleep instead take 1 to 2 times as long beside one busy process, and as long as
-spinning ones on a quiet machine (``benchmarks/busy.py``; on two cores two sleeping threads are 1.4 times as fast as
-one).
+its core busy until the last is there. A forward pass of a small model is thousands of operations of microseconds; with
+another process computing, one thread of the team has no core, the others spin for a time slice at every meeting, and a
+pocket run takes 20 times as long. Threads that sleep instead take 1 to 2 times as long beside one busy process, and as
+long as spinning ones on a quiet machine (``benchmarks/busy.py``; on two cores two sleeping threads are 1.4 times as
+fast as one).
 
 OpenMP reads its settings once, when torch is imported; processes that are started later inherit them.
 """

@@ -10,7 +10,6 @@ import pytest
 from course_lib.figures.widgets.display import bundle, show
 from course_lib.files import CourseError
 from course_lib.lessons.builder import execution
-from course_lib.text import in_markdown, one_line
 
 
 def test_a_bundle_holds_the_widgets_view_and_the_text() -> None:
@@ -44,21 +43,6 @@ def test_an_empty_text_is_refused() -> None:
 def test_what_is_no_widget_is_refused() -> None:
     with pytest.raises(CourseError, match="^int "):
         bundle(3, "text")
-
-
-@pytest.mark.parametrize(("text", "shown"), [
-    ("<b>[x](y)</b>", r"\<b\>\[x\](y)\</b\>"), ("5 & $6 | a_b", r"5 \& \$6 \| a\_b"),
-    ("http://a.example, WWW.a.example", r"http:\//a.example, WWW\.a.example"),
-    ("A, b: (c) 1.5 - 2!", "A, b: (c) 1.5 - 2!")])
-def test_a_text_has_no_meaning_in_markdown(text: str, shown: str) -> None:
-    assert in_markdown(text) == shown
-
-
-@pytest.mark.parametrize(("text", "shown"), [
-    (" a\n\tb ", "a b"), ("a\x07\u202eb\u200d", "ab"), ("abcdefgh", "abcdefgh"), ("abcdefghi", "abcde..."),
-    ("ab" + " " * 99, "ab..."), ("", "")])
-def test_a_text_of_others_is_one_line_of_at_most_so_many_letters(text: str, shown: str) -> None:
-    assert one_line(text, longest=8) == shown
 
 
 @pytest.mark.slow
