@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmarks.rivals import Likelihoods, Sampled
-    from course_lib.knowledge.scoring.engine import Scores
+    from course_lib.knowledge.scoring.scores import Scores
 
 __all__ = ["Agreement", "Precision", "label_agreement", "precision", "remark"]
 

@@ -21,7 +21,7 @@ from benchmarks.agreement import Agreement, label_agreement, remark
 from benchmarks.subjects import Part, Subject, count_of, tell, window
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring import engine as scoring
-from course_lib.knowledge.scoring.engine import Scores
+from course_lib.knowledge.scoring.scores import Scores
 
 __all__ = ["Comparison", "Entrant", "Plan", "Row", "compare", "entrants", "exact"]
 

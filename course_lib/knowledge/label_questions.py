@@ -25,7 +25,7 @@ from course_lib.files import CourseError, read_json, sha256, sweep_up, write_byt
 from course_lib.knowledge import slick
 from course_lib.knowledge.fingerprint import Settings, choose_folder, machine, measurement_fingerprint
 from course_lib.knowledge.labelling import ARRAYS, RECORD, UNIT, Shard, Shards, Unit, digest, number_of_questions, timed
-from course_lib.knowledge.scoring.engine import default_batch_tokens
+from course_lib.knowledge.scoring.batching import default_batch_tokens
 from course_lib.knowledge.scoring.prompts import Prompt, surface_forms
 from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.loading import Loaded, load

@@ -35,7 +35,7 @@ from course_lib.data.paper import CATEGORIES
 from course_lib.data.questions import Question
 from course_lib.files import CourseError, disk_errors, read_json, write_bytes, write_json
 from course_lib.knowledge import slick
-from course_lib.knowledge.scoring.engine import default_batch_tokens
+from course_lib.knowledge.scoring.batching import default_batch_tokens
 from course_lib.knowledge.scoring.prompts import Prompt
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.models.four_bit import merged_for_evaluation

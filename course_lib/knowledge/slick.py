@@ -104,7 +104,7 @@ def _draw(facts: Sequence[Fact], n_prompts: int, shots: int, rng: random.Random)
 
 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
-            prompts: Mapping[str, Sequence[Prompt]], *, temperature: float = TEMPERATURE, top_k: int = TOP_K,
+            prompts: Mapping[str, Sequence[Prompt]], *, temperature: float | None = TEMPERATURE, top_k: int = TOP_K,
             top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None,
             batch_tokens: int | None = None, progress: bool = False) -> Scores:
     """Score every fact after the prompts of its relation; rows in the order of ``facts``.
@@ -112,7 +112,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
     A fact never stands among its own solved examples: there, the prompt's spare example takes its place. The sampling
     distribution is the paper's; a top-p stored with the model is left out unless it is asked for here. What cannot be
     scored (no answer, too few examples, a text that is not encodable) is named in ``Scores.problems``, the rest is
-    scored.
+    scored. ``temperature=None`` computes only whether the greedy answers match.
 
     Raises:
         CourseError: the numbers of prompts differ between relations, or see :func:`.engine.score`.

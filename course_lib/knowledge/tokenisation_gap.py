@@ -11,9 +11,9 @@ added up, so that the result is an interval without any estimate in it:
 
     lower = weight of the right paths found,    upper = lower + weight of the cut branches.
 
-The distribution is made by transformers' own warpers on plain passes over whole texts, without a cache and without
-padding: no arithmetic is shared with the code that is measured. (Cao and Rimell, EMNLP 2021, "You should evaluate
-your language model on marginal likelihood over tokenisations", estimate the left side by sampling.)
+The distribution is made by transformers' own warpers on plain forward passes over whole texts, without a KV cache and
+without padding: no arithmetic is shared with the code that is measured. (Cao and Rimell, EMNLP 2021, "You should
+evaluate your language model on marginal likelihood over tokenisations", estimate the left side by sampling.)
 
 Shapes: B nodes of a batch, V vocabulary.
 """
@@ -34,7 +34,7 @@ import numpy as np
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.distribution import room
+from course_lib.knowledge.scoring.distribution import Distribution, room
 from course_lib.knowledge.scoring.engine import TEMPERATURE, TOP_K, score
 from course_lib.knowledge.scoring.prompts import Prompt, encode_answers, end_tokens, is_match, right_texts
 
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "spelling_gap", "summary"]
 
-BATCH_TOKENS, BATCH_LOGITS = 8192, 2**24  # most tokens, and most logits, of one pass
+BATCH_TOKENS, BATCH_LOGITS = 8192, 2**24  # most tokens, and most logits, of one forward pass
 SLACK = 32  # tokens beyond the bytes of the longest answer: a model may write spaces for ever
-BROKEN = "\ufffd"  # how a decoder shows bytes that are no letter yet
+BROKEN = "\ufffd"  # what a decoder shows for bytes that are no letter yet
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
-ROUNDING = 1e-5  # how far two passes in single precision may differ where their batches do
+ROUNDING = 1e-5  # difference of two passes in single precision where their batches differ
 
 
 def spelling_gap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
@@ -78,7 +78,7 @@ def spelling_gap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fac
     frame = _canonical(model, tokenizer, cells, accepted, temperature=temperature, top_k=top_k, top_p=top_p)
     sound = frame["canonical"].notna()
     roots = [root for i in np.flatnonzero(sound) for root in _roots(tokenizer, i, cells[i], accepted)]
-    tree = _Tree(model, tokenizer, _warpers(temperature, top_k, top_p), floor, len(cells))
+    tree = _Tree(model, tokenizer, Distribution(temperature, top_k, top_p).warpers(), floor, len(cells))
     training = model.training
     model.eval()
     try:
@@ -114,7 +114,7 @@ class Summary:
 
 
 def summary(frame: pd.DataFrame, *, n_samples: int = 16, by: float = 0.01) -> Summary:
-    """Sum up a frame of :func:`spelling_gap`; cells that could not be scored are left out.
+    """Summarise a frame of :func:`spelling_gap`; cells that could not be scored are left out.
 
     Raises:
         CourseError: no cell is left.
@@ -170,7 +170,7 @@ def _canonical(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cells
 
 
 def _check(frame: pd.DataFrame, model: PreTrainedModel) -> None:
-    """The canonical tokens are one of the paths: more than all paths together is a mistake somewhere."""
+    """Refuse canonical tokens, which are one of the paths, with more probability than all paths together."""
     import torch
 
     coarser = torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps  # 65,536 in bfloat16: nothing is checked
@@ -184,8 +184,8 @@ def _check(frame: pd.DataFrame, model: PreTrainedModel) -> None:
 class _Root:
     """A tree: it stands after the tokens ``before``, and ``texts`` are right.
 
-    Where the end of the prompt melts with an answer, the answer's tokens begin inside the prompt, and so does the tree:
-    ``owed`` is the rest of the prompt's text, which must come first. Else it is empty.
+    Where a token merges across the prompt/answer boundary, the answer's tokens begin inside the prompt, and so does the
+    tree: ``owed`` is the rest of the prompt's text, which must come first. Else it is empty.
     """
 
     cell: int
@@ -194,7 +194,7 @@ class _Root:
     texts: tuple[str, ...]
 
     def answer(self, text: str) -> str | None:
-        """The answer so far; None while the prompt is not complete."""
+        """Answer so far; None while the prompt is not complete."""
         return text[len(self.owed):] if text.startswith(self.owed) else None
 
     def matches(self, text: str) -> bool:
@@ -209,7 +209,7 @@ class _Root:
 
     @property
     def longest(self) -> int:
-        """Tokens after which a path is cut."""
+        """Number of tokens after which a path is cut."""
         return max(len(f"{self.owed}{text}".encode()) for text in self.texts) + SLACK
 
 
@@ -231,9 +231,8 @@ def _may_become(text: str, right: str) -> bool:
 
 def _roots(tokenizer: PreTrainedTokenizerBase, number: int, cell: _Cell,
            accepted: Callable[[Fact], Sequence[str]] | None) -> list[_Root]:
-    """The trees of a cell: one, or more where the prompt melts with some of the right texts and not with others."""
-    # spaces at its ends are no part of an answer
-    texts = dict.fromkeys(text.strip() for text in right_texts(cell.fact, accepted))
+    """The trees of a cell: one, or more where a token merges across the boundary for some of the texts."""
+    texts = dict.fromkeys(text.strip() for text in right_texts(cell.fact, accepted))  # spaces at its ends do not count
     encoded = encode_answers(tokenizer, cell.prompt, [
         SimpleNamespace(question=cell.fact.question, object=text) for text in texts])
     groups = defaultdict(list)
@@ -255,14 +254,6 @@ class _Node:
     @property
     def context(self) -> tuple[int, ...]:
         return (*self.root.before, *self.tokens)
-
-
-def _warpers(temperature: float, top_k: int, top_p: float) -> list[Callable]:
-    """Those that ``generate`` would use, in its order."""
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    return [TemperatureLogitsWarper(float(temperature)), *([TopKLogitsWarper(top_k)] if top_k else []),
-            *([TopPLogitsWarper(float(top_p))] if top_p < 1 else [])]
 
 
 class _Tree:
@@ -301,14 +292,14 @@ class _Tree:
         """Probabilities (B, V) of the next token."""
         import torch
 
-        ids = torch.tensor([node.context for node in batch], device=self.model.device)
-        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
+        ids = torch.tensor([node.context for node in batch], device=self.model.device)  # (B, tokens)
+        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()  # (B, V)
         for warper in self.warpers:
             logits = warper(ids, logits)
         return logits.double().softmax(-1).cpu().numpy()
 
     def _settled(self, path: tuple[int, ...], text: str) -> str:
-        """``text`` with the letters that the bytes at its end spell already, and one broken sign for those still open.
+        """``text`` with the letters that the bytes at its end make already, and one broken sign for those still open.
 
         A tokenizer that falls back to bytes shows the whole run of them as broken while its last letter is open.
         """
@@ -321,13 +312,13 @@ class _Tree:
         return text.rstrip(BROKEN) + letters + BROKEN if run else text
 
     def _children(self, node: _Node, row: np.ndarray) -> list[_Node]:
-        """The children to go on from; ``row`` (V,) holds the weight of every child, and is used up."""
+        """The children to continue from; ``row`` (V,) holds the weight of every child, and is used up."""
         root, cell = node.root, node.root.cell
         stops = self.silent if root.answer(node.text) is None else self.stops
         stops = stops[stops < len(row)]
         self.found[cell] += row[stops].sum() * root.matches(node.text)
         row[stops] = 0
-        light = row < self.floor / len(row)  # all of them together weigh less than the floor: nobody looks at them
+        light = row < self.floor / len(row)  # all of them together weigh less than the floor
         self.cut[cell] += row[light].sum()
         paths = [(*node.tokens, token) for token in np.flatnonzero(~light).tolist()]
         texts = self.tokenizer.decode([list(path) for path in paths], skip_special_tokens=True) if paths else []

@@ -14,7 +14,9 @@ from benchmarks import agreement, cached, comparison, rivals, slick, subjects, t
 from course_lib.data import pocket
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import Prompt, Scores, few_shot_prompt, score
+from course_lib.knowledge.scoring.engine import score
+from course_lib.knowledge.scoring.prompts import Prompt, few_shot_prompt
+from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import draw_prompts, label
 from course_lib.models.loading import load
 from tests.support.tiny import ANSWERS, FACTS, FEW_SHOT, TOKENIZERS, tiny_model

@@ -16,8 +16,8 @@ from course_lib.knowledge.p_true import p_true
 from course_lib.knowledge.scoring import batching as batches
 from course_lib.knowledge.scoring import engine as scoring
 from course_lib.knowledge.scoring.batching import block_size, default_batch_tokens
-from course_lib.knowledge.scoring.engine import Prompt, score
-from course_lib.knowledge.scoring.prompts import surface_forms
+from course_lib.knowledge.scoring.engine import score
+from course_lib.knowledge.scoring.prompts import Prompt, surface_forms
 from course_lib.knowledge.scoring.sampling import sample
 from course_lib.knowledge.tokenisation_gap import spelling_gap
 from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, TOKENIZERS, plain_model, tiny_model

@@ -15,15 +15,8 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopK
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring import engine as scoring
-from course_lib.knowledge.scoring.engine import (
-    INSTRUCTION,
-    Prompt,
-    encode_answers,
-    exact_match,
-    few_shot_prompt,
-    is_match,
-    score,
-)
+from course_lib.knowledge.scoring.engine import exact_match, score
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, encode_answers, few_shot_prompt, is_match
 from tests.support.tiny import (
     ANSWERS,
     FACTS,

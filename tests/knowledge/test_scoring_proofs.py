@@ -24,7 +24,8 @@ from transformers import (
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import INSTRUCTION, exact_match, few_shot_prompt, is_match, score
+from course_lib.knowledge.scoring.engine import exact_match, score
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, few_shot_prompt, is_match
 from course_lib.knowledge.tokenisation_gap import spelling_gap
 from tests.support.tiny import FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, newlines, tiny_model
 

@@ -14,7 +14,8 @@ from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge import slick
-from course_lib.knowledge.scoring.engine import Prompt, Scores
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import categorize, draw_prompts, label, measure, shares, shares_by_budget
 
 PROBABILITIES = [f"prob_{name}" for name in CATEGORIES]

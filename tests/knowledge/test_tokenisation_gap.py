@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge import tokenisation_gap as module
-from course_lib.knowledge.scoring.engine import Prompt, Scores
+from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.tokenisation_gap import Summary, spelling_gap, summary
 from tests.support.tiny import TOKENIZERS, tiny_model
 

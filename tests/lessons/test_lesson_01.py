@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from course_lib.data.facts import Fact, FactSet
-from course_lib.knowledge.scoring.engine import INSTRUCTION, Prompt
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt
 from course_lib.training.records import TuneConfig
 from tests.support.lesson_code import cells, taught
 

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from course_lib.data import entityquestions
 from course_lib.data.facts import QUESTIONS, Fact
-from course_lib.knowledge.scoring.engine import Encoded, is_match
+from course_lib.knowledge.scoring.prompts import Encoded, is_match
 from tests.support.lesson_code import taught
 
 # ---------------------------------------------------------------- 02: NF4
@@ -144,7 +144,7 @@ def test_the_loss_by_hand_is_the_first_loss_of_the_library() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from course_lib.data.facts import FactSet
-    from course_lib.knowledge.scoring.engine import INSTRUCTION, encode_answers
+    from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode_answers
     from course_lib.training.finetune import TuneConfig, remove_lora, tune
     from course_lib.training.mixing import Mix, Row
     from tests.support.tiny import gpt2_like

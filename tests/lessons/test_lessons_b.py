@@ -16,8 +16,7 @@ from course_lib.analysis import paper_claims as analysis
 from course_lib.analysis import tables
 from course_lib.data import paper
 from course_lib.data.facts import Fact
-from course_lib.knowledge import slick
-from course_lib.knowledge.scoring import engine as scoring
+from course_lib.knowledge import scoring, slick
 from course_lib.lessons.builder import notebooks
 from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.training import mixing

@@ -23,8 +23,7 @@ from transformers import (
 )
 
 from course_lib.data.facts import Fact
-from course_lib.knowledge.scoring.engine import Prompt, few_shot_prompt
-from course_lib.knowledge.scoring.prompts import encode
+from course_lib.knowledge.scoring.prompts import Prompt, encode, few_shot_prompt
 
 SUBJECTS = ("Ana Ruiz", "Bo Chen", "Cem Öz", "Dag Lie", "Eva Novák", "Fu Wei", "Gil Paz", "Hana Ito")
 ANSWERS = ("Paris", "New York City", "Apple Inc.", "São Tomé", "Rome (Italy)", "St. John's", "Łódź", "A.B.", "1984",

@@ -11,7 +11,8 @@ from peft import PeftModel
 
 from course_lib.data.facts import Fact, FactSet
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import INSTRUCTION, exact_match
+from course_lib.knowledge.scoring.engine import exact_match
+from course_lib.knowledge.scoring.prompts import INSTRUCTION
 from course_lib.models.loading import load
 from course_lib.training.finetune import (
     EpochRecord,

@@ -5,10 +5,10 @@
 ``generate`` also obeys settings that are stored with a model. Those that would change the distribution are refused by
 name, never ignored.
 
-The right logits of a token are those of one pass over the text before it, alone and without padding. All passes of
-:mod:`.shared_prefix` are held to that. A rotary embedding that changes with the length of the text (longrope,
+The right logits of a token are those of one forward pass over the text before it, alone and without padding. All ways
+of :mod:`.shared_prefix` are held to that. A rotary embedding that changes with the length of the text (longrope,
 dynamic NTK) makes another function of the model beyond an edge: there one pass over a whole text no longer gives the
-logits of its beginning, and ``generate`` with a cache mixes both. Beyond the edge there is no one right number, so a
+logits of its beginning, and ``generate`` with a KV cache mixes both. Beyond the edge there is no one right number, so a
 model's :func:`room` ends there, as it ends at its context.
 """
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["Distribution", "NextToken", "Room", "refuse_changed_distribution", "room", "stated"]
+__all__ = ["NOT_FINITE", "Distribution", "NextToken", "Room", "refuse_changed_distribution", "room", "stated"]
 
+NOT_FINITE = "the model gave non-finite logits (NaN or inf) here; load it in float32 or bfloat16"
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length",
             "context_length", "max_target_positions")  # what architectures call the length of their context
 _POSITIONS = re.compile(r"(^|\.)(wpe|embed_positions|positions?_embed\w*)$")  # a learned vector for each position
@@ -59,34 +60,35 @@ class Distribution:
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise CourseError(f"temperature {self.temperature}: it must be above 0; None finds the "
-                              f"greedy answers alone")
+            raise CourseError(f"temperature {self.temperature}: it must be above 0; None computes only whether the "
+                              f"greedy answer matches")
         if self.top_k < 0:
             raise CourseError(f"top_k {self.top_k}: it must be 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:
             raise CourseError(f"top_p {self.top_p}: it must be above 0 and at most 1 (all tokens)")
 
     def next_token(self, logits: torch.Tensor) -> NextToken:
-        """The distribution at N steps, from logits (N, V)."""
+        """Distribution at N steps, from logits (N, V)."""
         if self.top_p < 1:
-            return NextToken(kept := self._nucleus(logits), None, kept.logsumexp(-1))
-        scaled = logits / self.temperature
+            for warp in self.warpers():
+                logits = warp(None, logits)
+            return NextToken(logits, None, logits.logsumexp(-1))
+        scaled = logits / self.temperature  # (N, V)
         if not 0 < self.top_k < logits.shape[-1]:
             return NextToken(scaled, None, scaled.logsumexp(-1))
-        best, following = _largest(scaled, self.top_k)
-        cut = best.amin(-1, keepdim=True)
+        best, following = _largest(scaled, self.top_k)  # (N, k), (N, 1)
+        cut = best.amin(-1, keepdim=True)  # the k-th largest, (N, 1)
         if (following == cut).any():  # transformers keeps all that tie with the k-th
             best = scaled.masked_fill(scaled < cut, float("-inf"))
         return NextToken(scaled, cut, best.double().logsumexp(-1))
 
-    def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
-        """With top-p, by transformers' own warpers."""
+    def warpers(self) -> list[Any]:
+        """The logits processors that ``generate`` would use, in its order."""
         from transformers import generation as hf
 
-        kept = hf.TemperatureLogitsWarper(self.temperature)(None, logits)
-        if self.top_k:
-            kept = hf.TopKLogitsWarper(self.top_k)(None, kept)
-        return hf.TopPLogitsWarper(self.top_p)(None, kept)
+        return [hf.TemperatureLogitsWarper(float(self.temperature)),
+                *([hf.TopKLogitsWarper(self.top_k)] if self.top_k else []),
+                *([hf.TopPLogitsWarper(float(self.top_p))] if self.top_p < 1 else [])]
 
 
 def _largest(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,7 +105,7 @@ def _largest(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """N distributions: scaled logits (N, V), the value below which tokens are cut off (N, 1), log of the total (N,)."""
+    """N distributions: scaled logits (N, V), the value below which tokens are cut off (N, 1), log of the sum (N,)."""
 
     scaled: torch.Tensor
     cut: torch.Tensor | None
@@ -111,14 +113,14 @@ class NextToken:
 
     def log_probability(self, steps: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Natural logarithms (n, m) in float64 of ``tokens`` (n, m) at ``steps`` (n,); -inf where cut off."""
-        found = self.scaled[steps[:, None], tokens]
+        found = self.scaled[steps[:, None], tokens]  # (n, m)
         if self.cut is not None:
             found = found.masked_fill(found < self.cut[steps], float("-inf"))
-        return found.double() - self.log_total[steps, None].double()
+        return found.double() - self.log_total[steps, None].double()  # z_t - log sum exp z
 
 
 def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None = None, sampling: bool = True) -> None:
-    """Stop where ``generate`` would not draw from the model's own distribution.
+    """Refuse a model from whose own distribution ``generate`` would not draw.
 
     ``top_p`` is what the caller asked for; without it, a top-p stored with the model is refused too. Only greedy
     decoding (``sampling=False``) does not care about top-p and the like. Temperature and top-k are always the caller's.
@@ -128,7 +130,7 @@ def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None =
             model has an encoder.
     """
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise CourseError(f"{type(model).__name__} has an encoder; give a causal language model, one that goes on from "
+        raise CourseError(f"{type(model).__name__} has an encoder; give a causal language model, one that continues "
                           f"a text")
     config = model.generation_config
     neutral = _NEUTRAL | (_NEUTRAL_SAMPLING if sampling else {})
@@ -145,7 +147,7 @@ def refuse_changed_distribution(model: PreTrainedModel, *, top_p: float | None =
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many tokens a text may have, infinite where nothing limits it, and why, as the end of a sentence."""
+    """Number of tokens that a text may have, infinite where nothing limits it, and why, as the end of a sentence."""
 
     tokens: float
     why: str
@@ -162,7 +164,7 @@ def room(model: PreTrainedModel) -> Room:
 
 
 def stated(model: PreTrainedModel, name: str) -> Any:
-    """A value of the configuration of the model, or of its language part; None where there is none."""
+    """Value of the configuration of the model, or of its language part; None where there is none."""
     config = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     try:

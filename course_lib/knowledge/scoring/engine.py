@@ -5,14 +5,14 @@ For an answer of tokens t_1 ... t_n after a prompt x, sampled at temperature T a
     P(answer | x) = prod_i P_T,k(t_i | x, t_<i) * sum over e in E of P_T,k(e | x, t_1..n),
 
 where E is the set of tokens that end an answer: end of text, and every token that begins with a newline. One
-teacher-forced pass gives all factors (Hayes et al. 2024, arXiv 2410.19482). Greedy decoding is right exactly when
-each t_i, and then some e, is the most likely token. Gekhman et al. 2024 (arXiv 2405.05904, App. C) sample
-instead: 17 generations for each of 10 prompts.
+teacher-forced forward pass gives all factors (Hayes et al. 2024, arXiv 2410.19482). Greedy decoding is right exactly
+when each t_i, and then some e, is the most likely token. Gekhman et al. 2024 (arXiv 2405.05904, App. C) sample instead:
+17 generations for each of 10 prompts.
 
-What is exact: the probability of the *canonical* tokens of the answer. A sampler may also spell the same text with
-other tokens, so the value is a lower bound; for common tokenizers the gap is small. Greedy bits have no such gap:
-where greedy decoding leaves the canonical tokens but not the text, it is followed to its end. They are what
-``generate(do_sample=False)`` writes after the prompt, special tokens skipped.
+What is exact: the probability of the *canonical* tokens of the answer. A sampler may also write the same text with
+other tokens, so the value is a lower bound; for common tokenizers the gap is small. Whether the greedy answer matches
+has no such gap: where greedy decoding leaves the canonical tokens but not the text, it is followed to its end. It is
+what ``generate(do_sample=False)`` writes after the prompt, special tokens skipped.
 
 Shapes: Q questions, P prompts, R rows of a block, N steps of a block, V vocabulary.
 """
@@ -29,22 +29,12 @@ import numpy as np
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.batching import block_size, default_batch_tokens
-from course_lib.knowledge.scoring.distribution import Distribution, refuse_changed_distribution, room
+from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, refuse_changed_distribution, room
 from course_lib.knowledge.scoring.greedy import Greedy
-from course_lib.knowledge.scoring.prompts import (
-    INSTRUCTION,
-    Encoded,
-    Prompt,
-    Remembered,
-    encode_answers,
-    end_tokens,
-    few_shot_prompt,
-    is_match,
-    right_texts,
-)
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, Remembered, end_tokens, right_texts
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.scoring.shared_prefix import Prompts
-from course_lib.knowledge.scoring.token_paths import Layout, Spelling, lay_out, unspeakable
+from course_lib.knowledge.scoring.token_paths import Layout, TokenPath, lay_out, not_encodable
 from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.hardware import device, out_of_memory
 
@@ -52,13 +42,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# some names are those of earlier modules, which belong to the use of this one
-__all__ = ["INSTRUCTION", "Encoded", "Prompt", "Scores", "default_batch_tokens", "encode_answers", "exact_match",
-           "few_shot_prompt", "is_match", "refuse_changed_distribution", "score"]
+__all__ = ["TEMPERATURE", "TOP_K", "exact_match", "score"]
 
 TEMPERATURE, TOP_K = 0.5, 40  # paper, App. C
-# tokenizer -> the questions that were asked last, and their layouts
-_last = Remembered()
+_last = Remembered()  # tokenizer -> the questions that were asked last, and their layouts
 CHUNK = 2048  # questions whose tokens are held at once: memory does not grow with the number of questions
 
 
@@ -70,17 +57,17 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
 
     Args:
         temperature, top_k, top_p: the sampling distribution, applied in this order as transformers does, ties kept.
-            ``temperature=None`` finds the greedy bits alone; ``top_k=0`` keeps the whole vocabulary. ``top_p=None``
-            means that none is wanted, and refuses a model that brings one along; a number decides.
+            ``temperature=None`` computes only whether the greedy answer matches; ``top_k=0`` keeps the whole
+            vocabulary. ``top_p=None`` wants none, and refuses a model that has one stored; a number decides.
         accepted: further texts that count as right for a fact, such as ``surface_forms``; a closed list, summed. One
-            that the tokenizer cannot spell is left out: the model never writes it.
-        ended: False asks for the probability that the text only begins with the answer; greedy bits then look at the
+            that is not encodable is left out: the model never writes it.
+        ended: False asks for the probability that the text only begins with the answer; ``greedy`` then looks at the
             canonical tokens alone.
-        batch_tokens: most tokens in one pass; None finds it from the free memory. Out of memory, blocks are halved
-            and nothing that is finished is lost.
+        batch_tokens: most tokens in one forward pass; None finds it from the free memory. Out of memory, blocks are
+            halved and nothing that is finished is lost.
 
-    The model is put in evaluation mode for the pass. A question that cannot be scored is named in ``problems``; the
-    others are not touched by it.
+    The model is put in evaluation mode meanwhile. A question that cannot be scored is named in ``problems``; the others
+    are not touched by it.
 
     Raises:
         CourseError: the model's own generation settings would change the distribution, it is no causal language
@@ -114,7 +101,7 @@ def exact_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fact
 def _laid_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompts: Sequence[Prompt],
               facts: Sequence[Fact], accepted: Callable[[Fact], Sequence[str]] | None
               ) -> tuple[list[Layout], dict[int, str]]:
-    """The layouts of all questions and what cannot be spelled; the last ones are remembered.
+    """The layouts of all questions and what is not encodable; the last ones are remembered.
 
     A run asks the same after every epoch, and to find the tokens again takes a tenth of the time.
     """
@@ -122,7 +109,7 @@ def _laid_out(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, prompt
     if accepted is None and (last := _last.get(tokenizer)) and last[0] == key:
         return last[1]
     layouts = lay_out(tokenizer, model, prompts, facts, accepted=accepted)
-    found = layouts, unspeakable(tokenizer, layouts, facts)
+    found = layouts, not_encodable(tokenizer, layouts, facts)
     if accepted is None:
         _last.put(tokenizer, (key, found))
     return found
@@ -143,7 +130,7 @@ class _Pass:
         self._reject(layouts, dict(complaints))
         limit = batch_tokens or default_batch_tokens(self.model)
         for layout in layouts:
-            # a second spelling only adds probability
+            # a further path only adds probability
             rows = [row for row in layout.rows if row.row not in self.scores.problems
                     and (self.distribution or row.asked is not None)]
             if rows:
@@ -164,12 +151,12 @@ class _Pass:
         for row, why in found.items():
             self.scores.reject(row, why)
 
-    def _score_layout(self, layout: Layout, rows: list[Spelling], limit: int) -> None:
+    def _score_layout(self, layout: Layout, rows: list[TokenPath], limit: int) -> None:
         """Score ``rows``, longest first, in blocks; out of memory, go on with smaller ones."""
         filler = self.tokenizer.pad_token_id
         prompts = Prompts(self.model, layout.prefixes, filler=0 if filler is None else filler)
         prompts.choose_way([row.tokens for row in rows], [row.steps for row in rows])
-        greedy = Greedy(self.model, self.tokenizer, functools.partial(self._tell, layout))
+        greedy = Greedy(self.model, self.tokenizer, functools.partial(self._settle, layout))
         groups = max(1, min(prompts.together, limit // len(rows[0].tokens)))
         tasks = deque((slice(first, first + groups), rows) for first in range(0, len(layout.prefixes), groups))
         while tasks:
@@ -192,9 +179,9 @@ class _Pass:
                 tasks.appendleft((columns, left[len(block):]))
         greedy.finish(prompts)
 
-    def _tell(self, layout: Layout, row: Spelling, column: int, right: bool | None) -> None:
+    def _settle(self, layout: Layout, row: TokenPath, column: int, right: bool | None) -> None:
         if right is None:
-            self.scores.reject(row.row, f"the greedy answer goes on where {room(self.model).why} tokens; "
+            self.scores.reject(row.row, f"the greedy answer continues where {room(self.model).why} tokens; "
                                         f"take fewer shots")
         if row.row not in self.scores.problems:
             self.scores.greedy[row.row, layout.columns[column]] = right
@@ -209,66 +196,62 @@ class _Pass:
             raise CourseError("not enough memory for one row; free some, or take a smaller model")
         return max(1, min(limit, tokens) // 2)
 
-    def _score_block(self, prompts: Prompts, layout: Layout, columns: slice, rows: list[Spelling],
+    def _score_block(self, prompts: Prompts, layout: Layout, columns: slice, rows: list[TokenPath],
                      greedy: Greedy) -> None:
-        """One pass: ``rows`` after the prompts ``columns`` of ``layout``; all of it is written, or nothing."""
+        """One forward pass: ``rows`` after the prompts ``columns``; all of it is written, or nothing."""
         import torch
 
-        logits = prompts.logits([row.tokens for row in rows], [row.steps for row in rows], columns)
+        logits = prompts.logits([row.tokens for row in rows], [row.steps for row in rows], columns)  # (P, N, V)
         many, steps = logits.shape[:2]
-        flat = logits.flatten(0, 1)
+        flat = logits.flatten(0, 1)  # (P * N, V)
         top = flat.topk(2, dim=-1).values
         best = flat.argmax(-1).view(many, steps).tolist()  # generate breaks ties by argmax
         margin = (top[:, 0] - top[:, 1]).view(many, steps).cpu().numpy()
         finite = torch.isfinite(top[:, 0]).view(many, steps).cpu().numpy()
-        starts = np.cumsum([0, *(len(row.steps) for row in rows)])
-        total = self._log_probability(flat, rows, starts[:-1], many) if self.distribution else None
-        closest = np.minimum.reduceat(margin, starts[:-1], axis=1)
-        whole = np.logical_and.reduceat(finite, starts[:-1], axis=1).all(0)
+        starts = np.cumsum([0, *(len(row.steps) for row in rows)])  # where the steps of each row begin, (R + 1,)
+        total = self._log_probability(flat, rows, starts[:-1], many) if self.distribution else None  # (P, R)
+        closest = np.minimum.reduceat(margin, starts[:-1], axis=1)  # (P, R)
+        whole = np.logical_and.reduceat(finite, starts[:-1], axis=1).all(0)  # (R,)
         which = range(*columns.indices(len(layout.columns)))
         at = [layout.columns[column] for column in which]
         for number, row in enumerate(rows):
             if not whole[number]:
-                self.scores.reject(row.row, "the model gave no number (NaN) here; load it in float32 or bfloat16")
+                self.scores.reject(row.row, NOT_FINITE)
             if row.row in self.scores.problems:
                 continue
-            if total is not None:
+            if total is not None:  # log(P(this path) + P(paths so far))
                 self.scores.log_probability[row.row, at] = np.logaddexp(
                     self.scores.log_probability[row.row, at], total[:, number])
             if row.asked is not None:
                 self.scores.margin[row.row, at] = closest[:, number]
-                span = slice(starts[number], starts[number + 1])
-                self._judge(greedy, row, {column: tokens[span] for column, tokens in zip(which, best, strict=True)})
+                forms, span = right_texts(self.facts[row.row], self.accepted), slice(*starts[number:number + 2])
+                for column, tokens in zip(which, best, strict=True):
+                    if self.ended:
+                        greedy.judge(column, row, tokens[span], forms)
+                    else:
+                        greedy.settle(row, column, tokens[span][:-1] == list(row.tokens[row.start:]))
 
-    def _judge(self, greedy: Greedy, row: Spelling, best: dict[int, list[int]]) -> None:
-        """Settle the greedy bits of one question; ``best``: column -> most likely tokens at the steps of ``row``."""
-        forms = right_texts(self.facts[row.row], self.accepted)
-        for column, tokens in best.items():
-            if self.ended:
-                greedy.judge(column, row, tokens, forms)
-            else:
-                greedy.tell(row, column, tokens[:-1] == list(row.tokens[row.start:]))
-
-    def _log_probability(self, logits: torch.Tensor, rows: list[Spelling], starts: np.ndarray,
+    def _log_probability(self, logits: torch.Tensor, rows: list[TokenPath], starts: np.ndarray,
                          many: int) -> np.ndarray:
-        """Natural logarithms (P, rows) of the paths' probabilities, from logits (P * N, V)."""
+        """Natural logarithms (P, R) of the paths' probabilities, from logits (P * N, V)."""
         import torch
 
-        forced = np.array([token for row in rows for token in (*row.tokens[row.start:], -1)])
-        device, steps, inner = logits.device, len(forced), forced >= 0
+        forced = np.array([token for row in rows for token in (*row.tokens[row.start:], -1)])  # t_i; -1: any e in E
+        steps, inner = len(forced), forced >= 0
         table = self.distribution.next_token(logits)
         values = np.zeros((many, steps))
-        columns = torch.arange(many, device=device)[:, None] * steps
+        columns = torch.arange(many, device=logits.device)[:, None] * steps
 
         def look_up(at: np.ndarray, tokens: torch.Tensor) -> np.ndarray:
-            where = (columns + torch.from_numpy(at).to(device)).flatten()
-            found = table.log_probability(where, tokens.to(device).repeat(many, 1))
+            """log sum over tokens (n, m) at steps (n,), after each prompt: (P, n)."""
+            where = (columns + torch.from_numpy(at).to(logits.device)).flatten()
+            found = table.log_probability(where, tokens.to(logits.device).repeat(many, 1))
             return found.logsumexp(-1).view(many, len(at)).cpu().numpy()
 
-        values[:, inner] = look_up(np.flatnonzero(inner), torch.from_numpy(forced[inner])[:, None])
+        values[:, inner] = look_up(np.flatnonzero(inner), torch.from_numpy(forced[inner])[:, None])  # log P(t_i | ...)
         last = np.flatnonzero(~inner)
         for ends in {row.ends for row in rows} if self.ended else ():
             mine = last[[row.ends == ends for row in rows]]
             known = torch.tensor([end for end in ends if end < logits.shape[1]], dtype=torch.long)
-            values[:, mine] = look_up(mine, known.expand(len(mine), -1))
-        return np.add.reduceat(values, starts, axis=1)
+            values[:, mine] = look_up(mine, known.expand(len(mine), -1))  # log sum over e in E of P(e | ...)
+        return np.add.reduceat(values, starts, axis=1)  # the product over the steps of each row

@@ -1,8 +1,8 @@
-"""How a prompt and its answer become tokens: the seam between them, and the tokens that end an answer.
+"""How a prompt and its answer become tokens: the boundary between them, and the tokens that end an answer.
 
-An answer ends at end of text or with any token that begins with a newline. Where the end of the prompt melts with the
-answer, the answer starts at the first token that differs. Which texts count as right is a closed list of *surface
-forms*: the answer itself, and what the user accepts beside it.
+An answer ends at end of text or with any token that begins with a newline. Where a token merges across the
+prompt/answer boundary, the answer starts at the first token that differs. Which texts count as right is a closed list
+of *surface forms*: the answer itself, and what the user accepts beside it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["INSTRUCTION", "Encoded", "Prompt", "Remembered", "Vocabulary", "common_length", "encode", "encode_answers",
-           "end_tokens", "few_shot_prompt", "fingerprint", "is_match", "right_texts", "surface_forms", "token_texts",
-           "vocabulary"]
+           "end_tokens", "few_shot_prompt", "fingerprint", "is_match", "normal", "right_texts", "surface_forms",
+           "token_texts", "vocabulary"]
 
 PROBE = "Q: Łódź, 東京 e\u0301 1984.\n\nA:  </s>"  # letters, marks, digits, spaces and newlines of many kinds
 
@@ -48,13 +48,13 @@ INSTRUCTION = Prompt(FINE_TUNING_PREFIX, "{question}")
 
 
 def few_shot_prompt(exemplars: Sequence[Fact], *, spare: Fact | None = None) -> Prompt:
-    """The paper's ``Q: ... / A: ...`` prompt (App. C) with these solved examples in front."""
+    """Make the paper's ``Q: ... / A: ...`` prompt (App. C) with these solved examples in front."""
     return Prompt("".join(f"Q: {fact.question}\nA: {fact.object}\n" for fact in exemplars), solved=tuple(exemplars),
                   spare=spare)
 
 
 def is_match(generated: str, answer: str) -> bool:
-    """Exact match of the first line, spaces at its ends aside: "Paris" is not "Parish".
+    """Compare the first line exactly, spaces at its ends aside: "Paris" is not "Parish".
 
     Two ways to write one letter in Unicode (é as one code point or as two) are the same text.
     """
@@ -68,11 +68,10 @@ def normal(text: str) -> str:
 
 def surface_forms(answer: str, *, aliases: Sequence[str] = (), case: bool = False,
                   full_stop: bool = False) -> tuple[str, ...]:
-    """The texts that count as this answer, the answer first, none twice.
+    """Texts that count as this answer, the answer first, none twice; each also in Unicode's composed form.
 
     ``case`` adds each text with its first letter changed to upper or lower case, in lower case and in upper case;
-    ``full_stop`` adds each with a full stop behind it, where it has none. Letters that Unicode can write in two ways
-    are always listed in both.
+    ``full_stop`` adds each with a full stop behind it, where it has none.
     """
     texts = [answer, *aliases]
     if case:
@@ -80,8 +79,7 @@ def surface_forms(answer: str, *, aliases: Sequence[str] = (), case: bool = Fals
                                                       text.lower(), text.upper())]
     if full_stop:
         texts += [f"{text}." for text in texts if text and not text.endswith(".")]
-    both = [form for text in texts for form in (text, normal(text))]
-    return tuple(dict.fromkeys(both))
+    return tuple(dict.fromkeys(form for text in texts for form in (text, normal(text))))
 
 
 def right_texts(fact: Fact, accepted: Callable[[Fact], Sequence[str]] | None) -> tuple[str, ...]:
@@ -93,7 +91,7 @@ def right_texts(fact: Fact, accepted: Callable[[Fact], Sequence[str]] | None) ->
 class Encoded:
     """A prompt and its answer as tokens; the answer begins at ``start``. ``prompt`` are the tokens of the prompt alone.
 
-    ``start < len(prompt)`` where the end of the prompt melts with the answer.
+    ``start < len(prompt)`` where a token merges across the prompt/answer boundary.
     """
 
     tokens: tuple[int, ...]
@@ -102,9 +100,7 @@ class Encoded:
 
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, facts: Sequence[Fact]) -> list[Encoded]:
-    """Prompt and gold answer of every fact, without an end token.
-
-    Where the last token of a prompt melts with the answer, the answer starts at the first token that differs.
+    """Encode prompt and gold answer of every fact, without an end token.
 
     Raises:
         CourseError: no token stands before an answer, so that nothing could predict its first token.
@@ -120,13 +116,13 @@ def encode_answers(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, facts: Se
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Tokens of texts that go on: with a beginning-of-text token where the tokenizer adds one, without an end."""
+    """Encode texts that continue: with a beginning-of-text token where the tokenizer adds one, without an end."""
     encoded = tokenizer(texts)["input_ids"] if texts else []  # transformers 5 fails on an empty list
     return [ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids for ids in encoded]
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two rows share from their start."""
+    """Number of tokens that two rows share from their start."""
     length = min(len(first), len(second))
     return next((i for i in range(length) if first[i] != second[i]), length)
 
@@ -143,9 +139,8 @@ def fingerprint(thing: PreTrainedTokenizerBase | PreTrainedModel) -> str:
                      next(thing.parameters()).dtype, [type(module).__name__ for module in thing.modules()]))
     backend = getattr(thing, "_tokenizer", None)
     parts = [getattr(backend, name, None) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")]
-    spelling = getattr(backend, "model", None)
-    rules = [getattr(spelling, name, None) for name in ("unk_token", "dropout", "fuse_unk", "byte_fallback",
-                                                        "ignore_merges", "continuing_subword_prefix")]
+    rules = [getattr(getattr(backend, "model", None), name, None) for name in (
+        "unk_token", "dropout", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix")]
     settings = {name: value for name, value in vars(thing).items() if isinstance(value, bool | int | str | list)}
     probe = thing(PROBE)["input_ids"]
     return repr((len(thing), parts, rules, settings, thing.special_tokens_map, thing.added_tokens_decoder, probe,
@@ -168,13 +163,13 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The text that each token adds after other text."""
+    """Text that each token adds after other text."""
 
     texts: list[str]
     _beginning: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def beginning(self, text: str) -> tuple[int, ...]:
-        """The tokens whose text begins so."""
+        """Tokens whose text begins so."""
         if text not in self._beginning:
             self._beginning[text] = tuple(i for i, string in enumerate(self.texts) if string.startswith(text))
         return self._beginning[text]
@@ -191,7 +186,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """The text that each of ``size`` tokens, and of any with a higher number, adds after other text.
+    """Text that each of ``size`` tokens, and of any with a higher number, adds after other text.
 
     A first token may lose its leading space when it is decoded alone.
     """

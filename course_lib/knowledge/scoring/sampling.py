@@ -5,11 +5,11 @@ tokens. With h right samples for prompt p,
 
     P_Correct(q, a; T=0) = mean over p of greedy,      P_Correct(q, a; T=0.5) = sum over p of h / (n P).
 
-This costs P (n + 1) = 170 written answers a question. :mod:`.engine` computes the expectation of h / n in
-one pass an answer; this module is the check on it, and shows what the model writes.
+This costs P (n + 1) = 170 written answers a question. :mod:`.engine` computes the expectation of h / n in one forward
+pass an answer; this module is the check on it, and shows what the model writes.
 
 An answer is the first line, spaces at its ends aside. It is right if it came to its end (a newline or the end of
-text) and is one of the accepted texts. Two differences to the exact value: any tokens that spell the text count
+text) and is one of the accepted texts. Two differences to the exact value: any tokens that write the text count
 here, so the share of right samples may be a little higher; and an answer that needs more than ``max_tokens`` tokens
 is cut, and never right.
 
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.distribution import Distribution, Room, refuse_changed_distribution, room
+from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, Room, refuse_changed_distribution, room
 from course_lib.knowledge.scoring.prompts import Prompt, Remembered, encode, end_tokens, is_match, right_texts
 from course_lib.knowledge.scoring.scores import Cells
 from course_lib.knowledge.scoring.shared_prefix import same_logits
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "answers", "sample"]
 
-_batched = Remembered()  # model -> up to how many tokens a prompt was found to go on as it does alone; 0 if it does not
-SLACK = 8  # tokens beyond those of the longest right answer: its end, and spellings with a few tokens more
+_batched = Remembered()  # model -> up to how many tokens a prompt was found to continue as it does alone; 0: never
+SLACK = 8  # tokens beyond those of the longest right answer: its end, and ways to write it with a few tokens more
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
            prompts: Sequence[Prompt], *, n_samples: int = 16, temperature: float = 0.5, top_k: int = 40,
            top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None, batch_questions: int = 8,
            seed: int = 0, progress: bool = False) -> Samples:
-    """Ask every fact after every prompt: one greedy answer and ``n_samples`` samples.
+    """Draw one greedy answer and ``n_samples`` samples for every fact after every prompt.
 
     ``facts`` and ``prompts`` belong to one relation. ``accepted(fact)`` gives texts that are right beside the fact's
     own answer. ``top_k=0`` and ``top_p=1`` cut nothing off. ``batch_questions * n_samples`` answers are written at a
@@ -87,7 +87,9 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
 
     drawing = _drawing(model, n_samples, temperature, top_k, top_p, batch_questions, seed)
     right = [right_texts(fact, accepted) for fact in facts]
-    drawing = replace(drawing, max_tokens=_longest(tokenizer, right))
+    texts = sorted({f" {text}" for forms in right for text in forms})
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    drawing = replace(drawing, max_tokens=max(map(len, rows), default=0) + SLACK)
     found = Samples.empty(len(facts), len(prompts), n_samples)
     problems = never_written(tokenizer, model, prompts, facts)  # left out as by the exact engine
     parts = [(drawing.greedy(), found.greedy), (drawing, found.hits)][:2 if n_samples else 1]
@@ -106,7 +108,7 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, n_samples: int = 0,
             temperature: float = 0.5, top_k: int = 40, top_p: float = 1.0, max_tokens: int = 32,
             batch_questions: int = 8, seed: int = 0) -> list[list[str]]:
-    """What the model writes after each text: first lines, without the spaces at their ends.
+    """Let the model write after each text; returns first lines, without the spaces at their ends.
 
     ``n_samples=0`` gives one greedy answer a text, else as many samples. A line longer than ``max_tokens`` tokens is
     cut. Batches and seed as in :func:`sample`.
@@ -124,9 +126,10 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: S
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """How to write: ``n_samples`` answers a text (0: the greedy one), ``batch`` texts at a time.
+    """Settings of ``generate``: ``n_samples`` answers a text (0: the greedy one), ``batch`` texts at a time.
 
-    Not ``cached``, each token reads the whole text, and no text is padded: slower, and right for every model.
+    Without a KV cache (``cached``) each token reads the whole text, and no text is padded: slower, and right for every
+    model.
     """
 
     n_samples: int
@@ -141,7 +144,7 @@ class _Drawing:
         return replace(self, n_samples=0, batch=self.batch * max(1, self.n_samples))
 
     def settings(self) -> dict[str, Any]:
-        """For ``generate``. Each is given, so that none is taken from the model."""
+        """Arguments of ``generate``; each is given, so that none is taken from the model."""
         shared = {"max_new_tokens": self.max_tokens, "max_time": None, "use_cache": self.cached,
                   "return_dict_in_generate": False, "num_return_sequences": max(1, self.n_samples)}
         if not self.n_samples:
@@ -181,16 +184,9 @@ class _Written:
     problem: str = ""
 
 
-def _longest(tokenizer: PreTrainedTokenizerBase, right: Sequence[Sequence[str]]) -> int:
-    """Tokens of the longest right answer, and some slack."""
-    texts = sorted({f" {text}" for forms in right for text in forms})
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    return max(map(len, rows), default=0) + SLACK
-
-
 def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str],
            drawing: _Drawing) -> list[_Written]:
-    """Write after every text, in batches of neighbours. The prompts are padded by hand: the tokenizer stays as it is.
+    """Write after every text, in batches of neighbours.
 
     Each batch has its own random numbers, from the seed and its texts: they depend on no other batch or relation.
     """
@@ -205,8 +201,8 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
             drawing = replace(drawing, cached=not _batches_show(model, [prompts[row] for row in sound], ends, drawing))
         for start, rows in _batches(prompts, sound, drawing):
             torch.manual_seed(random.Random(f"{drawing.seed} {start} {[texts[row] for row in rows]}").getrandbits(63))
-            generated = _generate(model, [prompts[row] for row in rows], ends, drawing)
-            for row, one in zip(rows, _read(tokenizer, generated, ends, max(1, drawing.n_samples)), strict=True):
+            for row, one in zip(rows, _generate(model, tokenizer, [prompts[row] for row in rows], ends, drawing),
+                                strict=True):
                 written[row] = one
     return written
 
@@ -222,7 +218,7 @@ def _batches(prompts: list[list[int]], rows: list[int], drawing: _Drawing) -> It
 
 
 def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> bool:
-    """Whether a short prompt goes on otherwise beside the longest, padded and with a cache, than alone and without.
+    """Whether a short prompt continues otherwise beside the longest, padded and with a KV cache, than alone.
 
     Tried once a model, and again for longer prompts. RWKV reads the padding, and mixes up the rows of a cache.
     """
@@ -245,7 +241,7 @@ def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequen
 
 
 def _problem(most: Room, prompt: list[int], max_tokens: int) -> str:
-    """Why a prompt cannot be asked; empty if it can."""
+    """Reason why a prompt cannot be asked; empty if it can."""
     if not prompt:
         return "no token of the prompt stands before the answer; put some text in front"
     if len(prompt) + max_tokens > most.tokens:
@@ -265,42 +261,41 @@ def _evaluation(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
-class _NotANumber:
-    """A logits processor that marks the rows whose logits are no numbers, and lets the others go on."""
+class _NonFinite:
+    """A logits processor that marks the rows with non-finite logits, and lets the others continue."""
 
     def __init__(self) -> None:
         self.rows: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        bad = logits.isnan().any(-1) | logits.isposinf().any(-1)
+        bad = logits.isnan().any(-1) | logits.isposinf().any(-1)  # (B,) from (B, V)
         self.rows = bad if self.rows is None else self.rows | bad
         return logits.masked_fill(bad[:, None], 0.0)  # else the draw fails, and on a GPU no other works after it
 
 
-@dataclass(frozen=True, slots=True)
-class _Generated:
-    """Written tokens of a batch, several rows a prompt, and the rows that broke down."""
-
-    tokens: list[list[int]]
-    broken: list[bool]
-
-
-def _generate(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> _Generated:
-    """What a batch writes."""
-    watch = _NotANumber()
+def _generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]],
+              ends: Sequence[int], drawing: _Drawing) -> list[_Written]:
+    """The lines of a batch of prompts."""
+    watch, stops, lines, per_prompt = _NonFinite(), set(ends), [], max(1, drawing.n_samples)
     out = _call(model, prompts, ends, drawing, logits_processor=[watch])
-    return _Generated(out[:, max(map(len, prompts)):].tolist(), watch.rows.tolist())
+    broken = watch.rows.tolist()
+    for tokens in out[:, max(map(len, prompts)):].tolist():
+        end = next((i for i, token in enumerate(tokens) if token in stops), None)
+        text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        lines.append(_Line(text, end is not None or "\n" in text))
+    spans = [slice(start, start + per_prompt) for start in range(0, len(lines), per_prompt)]
+    return [_Written(problem=NOT_FINITE) if any(broken[span]) else _Written(tuple(lines[span])) for span in spans]
 
 
 def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing, **more: Any) -> Any:
-    """One call of ``generate``; padding is on the left, so that all answers begin in the same column."""
+    """Call ``generate``; padding is on the left and by hand: all answers begin in one column, the tokenizer stays."""
     import torch
 
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     try:
-        # what pads the rows that have ended is cut off by _read, so any token will do
+        # what pads the rows that have ended is cut off by _generate, so any token will do
         return model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
                               **drawing.settings() | more)
     except (MemoryError, RuntimeError) as error:
@@ -309,17 +304,3 @@ def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int],
         rows = len(prompts) * max(1, drawing.n_samples)
         raise CourseError(f"{rows} answers at a time do not fit into the memory of {model.device}; lower "
                           f"batch_questions") from None
-
-
-def _read(tokenizer: PreTrainedTokenizerBase, generated: _Generated, ends: Sequence[int],
-          per_prompt: int) -> list[_Written]:
-    """The lines of every prompt."""
-    stops, lines = set(ends), []
-    for tokens in generated.tokens:
-        end = next((i for i, token in enumerate(tokens) if token in stops), None)
-        text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        lines.append(_Line(text, end is not None or "\n" in text))
-    starts = range(0, len(lines), per_prompt)
-    return [_Written(problem="the model gave no number (NaN) here; load it in float32 or bfloat16")
-            if any(generated.broken[start:start + per_prompt]) else _Written(tuple(lines[start:start + per_prompt]))
-            for start in starts]

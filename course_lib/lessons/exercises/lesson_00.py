@@ -44,7 +44,7 @@ def _prompt(prompt_text: Callable[[Sequence[tuple[str, str]], str], str]) -> str
     same(found, wanted, "one solved question")
     same(prompt_text([ONE, TWO], "5 + 1?"), "Q: 2 + 2?\nA: 4\nQ: 1 + 1?\nA: 2\nQ: 5 + 1?\nA:", "two solved questions")
     same(prompt_text([], "5 + 1?"), "Q: 5 + 1?\nA:", "no solved question")
-    return "This is the paper's prompt; course_lib.knowledge.scoring.engine.few_shot_prompt makes the same text."
+    return "This is the paper's prompt; course_lib.knowledge.scoring.few_shot_prompt makes the same text."
 
 
 def _greedy(greedy: Callable[[Mapping[str, float]], str]) -> str:

@@ -29,7 +29,7 @@ def _leaks(leaks: Callable[[list[dict[str, Any]], list[dict[str, Any]]], list[st
 
 
 def _exact(exact: Callable[[str, str], bool]) -> str:
-    from course_lib.knowledge.scoring.engine import is_match
+    from course_lib.knowledge.scoring.prompts import is_match
 
     if exact("Parish", "Paris"):
         raise Wrong("\"Parish\" passes as \"Paris\": the answer must be the whole line, not a part of it.")
