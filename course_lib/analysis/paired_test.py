@@ -99,6 +99,6 @@ def right_at_stops(epochs: pd.DataFrame, right: Mapping[Sequence[Hashable], np.n
         run = (row["variant"], row["unknown_percent"], row["seed"])
         if run not in right:
             raise CourseError(f"{run[0]} at {run[1]:g} %, seed {run[2]}: its single answers are missing; read them "
-                              f"with course_lib.training.runs.writer.read_right")
+                              f"with course_lib.training.runs.read_right")
         found.setdefault((*run[:2], row["stop"]), []).append(np.asarray(right[run], bool)[int(row["epoch"])])
     return {key: np.stack(answers) for key, answers in found.items()}

@@ -124,7 +124,7 @@ def _of_variant(table: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 def _by_rate(epochs: pd.DataFrame, measure: str, variant: str) -> dict[float, pd.DataFrame]:
     if "lr" not in epochs:
-        raise CourseError("the runs have no column lr; read them with course_lib.training.runs.writer.read_runs")
+        raise CourseError("the runs have no column lr; read them with course_lib.training.runs.read_runs")
     return {rate: over_seeds(stops(group), measure).sort_values("unknown_percent")
             for rate, group in _of_variant(epochs, variant).groupby("lr")}
 
