@@ -140,14 +140,13 @@ def sign_claims(epochs: pd.DataFrame) -> list[Claim]:
         if rows["unknown_percent"].nunique() < 2 or len(rows) < 4:
             continue
         fit, printed = linear_fit(epochs, measure), paper.LINEAR_MODEL[measure]
-        told = ", ".join(f"{kind} {Estimate(*fit.loc[row, ['mean', 'low', 'high']], n=int(fit.loc[row, 'n']))}"
-                         for kind, row in (("Known", "b_kn"), ("Unknown", "b_unk")))
-        known, unknown = (fit.loc[row] for row in ("b_kn", "b_unk"))
+        known, unknown = (Estimate(*fit.loc[row, ["mean", "low", "high"]], n=int(fit.loc[row, "n"]))
+                          for row in ("b_kn", "b_unk"))
         found.append(claim(
             f"Fitted Known rows add to accuracy, fitted Unknown rows take away, {name} distribution (Table 1)",
-            f"Known {printed.known:+.1f}, Unknown {printed.unknown:+.1f} points", f"{told} points",
-            [Step(Estimate(known["mean"], known["low"], known["high"], int(known["n"]))),
-             Step(Estimate(-unknown["mean"], -unknown["high"], -unknown["low"], int(unknown["n"])))]))
+            f"Known {printed.known:+.1f}, Unknown {printed.unknown:+.1f} points",
+            f"Known {known}, Unknown {unknown} points",
+            [Step(known), Step(Estimate(-unknown.mean, -unknown.high, -unknown.low, unknown.n))]))
     return found
 
 

@@ -22,9 +22,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PARTS", "Paired", "against_the_best", "paired", "right_at_stops", "stars"]
-
-PARTS = 100  # App. J
+__all__ = ["Paired", "against_the_best", "paired", "right_at_stops"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +36,11 @@ class Paired:
 
     @property
     def stars(self) -> str:
-        """ "**" for p < .01, "*" for p < .05, else nothing."""
-        return stars(self.p)
+        """The paper's marks: "**" for p < .01, "*" for p < .05, "" otherwise (also for NaN)."""
+        return "**" if self.p < 0.01 else "*" if self.p < 0.05 else ""
 
 
-def stars(p: float) -> str:
-    """The paper's marks: "**" for p < .01, "*" for p < .05, "" otherwise (also for NaN)."""
-    return "**" if p < 0.01 else "*" if p < 0.05 else ""
-
-
-def paired(first: Any, second: Any, *, parts: int = PARTS, seed: int = 0) -> Paired:
+def paired(first: Any, second: Any, *, parts: int = 100, seed: int = 0) -> Paired:
     """Paired t-test of two models over random parts of the questions they both answered.
 
     ``first`` and ``second``: right or wrong, (Q,) or (S, Q). Fewer questions than parts are compared one by one. p is
@@ -76,10 +69,10 @@ def paired(first: Any, second: Any, *, parts: int = PARTS, seed: int = 0) -> Pai
     return Paired(difference, float(found.statistic), float(found.pvalue), parts)
 
 
-def against_the_best(answers: Mapping[str, Any], *, parts: int = PARTS, seed: int = 0) -> dict[str, Paired]:
+def against_the_best(answers: Mapping[str, Any]) -> dict[str, Paired]:
     """Every model against the one with the highest accuracy; the best against itself has p = 1."""
     best = max(answers, key=lambda name: np.mean(answers[name]))
-    return {name: paired(given, answers[best], parts=parts, seed=seed) for name, given in answers.items()}
+    return {name: paired(given, answers[best]) for name, given in answers.items()}
 
 
 def right_at_stops(epochs: pd.DataFrame, right: Mapping[Sequence[Hashable], np.ndarray]

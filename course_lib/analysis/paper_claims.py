@@ -1,10 +1,4 @@
-"""From stored epochs to the paper's comparisons, gathered: the claims with their verdicts, and the summary of a build.
-
-A table of epochs is what :func:`.read_runs` gives: one row an epoch, accuracies in percent. Nothing
-here needs a model. The parts are modules of their own: :mod:`.stopping` (EARLY_STOP and CONVERGENCE),
-:mod:`.intervals`, :mod:`.linear` (Table 1), :mod:`.tables` (Tables 2 and 3, Fig. 4),
-:mod:`.paired_test`, :mod:`.verdicts`.
-"""
+"""All claims of the paper with their verdicts, and the summary of a build."""
 
 from __future__ import annotations
 
@@ -14,9 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from course_lib.analysis.curve_claims import curve_claims, rate_claims, sign_claims
-from course_lib.analysis.intervals import Estimate, estimate
-from course_lib.analysis.linear import linear_model
-from course_lib.analysis.stopping import RUN, over_seeds, run_columns, stops
+from course_lib.analysis.stopping import over_seeds, run_columns, stops
 from course_lib.analysis.variant_claims import category_claims, idk_claims
 from course_lib.analysis.verdicts import Claim
 from course_lib.data.paper import MEASURES
@@ -26,9 +18,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-# names of other modules stand here because they belong to the use of this one
-__all__ = ["RUN", "Claim", "Estimate", "claims", "claims_table", "estimate", "linear_model", "main_rate",
-           "over_seeds", "stops", "summary"]
+__all__ = ["claims", "claims_table", "main_rate", "summary"]
 
 
 def claims(epochs: pd.DataFrame) -> list[Claim]:

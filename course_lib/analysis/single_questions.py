@@ -23,9 +23,7 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rule", "lost_by_exposures", "p_true_rules", "exposure_groups", "slick_rules", "unknown_points"]
-
-
+__all__ = ["Rule", "exposure_groups", "lost_by_exposures", "p_true_rules", "slick_rules", "unknown_points"]
 
 def exposure_groups(exposures: Any) -> pd.Series:
     """Numbers of exposures sorted into never, 1-8, 9-32, 33-128, and 129 or more."""
@@ -79,10 +77,9 @@ def slick_rules(categories: Mapping[int, Sequence[str]]) -> list[Rule]:
     return [Rule("SliCK", prompts, np.asarray(given, str) == "Unknown") for prompts, given in categories.items()]
 
 
-def p_true_rules(p: Any, *, thresholds: Sequence[float] | None = None) -> list[Rule]:
-    """P(True) < T for every threshold, by default 21 from 0 to 1; ``p`` (Q,), NaN is never called Unknown."""
-    chosen = np.linspace(0, 1, 21) if thresholds is None else thresholds
-    return [Rule("P(True)", float(threshold), np.asarray(p, float) < threshold) for threshold in chosen]
+def p_true_rules(p: Any, *, thresholds: Sequence[float]) -> list[Rule]:
+    """P(True) < T for every threshold; ``p`` (Q,), NaN is never called Unknown."""
+    return [Rule("P(True)", float(threshold), np.asarray(p, float) < threshold) for threshold in thresholds]
 
 
 def unknown_points(rules: Sequence[Rule], right: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from course_lib.analysis.intervals import Estimate, estimate
-from course_lib.analysis.paired_test import PARTS, against_the_best, paired
+from course_lib.analysis.paired_test import against_the_best, paired
 from course_lib.analysis.stopping import STOPS, single_rate, stops
 from course_lib.data import paper
 from course_lib.data.paper import CATEGORIES
@@ -51,7 +51,7 @@ def laid_out(table: pd.DataFrame, *, index: Sequence[str], columns: str) -> pd.D
 
 
 def single_category_table(epochs: pd.DataFrame, *, right: Mapping[tuple[str, float, str], Any] | None = None,
-                          categories: Sequence[str] | None = None, parts: int = PARTS, seed: int = 0) -> pd.DataFrame:
+                          categories: Sequence[str] | None = None) -> pd.DataFrame:
     """Table 2: D of one category, or of the natural mix, tested on everything and on each category.
 
     With ``right``, the answers at both stops (:func:`.paired_test.right_at_stops`), and ``categories`` of
@@ -69,7 +69,7 @@ def single_category_table(epochs: pd.DataFrame, *, right: Mapping[tuple[str, flo
     groups = {key: group for key, group in stopped.groupby(["variant", "stop"]) if key[0] in ORDER}
     if not groups:
         raise CourseError(f"no run of {', '.join(ORDER)}; run a sweep with these variants")
-    marks = _stars(right, categories, parts, seed) if right is not None else {}
+    marks = _stars(right, categories) if right is not None else {}
     rows = []
     for variant, stop in sorted(groups, key=lambda key: (STOPS.index(key[1]), ORDER.index(key[0]))):
         for tested, column in TESTED.items():
@@ -99,21 +99,20 @@ def _masks(categories: Sequence[str] | None, questions: int) -> dict[str, np.nda
     return {"Full": np.ones(questions, bool)} | {name: given == name for name in CATEGORIES}
 
 
-def _stars(right: Mapping[tuple[str, float, str], Any], categories: Sequence[str] | None, parts: int,
-           seed: int) -> dict[tuple[str, str, str], str]:
+def _stars(right: Mapping[tuple[str, float, str], Any],
+           categories: Sequence[str] | None) -> dict[tuple[str, str, str], str]:
     answers, marks = _answers(right), {}
     for stop in {stop for _, stop in answers}:
         column = {variant: given for (variant, when), given in answers.items() if when == stop}
         for tested, mask in _masks(categories, next(iter(column.values())).shape[1]).items():
             if mask.any():
                 cells = {variant: given[:, mask] for variant, given in column.items()}
-                for variant, found in against_the_best(cells, parts=parts, seed=seed).items():
+                for variant, found in against_the_best(cells).items():
                     marks[variant, stop, tested] = found.stars
     return marks
 
 
-def early_against_late(right: Mapping[tuple[str, float, str], Any], *, parts: int = PARTS,
-                       seed: int = 0) -> pd.DataFrame:
+def early_against_late(right: Mapping[tuple[str, float, str], Any]) -> pd.DataFrame:
     """Paired t-test of EARLY_STOP against CONVERGENCE on the whole test set, for each variant (App. J).
 
     ``right`` as from :func:`.paired_test.right_at_stops`. Columns: variant, difference (points, EARLY_STOP
@@ -124,7 +123,7 @@ def early_against_late(right: Mapping[tuple[str, float, str], Any], *, parts: in
     answers, rows = _answers(right), []
     for variant in ORDER:
         if all((variant, stop) in answers for stop in STOPS):
-            found = paired(*(answers[variant, stop] for stop in STOPS), parts=parts, seed=seed)
+            found = paired(*(answers[variant, stop] for stop in STOPS))
             rows.append({"variant": variant} | asdict(found) | {
                 "stars": found.stars, "published_stars": paper.EARLY_AGAINST_LATE[variant.removeprefix("D_")]})
     return pd.DataFrame(rows, columns=["variant", "difference", "t", "p", "parts", "stars", "published_stars"])
@@ -139,8 +138,8 @@ def full_from_categories(by_category: Mapping[str, float], counts: Mapping[str, 
     return sum(by_category[name] * count for name, count in used.items()) / sum(used.values())
 
 
-def idk_table(epochs: pd.DataFrame, *, unknown_percent: float = 50) -> pd.DataFrame:
-    """Table 3 in both ways of counting: D and D_IDK at ``unknown_percent`` % Unknown, at both stops.
+def idk_table(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Table 3 in both ways of counting: D and D_IDK at 50 % Unknown, at both stops.
 
     Quantities, all percent: "answered" is the share not answered "I don't know"; "accuracy" counts right answers over
     the answered questions, as the paper does; "correct" counts them over all, which the paper does not print (its
@@ -153,18 +152,17 @@ def idk_table(epochs: pd.DataFrame, *, unknown_percent: float = 50) -> pd.DataFr
     """
     import pandas as pd
 
-    stopped = single_rate(stops(epochs[epochs["unknown_percent"] == unknown_percent]))
+    stopped = single_rate(stops(epochs[epochs["unknown_percent"] == 50]))
     rows = []
     for variant, printed in paper.IDK.items():
         for stop in STOPS:
             group = stopped[(stopped["variant"] == variant) & (stopped["stop"] == stop)]
             if group.empty:
-                raise CourseError(f"no run of {variant} at {unknown_percent:g} % Unknown; run a sweep with it")
+                raise CourseError(f"no run of {variant} at 50 % Unknown; run a sweep with it")
             published = printed[PRINTED[stop]]
             for quantity, values in answered_and_right(group).items():
-                value = getattr(published, quantity) if unknown_percent == 50 else math.nan
                 rows.append({"variant": variant, "stop": stop, "quantity": quantity} | asdict(estimate(values))
-                            | {"published": value})
+                            | {"published": getattr(published, quantity)})
     return pd.DataFrame(rows)
 
 

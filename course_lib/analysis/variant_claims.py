@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from course_lib.analysis.stopping import STOPS
 from course_lib.analysis.tables import PRINTED, TESTED, answered_and_right
-from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
+from course_lib.analysis.verdicts import Claim, Runs, claim, step
 from course_lib.data import paper
 from course_lib.data.protocol import D_IDK, D_NATURAL, SINGLE, D
 
@@ -22,84 +23,79 @@ HIGHLY, MAYBE, WEAKLY, UNKNOWN = SINGLES = tuple(SINGLE)
 def category_claims(stopped: pd.DataFrame) -> list[Claim]:
     """Table 2: which knowledge helps. A claim is left out where one of its variants or columns is absent."""
     runs = Runs(stopped)
-    checks = [(_maybe_is_best, SINGLES, "Full"), (_highly_is_not_best, (HIGHLY, MAYBE), "Full"),
-              (_maybe_for_maybe, (HIGHLY, MAYBE), "MaybeKnown"), (_unknown_is_worst, SINGLES, "Full"),
-              (_little_known_fades, SINGLES, "Full"), (_highly_known_are_lost, SINGLES, "HighlyKnown"),
-              (_no_new_knowledge, SINGLES, "Unknown")]
-    return [check(runs) for check, variants, tested in checks
-            if runs.variants >= set(variants) and runs.measured(TESTED[tested])]
+    found = [check(runs) for check in (_maybe_is_best, _highly_is_not_best, _maybe_for_maybe, _unknown_is_worst,
+                                       _little_known_fades, _highly_known_are_lost, _no_new_knowledge)]
+    return [each for each in found if each]
 
 
-def _here(runs: Runs, variants: Sequence[str], tested: str = "Full") -> str:
-    """Means at both stops, as "MaybeKnown 44.0 / 43.1, ..."."""
-    return _told({variant.removeprefix("D_"): [runs(variant, stop, TESTED[tested]).mean() for stop in STOPS]
-                  for variant in variants})
-
-
-def _printed(variants: Sequence[str], tested: str = "Full") -> str:
-    rows = {variant.removeprefix("D_"): paper.SINGLE_CATEGORY[variant.removeprefix("D_")] for variant in variants}
-    return _told({name: [row[PRINTED[stop]][tested].percent for stop in STOPS]
-                  for name, row in rows.items()})
+def _there(runs: Runs, variants: Sequence[str], tested: str = "Full") -> bool:
+    return runs.variants >= set(variants) and runs.measured(TESTED[tested])
 
 
 def _told(cells: dict[str, list[float]]) -> str:
+    """Means at both stops, as "MaybeKnown 44.0 / 43.1, ..."."""
     told = ", ".join(f"{name} {early:.1f} / {late:.1f}" for name, (early, late) in cells.items())
     return f"{told} (EARLY_STOP / CONVERGENCE)"
 
 
-def _above(runs: Runs, best: str, others: Sequence[str], tested: str = "Full",
-           stops: Sequence[str] = STOPS) -> list[Step]:
-    """``best`` is above every one of the others at each stop, by seed."""
-    return [step(runs(best, stop, TESTED[tested]) - runs(other, stop, TESTED[tested]))
-            for stop in stops for other in others]
+def _ordered(runs: Runs, text: str, pairs: Sequence[tuple[str, str]], *, tested: str = "Full",
+             at: Sequence[str] = STOPS) -> Claim | None:
+    """The claim that of each pair of variants the first is above the second, at each of these stops, by seed."""
+    variants = {name: name.removeprefix("D_") for name in SINGLES if any(name in pair for pair in pairs)}
+    if not _there(runs, list(variants), tested):
+        return None
+    published = {name: [paper.SINGLE_CATEGORY[name][PRINTED[stop]][tested].percent for stop in STOPS]
+                 for name in variants.values()}
+    measured = {name: [runs(variant, stop, TESTED[tested]).mean() for stop in STOPS]
+                for variant, name in variants.items()}
+    return claim(text, _told(published), _told(measured),
+                 [step(runs(more, stop, TESTED[tested]) - runs(fewer, stop, TESTED[tested]))
+                  for stop in at for more, fewer in pairs])
 
 
-def _maybe_is_best(runs: Runs) -> Claim:
-    return claim("MaybeKnown rows make the best training set of a single category, at both stops (Table 2)",
-                 _printed(SINGLES), _here(runs, SINGLES), _above(runs, MAYBE, (HIGHLY, WEAKLY, UNKNOWN)))
+def _maybe_is_best(runs: Runs) -> Claim | None:
+    return _ordered(runs, "MaybeKnown rows make the best training set of a single category, at both stops (Table 2)",
+                    [(MAYBE, other) for other in (HIGHLY, WEAKLY, UNKNOWN)])
 
 
-def _highly_is_not_best(runs: Runs) -> Claim:
-    return claim("HighlyKnown rows alone are not the best: MaybeKnown ones give more at both stops (Table 2)",
-                 _printed((HIGHLY, MAYBE)), _here(runs, (HIGHLY, MAYBE)), _above(runs, MAYBE, (HIGHLY,)))
+def _highly_is_not_best(runs: Runs) -> Claim | None:
+    return _ordered(runs, "HighlyKnown rows alone are not the best: MaybeKnown ones give more at both stops (Table 2)",
+                    [(MAYBE, HIGHLY)])
 
 
-def _maybe_for_maybe(runs: Runs) -> Claim:
-    tested = "MaybeKnown"
-    return claim("To answer MaybeKnown questions it needs MaybeKnown rows: D_HighlyKnown answers fewer of them (Table "
-                 "2)", _printed((HIGHLY, MAYBE), tested), _here(runs, (HIGHLY, MAYBE), tested),
-                 _above(runs, MAYBE, (HIGHLY,), tested))
+def _maybe_for_maybe(runs: Runs) -> Claim | None:
+    return _ordered(runs, "To answer MaybeKnown questions it needs MaybeKnown rows: D_HighlyKnown answers fewer of "
+                          "them (Table 2)", [(MAYBE, HIGHLY)], tested="MaybeKnown")
 
 
-def _unknown_is_worst(runs: Runs) -> Claim:
-    others = (HIGHLY, MAYBE, WEAKLY)
-    return claim("Unknown rows make the worst training set of a single category, at both stops (Table 2)",
-                 _printed(SINGLES), _here(runs, SINGLES),
-                 [margin for other in others for margin in _above(runs, other, (UNKNOWN,))])
+def _unknown_is_worst(runs: Runs) -> Claim | None:
+    return _ordered(runs, "Unknown rows make the worst training set of a single category, at both stops (Table 2)",
+                    [(other, UNKNOWN) for other in (HIGHLY, MAYBE, WEAKLY)])
 
 
-def _little_known_fades(runs: Runs) -> Claim:
-    lost = {name: runs(name, "EARLY_STOP") - runs(name, "CONVERGENCE") for name in SINGLES}
+def _highly_known_are_lost(runs: Runs) -> Claim | None:
+    return _ordered(runs, "Little known rows cost even HighlyKnown questions: at CONVERGENCE fewer are right after "
+                          "D_WeaklyKnown and D_Unknown than after D_HighlyKnown and D_MaybeKnown (Table 2)",
+                    list(itertools.product((HIGHLY, MAYBE), (WEAKLY, UNKNOWN))), tested="HighlyKnown",
+                    at=("CONVERGENCE",))
+
+
+def _little_known_fades(runs: Runs) -> Claim | None:
+    if not _there(runs, SINGLES):
+        return None
+    lost = {name.removeprefix("D_"): runs(name, "EARLY_STOP") - runs(name, "CONVERGENCE") for name in SINGLES}
     printed = {name: row["ES"]["Full"].percent - row["CONV"]["Full"].percent
                for name, row in paper.SINGLE_CATEGORY.items()}
+    highly, maybe, weakly, unknown = lost.values()
     return claim("Long training loses most with Unknown rows, then with WeaklyKnown ones, less with the two others "
-                 "(Table 2)", ", ".join(f"{name.removeprefix('D_')} {printed[name.removeprefix('D_')]:.1f}"
-                                        for name in SINGLES) + " points",
-                 ", ".join(f"{name.removeprefix('D_')} {values.mean():.1f}" for name, values in lost.items())
-                 + " points", [step(lost[UNKNOWN] - lost[WEAKLY]), step(lost[WEAKLY] - lost[HIGHLY]),
-                               step(lost[WEAKLY] - lost[MAYBE])])
+                 "(Table 2)", ", ".join(f"{name} {printed[name]:.1f}" for name in lost) + " points",
+                 ", ".join(f"{name} {values.mean():.1f}" for name, values in lost.items()) + " points",
+                 [step(unknown - weakly), step(weakly - highly), step(weakly - maybe)])
 
 
-def _highly_known_are_lost(runs: Runs) -> Claim:
-    tested = "HighlyKnown"
-    return claim("Little known rows cost even HighlyKnown questions: at CONVERGENCE fewer are right after "
-                 "D_WeaklyKnown and D_Unknown than after D_HighlyKnown and D_MaybeKnown (Table 2)",
-                 _printed(SINGLES, tested), _here(runs, SINGLES, tested),
-                 [margin for best in (HIGHLY, MAYBE)
-                  for margin in _above(runs, best, (WEAKLY, UNKNOWN), tested, ("CONVERGENCE",))])
-
-
-def _no_new_knowledge(runs: Runs) -> Claim:
+def _no_new_knowledge(runs: Runs) -> Claim | None:
+    if not _there(runs, SINGLES, "Unknown"):
+        return None
     variants = [name for name in (*SINGLES, D_NATURAL.name) if name in runs.variants]
     values = {(name, stop): runs(name, stop, TESTED["Unknown"]) for name in variants for stop in STOPS}
     most = max(values, key=lambda key: values[key].mean())

@@ -8,7 +8,7 @@ import pytest
 
 from course_lib.analysis.linear import linear_fit, linear_model, linear_table
 from course_lib.files import CourseError
-from tests.support.made_runs import NAN, epochs
+from tests.support.made_runs import NAN, ends, epochs
 
 
 def test_the_linear_model_finds_the_coefficients_that_made_the_table() -> None:
@@ -30,15 +30,11 @@ def test_r2_of_the_linear_model_by_hand() -> None:
 
 
 def test_the_linear_model_takes_d_alone_without_the_untuned_epoch() -> None:
-    table = pd.concat([epochs([1, 2, 4, 8, 16]), epochs([1, 2, 3], variant="D_Known")])
-    assert linear_model(table)["n"] == 4
+    assert linear_model(pd.concat([epochs([1, 2, 4, 8, 16]), epochs([1, 2, 3], variant="D_Known")]))["n"] == 4
 
 
 def test_rows_that_a_mix_does_not_have_count_as_none_fitted() -> None:
-    known = [0, 20, 40, 60, 80]
-    table = pd.concat([epochs(known, percent=0, test=[0, 32, 34, 36, 38], known=known, unknown=[NAN] * 5),
-                       epochs(known, percent=100, test=[0, 28, 26, 24, 22], known=[NAN] * 5, unknown=known)])
-    assert linear_model(table)[["b0", "b_kn", "b_unk"]].round(6).tolist() == [30, 10, -10]
+    assert linear_model(ends(-8))[["b0", "b_kn", "b_unk"]].round(6).tolist() == [40, 10, -8]
 
 
 def test_too_few_epochs_for_a_linear_model_are_counted() -> None:
@@ -46,52 +42,35 @@ def test_too_few_epochs_for_a_linear_model_are_counted() -> None:
         linear_model(epochs([0, 1, 2, 3, 4], ood=[0, 1, 2, 3, NAN]), "ood")
 
 
-def noisy(seed: int, slope: float = -8.0) -> pd.DataFrame:
-    """Runs at 0 and 100 % with accuracy 40 + 10 N_kn / |D| + slope N_unk / |D|."""
-    fitted = [0, 20, 40, 60, 80]
-    return pd.concat([epochs(fitted, percent=0, seed=seed, test=[40 + value / 10 for value in fitted], known=fitted,
-                             unknown=[NAN] * 5),
-                      epochs(fitted, percent=100, seed=seed, test=[40 + slope * value / 100 for value in fitted],
-                             known=[NAN] * 5, unknown=fitted)])
-
-
-def test_the_interval_leaves_out_one_seed_at_a_time() -> None:
-    # without a seed b_unk is the other's: -6 and -10. Standard error sqrt(1/2 (2^2 + 2^2)) = 2; t(0.975, 1) = 12.7062
-    found = linear_fit(pd.concat([noisy(0, -6), noisy(1, -10)])).loc["b_unk"]
-    assert found["mean"] == pytest.approx(-8)
-    assert found["high"] - found["mean"] == pytest.approx(2 * 12.7062, abs=1e-3)
-    assert found["n"] == 2
-
-
-def test_three_seeds_are_left_out_in_turn() -> None:
-    # without a seed: -9, -8, -7 for slopes -6, -8, -10. sqrt(2/3 (1 + 0 + 1)) = 1.1547; t(0.975, 2) = 4.302653
-    found = linear_fit(pd.concat([noisy(0, -6), noisy(1, -8), noisy(2, -10)])).loc["b_unk"]
-    assert found["high"] - found["mean"] == pytest.approx(1.154701 * 4.302653, abs=1e-4)
+@pytest.mark.parametrize("slopes, half", [
+    ((-6, -10), 2 * 12.7062),  # without a seed -10 and -6: sqrt(1/2 (2^2 + 2^2)) = 2; t(0.975, 1) = 12.7062
+    ((-6, -8, -10), 1.154701 * 4.302653),  # -9, -8, -7: sqrt(2/3 (1 + 0 + 1)) = 1.154701; t(0.975, 2) = 4.302653
+    ((-8,), NAN)], ids=["two seeds", "three seeds", "one seed has no interval"])
+def test_the_interval_leaves_out_one_seed_at_a_time(slopes: tuple[float, ...], half: float) -> None:
+    found = linear_fit(ends(*slopes)).loc["b_unk"]
+    assert (found["mean"], found["n"]) == (pytest.approx(-8), len(slopes))
+    assert found["high"] - found["mean"] == pytest.approx(half, abs=1e-4, nan_ok=True)
+    assert found["mean"] - found["low"] == pytest.approx(half, abs=1e-4, nan_ok=True)
 
 
 def test_more_epochs_of_the_same_seeds_do_not_narrow_the_interval() -> None:
-    two = pd.concat([noisy(0, -6), noisy(1, -10)])
+    two = ends(-6, -10)
     again = pd.concat([two, two.assign(epoch=two["epoch"] + 10)])
     widths = [linear_fit(table)["high"] - linear_fit(table)["low"] for table in (two, again)]
     assert widths[1]["b_unk"] == pytest.approx(widths[0]["b_unk"], rel=0.05)
 
 
-def test_one_seed_has_no_interval() -> None:
-    found = linear_fit(noisy(0))
-    assert found.loc["b_kn", "mean"] == pytest.approx(10) and found[["low", "high"]].isna().all(axis=None)
-
-
 def test_the_table_stands_beside_the_published_one() -> None:
-    found = linear_table(pd.concat([noisy(0), noisy(1)])).set_index(["measure", "coefficient"])
+    found = linear_table(ends(-8, -8)).set_index(["measure", "coefficient"])
     assert found.loc["test", "published"].to_dict() == {"b0": 36.9, "b_kn": 7.3, "b_unk": -8.3, "r2": 0.86}
     assert found.loc[("test", "r2"), "mean"] == pytest.approx(1)
     assert set(found.loc["test", "epochs"]) == {16} and set(found.loc["test", "n"]) == {2}
 
 
 def test_a_measure_that_was_not_taken_is_left_out_of_the_table() -> None:
-    assert set(linear_table(noisy(0).assign(ood=NAN))["measure"]) == {"test"}
+    assert set(linear_table(ends(-8).assign(ood=NAN))["measure"]) == {"test"}
 
 
 def test_learning_rates_are_not_pooled() -> None:
     with pytest.raises(CourseError, match=r"\b2 .*query\('lr == "):
-        linear_model(pd.concat([noisy(0).assign(lr=1e-3), noisy(0).assign(lr=1e-4)]))
+        linear_model(pd.concat([ends(-8).assign(lr=1e-3), ends(-8).assign(lr=1e-4)]))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from course_lib.analysis.paired_test import against_the_best, paired, right_at_stops, stars
+from course_lib.analysis.paired_test import Paired, against_the_best, paired, right_at_stops
 from course_lib.files import CourseError
 from tests.support.made_runs import epochs
 
@@ -42,14 +42,12 @@ def test_chance_gets_a_star_about_as_often_as_promised() -> None:
     assert 8 <= marked <= 34  # 5 % of 400 is 20; three standard errors are 13
 
 
-def test_models_that_answer_alike_do_not_differ() -> None:
-    answers = np.tile([True, False], 100)
-    assert (paired(answers, answers).p, paired(answers, answers).stars) == (1.0, "")
-
-
-def test_a_model_that_is_better_everywhere_by_the_same_differs_without_a_division_by_zero() -> None:
-    found = paired(np.ones(200), np.zeros(200))
-    assert (found.difference, found.p, found.t) == (100, 0, math.inf)
+@pytest.mark.parametrize("first, second, expected", [
+    (np.tile([True, False], 100), np.tile([True, False], 100), Paired(0, 0, 1, 100)),
+    (np.ones(200), np.zeros(200), Paired(100, math.inf, 0, 100))], ids=["alike", "better everywhere by the same"])
+def test_without_any_spread_between_parts_nothing_is_divided_by_zero(
+        first: np.ndarray, second: np.ndarray, expected: Paired) -> None:
+    assert paired(first, second) == expected
 
 
 def test_seeds_are_averaged_for_every_question() -> None:
@@ -69,7 +67,7 @@ def test_other_questions_are_refused() -> None:
 
 @pytest.mark.parametrize("p, mark", [(0.0099, "**"), (0.01, "*"), (0.049, "*"), (0.05, ""), (math.nan, "")])
 def test_stars_are_those_of_the_paper(p: float, mark: str) -> None:
-    assert stars(p) == mark
+    assert Paired(0, 0, p, 100).stars == mark
 
 
 def test_each_is_compared_with_the_best() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
@@ -52,28 +54,19 @@ def test_free_mixes_of_other_shares_are_other_runs() -> None:
     assert len(stops(table)) == 4
 
 
-def test_several_rates_are_refused_where_one_is_drawn() -> None:
-    table = pd.concat([epochs([0, 2]).assign(lr=1e-3), epochs([0, 1]).assign(lr=1e-4)])
-    with pytest.raises(CourseError, match=r"\b2 .*\(0\.0001, 0\.001\): "):
-        single_rate(table)
+@pytest.mark.parametrize("use, table, said", [
+    (single_rate, pd.concat([epochs([0, 2]).assign(lr=1e-3), epochs([0, 1]).assign(lr=1e-4)]),
+     r"\b2 .*\(0\.0001, 0\.001\): "),
+    (lambda table: at_epochs(table, [1, 9]), epochs([0, 1, 2]), r"\b9; .*\b2$"),
+    (stops, epochs([NAN] * 3, test=[0, 1, 2]), r"\bdev\b"),
+    (stops, pd.concat([epochs([0, 2], variant="D_Free"), epochs([0, 1], variant="D_Free")]),
+     "^D_Free at 50 %, seed 0: epoch 1 ")],
+    ids=["several rates", "an epoch that no run has", "no dev questions", "two runs that look alike"])
+def test_what_cannot_be_told_is_refused(use: Callable[[pd.DataFrame], object], table: pd.DataFrame, said: str) -> None:
+    with pytest.raises(CourseError, match=said):
+        use(table)
 
 
 def test_fixed_epochs_take_the_place_of_stops() -> None:
     found = over_seeds(at_epochs(epochs([0, 10, 20, 30]), (1, 3)))
     assert dict(zip(found["stop"], found["mean"], strict=True)) == {"epoch 1": 10, "epoch 3": 30}
-
-
-def test_an_epoch_that_no_run_has_is_refused() -> None:
-    with pytest.raises(CourseError, match=r"\b9; .*\b2$"):
-        at_epochs(epochs([0, 1, 2]), [1, 9])
-
-
-def test_runs_without_dev_questions_have_no_early_stop() -> None:
-    with pytest.raises(CourseError, match=r"\bdev\b"):
-        stops(epochs([NAN] * 3, test=[0, 1, 2]))
-
-
-def test_two_runs_that_look_alike_are_refused_rather_than_taken_for_one() -> None:
-    table = pd.concat([epochs([0, 2], variant="D_Free"), epochs([0, 1], variant="D_Free")])
-    with pytest.raises(CourseError, match="^D_Free at 50 %, seed 0: epoch 1 "):
-        stops(table)

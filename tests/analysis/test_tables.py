@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from course_lib.analysis.tables import (
-    early_against_late,
-    full_from_categories,
-    idk_table,
-    laid_out,
-    single_category_table,
-)
+from course_lib.analysis import early_against_late, full_from_categories, idk_table, laid_out, single_category_table
 from course_lib.data import paper
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
@@ -52,11 +48,14 @@ def answers(**accuracy: float) -> dict[tuple[str, float, str], np.ndarray]:
 HALVES = ["HighlyKnown"] * 500 + ["MaybeKnown"] * 500
 
 
-def test_stars_mark_what_is_worse_than_the_best_of_its_column() -> None:
-    found = single_category_table(SINGLES, right=answers(D_HighlyKnown=40, D_MaybeKnown=44), categories=HALVES)
-    marks = {tested: [cell(found, variant=variant, stop="EARLY_STOP", tested=tested)["stars"]
-                      for variant in ("D_HighlyKnown", "D_MaybeKnown")] for tested in ("Full", "HighlyKnown")}
-    assert marks == {"Full": ["**", ""], "HighlyKnown": ["**", ""]}
+@pytest.mark.parametrize("highly, mark", [(40, "**"), (44, "")], ids=["worse", "alike"])
+def test_stars_mark_what_is_worse_than_the_best_of_its_column(highly: float, mark: str) -> None:
+    right = answers(D_HighlyKnown=highly, D_MaybeKnown=44)
+    found = single_category_table(SINGLES, right=right, categories=HALVES)
+    for tested in ("Full", "HighlyKnown"):
+        marks = [cell(found, variant=variant, stop="EARLY_STOP", tested=tested)["stars"]
+                 for variant in ("D_HighlyKnown", "D_MaybeKnown")]
+        assert marks == [mark, ""]
 
 
 def test_each_column_and_stop_is_starred_by_its_own_questions() -> None:
@@ -69,19 +68,15 @@ def test_each_column_and_stop_is_starred_by_its_own_questions() -> None:
         ("D_MaybeKnown", "CONVERGENCE", "Full"), ("D_MaybeKnown", "CONVERGENCE", "HighlyKnown")]
 
 
-def test_models_that_are_alike_carry_no_star() -> None:
-    found = single_category_table(SINGLES, right=answers(D_HighlyKnown=40, D_MaybeKnown=40), categories=HALVES)
-    assert set(found["stars"]) == {""}
-
-
-def test_categories_of_other_questions_are_refused() -> None:
-    with pytest.raises(CourseError, match="^2 .* 1000 "):
-        single_category_table(SINGLES, right=answers(D_HighlyKnown=40), categories=["Unknown"] * 2)
-
-
-def test_table_2_without_its_variants_is_refused() -> None:
-    with pytest.raises(CourseError, match="D_HighlyKnown, D_MaybeKnown"):
-        single_category_table(epochs([0, 2, 1]))
+@pytest.mark.parametrize("make, said", [
+    (lambda: single_category_table(SINGLES, right=answers(D_HighlyKnown=40), categories=["Unknown"] * 2),
+     "^2 .* 1000 "),
+    (lambda: single_category_table(epochs([0, 2, 1])), "D_HighlyKnown, D_MaybeKnown"),
+    (lambda: idk_table(epochs([0, 2, 1])), "D_IDK at 50 %")],
+    ids=["categories of other questions", "Table 2 without its variants", "Table 3 without its runs"])
+def test_a_table_that_these_runs_cannot_fill_is_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(CourseError, match=said):
+        make()
 
 
 def test_early_stop_is_compared_with_convergence() -> None:
@@ -121,16 +116,6 @@ def test_a_model_that_answers_nothing_has_no_accuracy() -> None:
     assert np.isnan(found["mean"]) and found["n"] == 0
 
 
-def test_another_share_has_no_published_value() -> None:
-    table = pd.concat([epochs([0, 2, 1], percent=25), idk((30, 50), (28, 40)).assign(unknown_percent=25)])
-    assert idk_table(table, unknown_percent=25)["published"].isna().all()
-
-
-def test_an_idk_table_without_its_runs_is_refused() -> None:
-    with pytest.raises(CourseError, match="D_IDK at 50 %"):
-        idk_table(epochs([0, 2, 1]))
-
-
 def test_d_idk_whose_answers_were_not_counted_is_not_taken_to_answer_everything() -> None:
     table = pd.concat([epochs([0, 2, 1]), idk((30, NAN), (28, NAN))])
     found = idk_table(table).set_index(["variant", "stop", "quantity"])["n"]
@@ -140,7 +125,7 @@ def test_d_idk_whose_answers_were_not_counted_is_not_taken_to_answer_everything(
 def test_a_table_is_laid_out_as_it_is_printed() -> None:
     wide = laid_out(single_category_table(SINGLES[SINGLES["seed"] == 0]), index=["variant", "stop"], columns="tested")
     assert list(wide) == ["Full", *CATEGORIES] and len(wide) == 4
-    assert wide.loc[("D_HighlyKnown", "EARLY_STOP"), "Full"] .replace(", no interval", "") == "40.0 (n = 1) | 40.5**"
+    assert wide.loc[("D_HighlyKnown", "EARLY_STOP"), "Full"] == "40.0 (n = 1, no interval) | 40.5**"
     assert wide.index[0] == ("D_HighlyKnown", "EARLY_STOP")
 
 

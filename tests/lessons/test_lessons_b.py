@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
+from course_lib import analysis
 from course_lib.analysis import paired_test as significance
-from course_lib.analysis import paper_claims as analysis
 from course_lib.analysis import tables
 from course_lib.data import paper
 from course_lib.data.facts import Fact

@@ -37,3 +37,11 @@ def idk(early: tuple[float, float], late: tuple[float, float], *, seed: int = 0)
     """A run of D_IDK at 50 %; each stop is (right over all questions, answered), percent."""
     return epochs([0, 2, 1], variant="D_IDK", seed=seed, test=[0, early[0], late[0]]).assign(
         answered=[100, early[1], late[1]])
+
+
+def ends(*slopes: float) -> pd.DataFrame:
+    """Runs at 0 and 100 %, accuracy 40 + 10 N_kn / |D| + slope N_unk / |D|; each slope is another seed."""
+    fitted = [0, 20, 40, 60, 80]
+    return pd.concat([table for seed, slope in enumerate(slopes) for table in (
+        epochs(fitted, percent=0, seed=seed, test=[40 + each / 10 for each in fitted], unknown=[NAN] * 5),
+        epochs(fitted, percent=100, seed=seed, test=[40 + slope * each / 100 for each in fitted], known=[NAN] * 5))])
