@@ -20,7 +20,7 @@ import pytest
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.questions import Problem, Question, QuestionSet
 from course_lib.files import CourseError, read_json
-from course_lib.knowledge import fingerprint, label_questions, labelling, slick
+from course_lib.knowledge import label_questions, labelling, slick
 from course_lib.knowledge.label_questions import Settings
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.models.loading import Loaded
@@ -265,9 +265,9 @@ def test_another_answer_in_the_data_is_another_run(fake, tmp_path):
 
 def test_another_model_or_version_is_another_run(fake, tmp_path, monkeypatch):
     label(asked("HM"), tmp_path / "out")
-    monkeypatch.setattr(fingerprint, "model_fingerprint",
+    monkeypatch.setattr(label_questions, "model_fingerprint",
                         lambda preset: {"model": "m", "revision": "", "tokenizer": "t"})
-    monkeypatch.setattr(fingerprint, "__version__", "9.9")
+    monkeypatch.setattr(label_questions, "__version__", "9.9")
     said = Words()
     label(asked("HM"), tmp_path / "out", said=said)
     assert "-> m; tokenizer: " in said[0] and "-> 9.9)" in said[0]
@@ -284,22 +284,22 @@ def test_other_files_in_the_folder_are_left_alone(fake, tmp_path):
 def test_a_model_is_known_by_its_files(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text("{}")
-    before = fingerprint.model_fingerprint(str(tmp_path))
+    before = label_questions.model_fingerprint(str(tmp_path))
     (tmp_path / "README.md").write_text("new")
-    assert fingerprint.model_fingerprint(str(tmp_path)) == before
+    assert label_questions.model_fingerprint(str(tmp_path)) == before
     (tmp_path / "tokenizer.json").write_text("{ }")
-    after = fingerprint.model_fingerprint(str(tmp_path))
+    after = label_questions.model_fingerprint(str(tmp_path))
     assert after["model"] == before["model"] and after["tokenizer"] != before["tokenizer"]
 
 
 def test_a_model_that_is_not_to_be_had_is_one_message():
     with pytest.raises(CourseError, match="^poket: .*owner/name.*pocket") as caught:
-        fingerprint.model_fingerprint("poket")
+        label_questions.model_fingerprint("poket")
     assert "\n" not in str(caught.value)
 
 
 def test_a_hub_model_that_changed_between_two_looks_is_refused(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "model_fingerprint",
+    monkeypatch.setattr(label_questions, "model_fingerprint",
                         lambda preset: {"model": preset, "revision": "abc", "tokenizer": preset})
     with pytest.raises(CourseError, match="^pocket: .*Hub"):
         label(asked("HM"), tmp_path / "out")
@@ -373,7 +373,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_loaded(wrong
 
 
 def test_every_setting_has_a_range():
-    assert set(fingerprint.ASKING) == set(Settings.__slots__)
+    assert set(label_questions.ASKING) == set(Settings.__slots__)
 
 
 @pytest.mark.parametrize("out", ["loop", "loop/below", "file", "file/below", "nowhere"])

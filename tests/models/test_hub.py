@@ -551,7 +551,7 @@ def test_labels_of_another_revision_are_measured_again(server, tmp_path):
 
 
 def test_the_fingerprint_of_a_hub_model_has_the_commit(server):
-    from course_lib.knowledge.fingerprint import model_fingerprint
+    from course_lib.knowledge.label_questions import model_fingerprint
 
     assert model_fingerprint(REPO) == {"model": REPO, "revision": OLD, "tokenizer": REPO}
     assert json.dumps(model_fingerprint(f"{REPO}@{NEW}")) == json.dumps(
