@@ -28,7 +28,7 @@ from course_lib.files import CourseError
 from course_lib.training.finetune import EpochRecord, History, remove_lora, tune
 from course_lib.training.loop import Loop
 from course_lib.training.records import best_epoch
-from tests.training.test_finetune import DATA, FACTS, IDS, SHORT, adapters, base, folder, logits  # noqa: F401
+from tests.support.tuning import DATA, FACTS, IDS, SHORT, adapters, base, folder, logits  # noqa: F401
 
 FIVE = replace(SHORT, epochs=5)
 
@@ -247,13 +247,11 @@ SETUP = """
 import sys
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
-from tests.training.test_finetune import DATA, FACTS, SHORT, TOKENIZERS, plain_model
+from tests.support.tiny import TOKENIZERS, saved_model
+from tests.support.tuning import DATA, FACTS, SHORT
 from course_lib.models.loading import load
 from course_lib.figures.widgets import live_training as training_view
-tokenizer = TOKENIZERS["gpt2"]()
-plain_model("llama", tokenizer, initializer_range=0.1).save_pretrained({folder!r})
-tokenizer.save_pretrained({folder!r})
-base = load({folder!r}, device="cpu")
+base = load(saved_model({folder!r}, "llama", TOKENIZERS["gpt2"]()), device="cpu")
 show = training_view.TrainingView.show
 def spoken(view):
     show(view)

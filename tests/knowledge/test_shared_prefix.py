@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-import transformers
 
 from course_lib.knowledge.scoring import shared_prefix as prefix
 from course_lib.knowledge.scoring.shared_prefix import Prompts
-from tests.support.tiny import tiny_model
+from tests.support.families import FAMILIES, family
+from tests.support.tiny import TOKENIZERS, tiny_model
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19, 20, 21, 22, 23, 24]]
 ROWS = [[30, 31, 32, 33, 34], [40, 41], [50, 51, 52]]
 STEPS = [range(1, 5), range(2), range(2, 3)]
-BASE = {"vocab_size": 99, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 128, "initializer_range": 0.15,
-        "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
-GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}
-# architecture -> what its configuration needs, and the way that it takes
-FAMILIES = {
-    "Llama": ({"num_key_value_heads": 2}, "reference"), "Olmo2": ({}, "reference"), "Qwen2": ({}, "reference"),
-    "GPTNeoX": ({}, "reference"), "Mistral": ({"sliding_window": None}, "reference"),
-    "Gemma": ({"head_dim": 16}, "reference"), "Phi3": ({}, "reference"), "Qwen3": ({"head_dim": 16}, "reference"),
-    "GPT2": (GPT, "reference"), "OPT": ({"ffn_dim": 128, "word_embed_proj_dim": 64}, "reference"),
-    "Mixtral": ({"num_local_experts": 4}, "reference"), "Granite": ({"logits_scaling": 4.0}, "reference"),
-    "Gemma2": ({"head_dim": 16, "sliding_window": 6}, "copy"), "GPTJ": (GPT | {"rotary_dim": 8}, "copy"),
-    "Bloom": ({"n_layer": 2, "n_head": 4}, "copy"), "Mamba": ({}, "none"),
-}
-
-
-def family(name: str, **more):
-    make = getattr(transformers, f"{name}ForCausalLM", None) or getattr(transformers, f"{name}LMHeadModel")
-    torch.manual_seed(0)
-    return make(getattr(transformers, f"{name}Config")(**BASE | FAMILIES[name][0] | more)).eval()
 
 
 def plain(model, prompt: list[int]) -> torch.Tensor:
@@ -205,8 +185,6 @@ def test_an_adapted_model_shares_its_prompts() -> None:
 
 
 def test_the_tiny_models_of_these_tests_share_their_prompts() -> None:
-    from tests.support.tiny import TOKENIZERS
-
     tokenizer = TOKENIZERS["gpt2"]()
     for architecture in ("llama", "olmo2", "qwen2", "neox"):
         with torch.inference_mode():

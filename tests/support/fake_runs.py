@@ -93,6 +93,12 @@ def begin(root: Path, *, until: int, spec: RunSpec = SPEC, devs: tuple[float | N
     return writer.folder
 
 
+def complete(root: Path, *, spec: RunSpec = SPEC, devs: tuple[float | None, ...] = DEVS) -> Path:
+    """A finished run; returns its folder."""
+    command(root, spec=spec, devs=devs)
+    return replace(spec, tune=replace(spec.tune, epochs=len(devs) - 1)).folder(root)
+
+
 def contents(folder: Path) -> dict[str, Any]:
     """Everything that a run leaves: file -> bytes; of run.json and the records what no clock and machine decides."""
     found: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))

@@ -7,7 +7,7 @@ import torch
 
 from course_lib.training import packing
 from course_lib.training.packing import Target, can_pack, target_logits
-from tests.knowledge.test_shared_prefix import family
+from tests.support.families import family
 
 ROWS = [Target((5, 6, 7, 8, 9), 3), Target((10, 11), 1), Target((12, 13, 14, 15, 16, 17, 18), 5),
         Target((20, 21, 22), 1)]
@@ -38,14 +38,18 @@ def test_an_attention_that_cannot_be_replaced_is_padded(name):
     assert torch.allclose(found, one_by_one(model, ROWS), atol=2e-5)
 
 
-def test_the_gradient_through_packed_rows_is_that_of_rows_alone():
-    model = family("Llama")
-    weight = model.model.layers[0].self_attn.k_proj.weight
-    target_logits(model, [ROWS[:3], ROWS[3:]], packed=True).sin().sum().backward()
-    found, weight.grad = weight.grad, None
-    for row in ROWS:
+@pytest.mark.parametrize("prefix", [(), (5, 6, 7)], ids=["nothing shared", "a shared prefix"])
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "GPTNeoX"])
+def test_logits_and_gradient_through_packed_rows_are_those_of_rows_alone(name, prefix):
+    model, rows = family(name), [Target((*prefix, *row.tokens), row.start + len(prefix)) for row in ROWS]
+    weight = next(weight for path, weight in model.named_parameters() if "layers.0" in path and weight.dim() == 2)
+    found = target_logits(model, [rows[:1], rows[1:]], packed=True)
+    assert torch.allclose(found.detach(), one_by_one(model, rows), atol=2e-5)
+    found.sin().sum().backward()
+    together, weight.grad = weight.grad, None
+    for row in rows:
         model(input_ids=torch.tensor([row.tokens])).logits[0, row.start - 1:-1].sin().sum().backward()
-    assert torch.allclose(found, weight.grad, atol=1e-4 * float(weight.grad.abs().max()))
+    assert torch.allclose(together, weight.grad, atol=1e-4 * float(weight.grad.abs().max()))
 
 
 def test_lines_of_equal_work_are_packed_without_padding():
@@ -61,19 +65,6 @@ def test_what_all_rows_begin_with_stands_once_in_a_line():
     assert inputs["input_ids"].tolist() == [[5, 6, 7, 8, 6, 9, 10, 11], [5, 6, 12, 6, 12, 99, 99, 99]]
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 1, 2, 3, 4], [0, 1, 2, 1, 2, 0, 0, 0]]
     assert where == [2, 5, 6, 9, 11], "a row keeps the last token before its answer"
-
-
-@pytest.mark.parametrize("name", ["Llama", "Qwen2", "GPTNeoX"])
-def test_rows_with_a_common_beginning_give_the_logits_and_gradient_of_rows_alone(name):
-    model, rows = family(name), [Target((5, 6, 7, *row.tokens), row.start + 3) for row in ROWS]
-    weight = next(weight for path, weight in model.named_parameters() if "layers.0" in path and weight.dim() == 2)
-    found = target_logits(model, [rows[:1], rows[1:]], packed=True)
-    assert torch.allclose(found.detach(), one_by_one(model, rows), atol=2e-5)
-    found.sin().sum().backward()
-    together, weight.grad = weight.grad, None
-    for row in rows:
-        model(input_ids=torch.tensor([row.tokens])).logits[0, row.start - 1:-1].sin().sum().backward()
-    assert torch.allclose(together, weight.grad, atol=1e-4 * float(weight.grad.abs().max()))
 
 
 def test_the_models_own_attention_is_put_back_after_an_error():
