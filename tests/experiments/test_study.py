@@ -61,13 +61,13 @@ def pocket_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "dataset_of", lambda _: DATASETS["pocket"])
 
 
-def test_a_preset_takes_its_own_settings(tmp_path: Path) -> None:
-    opened = open_study("pocket", folder=tmp_path)
-    assert (opened.preset, opened.folder, opened.settings) == ("pocket", tmp_path, SETTINGS["pocket"])
-
-
-def test_a_hub_id_takes_the_default_settings() -> None:
-    assert open_study("owner/name").settings == SETTINGS["default"]
+@pytest.mark.parametrize(("preset", "name", "settings"), [("pocket", "pocket", "pocket"),
+                                                          ("owner/name", "owner--name", "default")])
+def test_a_preset_takes_its_own_settings_and_a_hub_id_the_default(preset: str, name: str, settings: str,
+                                                                  tmp_path: Path) -> None:
+    opened = open_study(preset, folder=tmp_path)
+    assert (opened.preset, opened.name, opened.folder) == (preset, name, tmp_path)
+    assert opened.settings == SETTINGS[settings]
 
 
 def test_preset_and_folder_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,11 +75,7 @@ def test_preset_and_folder_come_from_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("COURSE_BUILD", str(tmp_path))
     opened = open_study()
     assert (opened.preset, opened.folder) == ("olmo2-1b", tmp_path)
-
-
-def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COURSE_PRESET", "olmo2-1b")
-    assert open_study("pocket").preset == "pocket"
+    assert open_study("pocket").preset == "pocket"  # an argument goes before the environment
 
 
 def test_a_typo_is_told_the_presets() -> None:
@@ -88,15 +84,9 @@ def test_a_typo_is_told_the_presets() -> None:
 
 
 def test_facts_are_thinned_per_relation_and_the_same_every_time(small: Study) -> None:
-    train = small.facts.train
-    assert set(Counter(fact.relation for fact in train).values()) == {8}
+    assert set(Counter(fact.relation for fact in small.facts.train).values()) == {8}
     assert open_study("pocket", settings=SMALL).facts == small.facts
-
-
-def test_a_split_without_a_limit_is_used_whole(small: Study) -> None:
-    from course_lib.data import pocket
-
-    assert small.facts.ood_dev == pocket.load().ood_dev
+    assert small.facts.ood_dev == DATASETS["pocket"].load().ood_dev, "a split without a limit is used whole"
 
 
 def test_labels_are_measured_once_and_come_back_equal(small: Study, measured: list[int]) -> None:
@@ -113,17 +103,13 @@ def test_labels_cover_train_test_and_ood_in_the_order_of_the_facts(small: Study)
         assert subjects == [fact.subject for fact in getattr(small.facts, split)]
 
 
-def test_categories_come_back_from_disk_ordered(small: Study) -> None:
+def test_categories_come_back_from_disk_ordered_and_numbers_as_they_were_measured(small: Study) -> None:
     labelled = small.labels(progress=False)
     for column in ("category", "drawn"):
         assert tuple(labelled[column].cat.categories) == CATEGORIES
         assert labelled[column].cat.ordered and labelled[column].notna().all()
-
-
-def test_numbers_come_back_from_disk_as_they_were_measured(small: Study) -> None:
     facts = [fact for split in ("train", "test", "ood") for fact in getattr(small.facts, split)]
-    expected = fake_labels(facts)["prob_Unknown"]
-    assert np.array_equal(small.labels(progress=False)["prob_Unknown"], expected)
+    assert np.array_equal(labelled["prob_Unknown"], fake_labels(facts)["prob_Unknown"])
 
 
 def test_a_name_that_looks_like_a_missing_value_is_kept(measured: list[int], tmp_path: Path,
@@ -148,17 +134,11 @@ def test_labels_are_measured_again_after_a_change(change: Callable, small: Study
     assert len(measured) == 2
 
 
-def test_the_base_is_a_digest_of_the_weights(model_folder: Path) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_other_weights_another_tokenizer_or_configuration_are_another_base(name: str, model_folder: Path) -> None:
     before = open_study(str(model_folder)).base
-    (model_folder / "model.safetensors").write_bytes(b"other")
-    assert len(before.split("-")[0]) == 16
-    assert open_study(str(model_folder)).base != before
-
-
-def test_another_tokenizer_or_configuration_is_another_base(model_folder: Path) -> None:
-    before = open_study(str(model_folder)).base
-    (model_folder / "tokenizer.json").write_text("{}")
-    assert open_study(str(model_folder)).base != before
+    (model_folder / name).write_text('{"other": 1}')
+    assert len(before.split("-")[0]) == 16 and open_study(str(model_folder)).base != before
 
 
 def test_the_base_of_a_hub_model_is_its_id_its_commit_and_the_dtype_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +168,6 @@ def test_results_on_a_model_folder_stay_in_the_studys_folder(model_folder: Path,
         "config.json", "model.safetensors", "my-model"]
 
 
-def test_a_hub_id_makes_one_file_name() -> None:
-    assert open_study("owner/name").name == "owner--name"
-
-
 def test_a_mix_has_the_size_and_share_of_the_settings(small: Study) -> None:
     drawn = small.mix(50, seed=1)  # 2 rows of each of 12 relations, one of them Unknown
     assert (len(drawn.rows), len(drawn.unknown), drawn.seed) == (24, 12, 1)
@@ -202,15 +178,13 @@ def test_d_known_leaves_the_known_rows_of_d(small: Study) -> None:
     assert small.mix(100, variant="D_Known").rows == ()
 
 
+@pytest.mark.parametrize(("percent", "variant", "said"), [
+    (50, "D_known", "variant 'D_known': .*D, D_Known, "), (None, "D_IDK", "variant 'D_IDK' .*unknown_percent")])
 @pytest.mark.parametrize("ask", ["mix", "spec"])
-def test_a_variant_that_does_not_exist_is_refused(small: Study, ask: str) -> None:
-    with pytest.raises(CourseError, match="variant 'D_known': .*D, D_Known, "):
-        getattr(small, ask)(50, variant="D_known")
-
-
-def test_a_mix_of_unknown_needs_its_share(small: Study) -> None:
-    with pytest.raises(CourseError, match="variant 'D_IDK' .*unknown_percent"):
-        small.spec(variant="D_IDK")
+def test_a_variant_that_does_not_exist_or_lacks_its_share_is_refused(small: Study, ask: str, percent: float | None,
+                                                                     variant: str, said: str) -> None:
+    with pytest.raises(CourseError, match=said):
+        getattr(small, ask)(percent, variant=variant)
 
 
 def test_a_single_category_follows_the_papers_rule(small: Study) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,12 @@ import pytest
 import torch
 
 from benchmarks.counted import config_of, count_step, even_rows
-from course_lib.figures import plots
 from course_lib.files import CourseError
 from course_lib.models.memory import (
     GIB,
-    GPUS,
     SHAPES,
-    Gpu,
     Rows,
     Shape,
-    TrainerMemory,
     estimate_loop,
     estimate_trainer,
     plan_step,
@@ -156,41 +151,6 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         estimate_trainer(SMALL, bits=5)
     with pytest.raises(CourseError, match=r"rank 16, batch 0, tokens 128: .*\b1\b"):
         estimate_trainer(SMALL, batch=0)
-
-
-def of(total_gib: float) -> TrainerMemory:
-    return TrainerMemory(4, 16, 8, 128, linear=total_gib * GIB, rest=0, adapters=0, activations=0, logits=0, matrix=0)
-
-
-@pytest.mark.parametrize(("total", "said"), [
-    (5.0, r"^fits: 9\.6 GiB"), (14.0, r"^fits, .*: 0\.6 GiB"), (14.3, r"^does not fit: 0\.1 GiB .* 14\.2"),
-    (16.0, r"^does not fit: 1\.8 GiB .* 14\.2")])
-def test_the_verdict_says_whether_it_fits_and_by_how_much(total: float, said: str) -> None:
-    assert re.search(said, plots.verdict(total * GIB, GPUS["T4"]))
-
-
-def test_one_setting_is_described() -> None:
-    found = TrainerMemory(4, 16, 8, 128, linear=2 * GIB, rest=GIB, adapters=GIB / 2, activations=GIB, logits=GIB / 4,
-                          matrix=GIB / 4)
-    assert re.search(r"^Toy in 4 bits, rank 16, 8 rows of 128 tokens: 5\.00 GiB \(weights 3\.00, .*0\.50, activations "
-                     r"1\.00, logits 0\.25\)\. .*T4 \(14\.6 GiB\) it fits: 9\.6 GiB",
-                     plots.describe_memory("Toy", found, gpu="T4"))
-
-
-def test_the_bars_are_stacked_to_the_total_in_gib() -> None:
-    ax = plots.memory_bars({"a": of(5), "b": of(16)}, gpus={"T4": GPUS["T4"]})
-    ends = {bar.get_y(): bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars}
-    assert sorted(ends.values()) == [5, 16]
-    assert [list(line.get_xdata()) for line in ax.lines] == [[14.6, 14.6]]
-    assert ax.get_xlim()[1] > 16
-
-
-def test_which_models_fit_is_said_for_every_gpu() -> None:
-    small = Gpu("small", 4 * GIB, 4 * GIB, None)
-    said = plots.describe_fits({"a": of(5), "b": of(16), "c": of(20)}, gpus={
-        "small": small, "T4": GPUS["T4"], "big": GPUS["24 GB card"]})
-    assert re.search(r"4 bits, rank 16, 8 rows of 128 tokens\. small \(4 GiB\): a, b, c .*not fit; T4 "
-                     r"\(14\.6 GiB\): b, c .*not fit; big \(24 GiB\): all fit\.$", said)
 
 
 # ---------------------------------------------------------------- our own loop

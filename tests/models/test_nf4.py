@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 import torch
 
-from course_lib.figures import plots
 from course_lib.files import CourseError
 from course_lib.models import nf4
 from tests.support.lesson_code import taught
@@ -125,41 +122,3 @@ def test_nonsense_is_refused() -> None:
         nf4.levels("fp4")
     with pytest.raises(CourseError, match=r"^0 .*\b64\b"):
         nf4.quantise(np.zeros(0), THREE)
-
-
-def test_the_histogram_has_a_line_and_a_share_for_every_level() -> None:
-    found = nf4.quantise(np.array([4, 1, -4, 0], np.float32), THREE, block=4)
-    ax = plots.level_histogram(found, THREE, title="three")
-    assert [text.get_text() for text in ax.texts[:3]] == ["25", "50", "25"]
-    assert len(ax.collections[0].get_segments()) == 3 and ax.get_title() == "three"
-
-
-def test_levels_are_described_with_bits_and_errors() -> None:
-    found = nf4.quantise(np.array([4, 1, -3, 0], np.float32), THREE, block=4)  # error sqrt(2 / 26)
-    rival = nf4.quantise(np.array([4, 0, -4, 0], np.float32), THREE, block=4)  # no error
-    said = plots.describe_levels(found, name="toy", kind="even", bits=2, block=4, rival=rival)
-    assert re.search(r"^toy, even .* 2 bits, .* 4: 10 bits .* 27\.7 %\. 50 % .* -0\.5 and 0\.5\. .*larger .*NF4 .*"
-                     r"\(0\.0 %\)", said)
-
-
-def test_errors_are_described_by_where_nf4_wins() -> None:
-    import pandas as pd
-
-    def rows(name: str, ours: list[float]) -> list[dict[str, object]]:
-        return [{"weights": name, "levels": kind, "block": block, "error": error} for kind, errors in (
-            ("NF4", ours), ("even", [0.2, 0.2, 0.2])) for block, error in zip((16, 64, 256), errors, strict=True)]
-
-    table = pd.DataFrame([*rows("a", [0.1, 0.1, 0.1]), *rows("b", [0.3, 0.1, 0.1]), *rows("c", [0.1, 0.3, 0.1]),
-                          *rows("d", [0.3, 0.3, 0.3])])
-    assert [re.search(pattern, part) is not None for pattern, part in zip(
-        (r"^a: .*every .*64: 10\.0 % .*20\.0 %", r"^b: .*from .*64 .*64: 10\.0 % .*20\.0 %",
-         r"^c: .* 16, 256 .*64: 30\.0 % .*20\.0 %", r"^d: .*nowhere .*64: 30\.0 % .*20\.0 %"),
-        plots.describe_errors(table).split("; "), strict=True)] == [True] * 4
-
-
-def test_the_error_curves_show_the_table_in_percent() -> None:
-    errors = nf4.error_table({"a": weights("normal", 4096), "b": weights("heavy tail", 4096)}, blocks=(16, 64))
-    ax = plots.error_curves(errors)
-    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines[:4]}
-    assert list(drawn) == ["a, NF4", "a, even", "b, NF4", "b, even"]
-    assert drawn["b, even"] == pytest.approx(100 * errors["error"].to_numpy()[-2:])
