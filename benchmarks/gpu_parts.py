@@ -33,7 +33,7 @@ __all__ = ["NOT_INSTALLED", "WAYS", "Bench", "Sizes", "adapters", "copies", "for
            "training"]
 
 NOT_INSTALLED = "not installed"
-# beside the ways of train.py: ours without the restored copies that it keeps where they fit
+# beside the ways of train.py: ours without the dequantised copies that it keeps where they fit
 WAYS = (*METHODS, Method("ours_restored", "ours", "ours, weights restored in every step", 32, {"copies": False}),
         Method("ours_restored_8", "ours", "ours, restored in every step, the rivals' batch", 8, {"copies": False}))
 
@@ -150,7 +150,7 @@ def forecast(bench: Bench, method: Method, rows: Sequence[Target]) -> float | No
 
 
 def copies(bench: Bench) -> list[Cell]:
-    """Losses and weights with restored copies kept, beside those with weights restored in every step."""
+    """Losses and weights with dequantised copies kept, beside those with weights dequantised in every step."""
     cells = []
     for dtype in dict.fromkeys((bench.dtype, "float32")):
         cell = Cell(bench.name, "copies", f"copies_{dtype}", dtype, {"steps": bench.sizes.compared_steps})

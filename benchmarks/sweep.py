@@ -50,7 +50,7 @@ BATCHES = (8, 32)
 class Trained:
     """Eight runs after their steps: the seconds of the steps alone, losses (runs, steps), weights by run and name.
 
-    ``copies``: whether restored copies of the frozen weights were kept to the end.
+    ``copies``: whether dequantised copies of the frozen weights were kept to the end.
     """
 
     seconds: float

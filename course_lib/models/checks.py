@@ -124,10 +124,8 @@ def stored_weights(files: Sequence[Path]) -> dict[str, Stored]:
         try:
             with safe_open(path, framework="numpy") as file:  # checks that the head fits the file, without reading it
                 for name in file.keys():  # noqa: SIM118 (no mapping)
-                    part, size = file.get_slice(name), 1
-                    for length in part.get_shape():
-                        size *= length
-                    found[name] = Stored(part.get_dtype(), size)
+                    part = file.get_slice(name)
+                    found[name] = Stored(part.get_dtype(), math.prod(part.get_shape()))
         except FileNotFoundError:
             raise DataError(f"{path}: no such file, and {INDEX} names it; fetch the model again") from None
         except (SafetensorError, OSError) as error:

@@ -39,12 +39,10 @@ def keep_exact_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
 
     Returns the model.
     """
-    import bitsandbytes
-
     for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
+        if is_four_bit(module):
             module.support_avx512bf16_for_cpu = False
-            state = module.weight.quant_state
+            state = module.weight.quant_state  # its shape: (out, in)
             if module.weight.device.type == "cpu" and state is not None and state.shape[-1] % state.blocksize:
                 module.forward = functools.partial(_linear_of_broken_rows, module)
     return model
@@ -64,7 +62,7 @@ def dequantised(layer: torch.nn.Module) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
     state = copy.copy(layer.weight.quant_state)
-    shape, state.shape = state.shape, (math.prod(state.shape),)
+    shape, state.shape = state.shape, (math.prod(state.shape),)  # (out, in) -> (out * in,)
     return dequantize_4bit(layer.weight.data, state).view(shape).to(layer.compute_dtype)
 
 
@@ -123,13 +121,14 @@ def _four_bit_layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 def _whole_weight(layer: torch.nn.Module) -> torch.Tensor:
     """The weight (out, in) that a layer applies, dequantised, its active adapters added."""
-    weight = dequantised(getattr(layer, "base_layer", layer))
+    weight = dequantised(getattr(layer, "base_layer", layer))  # W: (out, in)
     for adapter in [] if getattr(layer, "disable_adapters", False) else getattr(layer, "active_adapters", []):
-        weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
+        weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)  # (alpha / r) B A: (out, r) @ (r, in)
     return weight
 
 
 def _plain_linear(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    """x W^T + bias for x (..., in) and W (out, in)."""
     import torch
 
     return torch.nn.functional.linear(x, weight, bias)

@@ -275,7 +275,9 @@ def estimate_loop(shape: Shape, rows: Rows | None = None, *, rank: int = 16, dty
     adapters = runs * shape.adapter_weights(rank)
     within = (4 if shape.gated else 2) * b * i  # of the MLP, between its layers
     norms = 8 * h if shape.gated else b * h  # Llama's norms work in float32; GPT-NeoX's two keep one input between them
+    # activations of a packed token in one block: norms, their results and attention's, the MLP, A x, norms of q and k
     each = norms + 3 * b * h + within + len(shape.matrices) * b * rank + shape.query_norms * (4 + b) * (h + k)
+    # and of each position up to the longest row: queries, keys, values, attention's result; a float32 for each head
     of_row = b * (2 * h + 2 * k) + 4 * h / shape.head
     unread = max(0.0, rows.packed - rows.predicted) * (within + (4 + b) * h)  # the last MLP works at the answers alone
     return LoopMemory(

@@ -66,8 +66,8 @@ def _quantiles(bits: int) -> np.ndarray:
 
     half = 2 ** (bits - 1)
     edge = 1 - (1 / (2 * (2 * half - 1)) + 1 / (4 * half)) / 2  # half a part inside the tail
-    above = norm.ppf(np.linspace(edge, 0.5, half + 1)[:-1])
-    below = -norm.ppf(np.linspace(edge, 0.5, half)[:-1])
+    above = norm.ppf(np.linspace(edge, 0.5, half + 1)[:-1])  # 2^(b-1) quantiles above zero
+    below = -norm.ppf(np.linspace(edge, 0.5, half)[:-1])  # 2^(b-1) - 1 below it
     found = np.sort(np.concatenate([below, [0.0], above]))
     return (found / found.max()).astype(np.float32)
 
@@ -83,12 +83,12 @@ def quantise(weights: np.ndarray, table: np.ndarray, *, block: int = 64) -> Quan
         raise CourseError(f"{flat.size} weights in blocks of {block}: give at least one weight, and blocks of 1 or "
                           f"more")
     table = np.asarray(table, np.float32)
-    blocks = np.pad(flat, (0, -flat.size % block)).reshape(-1, block)
-    scales = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), SMALLEST)
+    blocks = np.pad(flat, (0, -flat.size % block)).reshape(-1, block)  # (blocks, block)
+    scales = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), SMALLEST)  # s: (blocks, 1)
     scaled = blocks * (1 / scales)  # as bitsandbytes does: the last bit differs from a division
-    borders = (table[1:] + table[:-1]) / 2
-    codes = np.searchsorted(borders, scaled).astype(np.uint8)
-    restored = (table[codes] * scales).ravel()[:flat.size]
+    borders = (table[1:] + table[:-1]) / 2  # (levels - 1,): halfway between neighbours
+    codes = np.searchsorted(borders, scaled).astype(np.uint8)  # (blocks, block): index of the nearest level l
+    restored = (table[codes] * scales).ravel()[:flat.size]  # l s: (N,)
     error = float(np.linalg.norm(flat - restored) / max(np.linalg.norm(flat), SMALLEST))
     return Quantised(codes, scales, scaled.ravel()[:flat.size], restored, error)
 
