@@ -1,9 +1,9 @@
 """All that should be fast on a GPU, measured on one: `PYTHONPATH=. python benchmarks/gpu.py` on a CUDA machine.
 
 For models of the true shapes with random weights in NF4 (:mod:`benchmarks.random_nf4`): training steps of our loop with
-dequantised copies of the frozen weights and without, at 8 and 32 rows; `transformers.Trainer` and TRL's `SFTTrainer` with
-their defaults on the same base and rows; eight runs in one pass beside eight runs one after another; categorising with
-ten prompts; exact match. Rows and tokens a second, model FLOP utilisation (MFU = 4 N t / F, explained in
+dequantised copies of the frozen weights and without, at 8 and 32 rows; `transformers.Trainer` and TRL's `SFTTrainer`
+with their defaults on the same base and rows; eight runs in one pass beside eight runs one after another; categorising
+with ten prompts; exact match. Rows and tokens a second, model FLOP utilisation (MFU = 4 N t / F, explained in
 :mod:`benchmarks.mfu`), peak memory beside its forecast, padding, and whether losses with and without copies agree.
 Our loop has no gradient checkpointing, so there is no line for it.
 

@@ -7,12 +7,13 @@ locked while it is trained. If memory runs out, a group is cut in halves, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib.experiments.executors import LocalExecutor, OnEpoch
 from course_lib.models.hardware import out_of_memory
 from course_lib.models.memory_usage import release_memory
 from course_lib.training import finetune
@@ -21,11 +22,9 @@ from course_lib.training.runs.folder import RunSpec, finished_epochs
 from course_lib.training.runs.writer import RunBusy, RunWriter, open_run
 
 if TYPE_CHECKING:
-    from course_lib.experiments.executors import OnEpoch
     from course_lib.experiments.study import Study
-    from course_lib.models.loading import Loaded
 
-__all__ = ["compatible", "run_jointly"]
+__all__ = ["JointExecutor", "compatible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +48,28 @@ def compatible(specs: Iterable[RunSpec], root: str | Path) -> list[list[RunSpec]
     return [sorted(group, key=lambda spec: -finished_epochs(spec, root)) for group in groups.values()]
 
 
-def run_jointly(study: Study, todo: Sequence[RunSpec], on_epoch: OnEpoch, *, at_once: int = 8) -> list[RunSpec]:
-    """Train these runs, at most ``at_once`` jointly; returns those that another process holds.
+class JointExecutor(LocalExecutor):
+    """Trains groups of at most ``at_once`` runs jointly over one base model."""
 
-    Raises:
-        CourseError: a loss is not finite, or the disk is full; memory that does not do for a single run stays an
-            error of torch.
-    """
-    executor, busy = _JointExecutor(study, on_epoch, at_once), []
-    for group in compatible(todo, study.folder / "runs"):
-        at = 0
-        while at < len(group):
-            size = executor.most
-            busy += executor.run(group[at:at + size])
-            at += size
-    return busy
+    def __init__(self, study: Study, on_epoch: OnEpoch, *, at_once: int = 8) -> None:
+        super().__init__(study, on_epoch)
+        self.at_once = at_once
 
+    def run(self, todo: Sequence[RunSpec]) -> list[RunSpec]:
+        """Train these runs; returns those that another process holds.
 
-class _JointExecutor:
-    """Trains groups of at most ``most`` runs over one base model."""
+        Raises:
+            CourseError: a loss is not finite, or the disk is full; memory that does not do for a single run stays an
+                error of torch.
+        """
+        busy = []
+        for group in compatible(todo, self.study.folder / "runs"):
+            while group:
+                now, group = group[:self.at_once], group[self.at_once:]
+                busy += self._run_locked(now)
+        return busy
 
-    def __init__(self, study: Study, on_epoch: OnEpoch, most: int) -> None:
-        self.study, self.on_epoch, self.most = study, on_epoch, most
-        self.base: Loaded | None = None
-
-    def run(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """Lock these runs and train them; returns those that another process holds."""
+    def _run_locked(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         with ExitStack() as stack:
             writers, busy = [], []
             for spec in specs:
@@ -86,12 +81,11 @@ class _JointExecutor:
         return busy
 
     def _train(self, writers: Sequence[RunWriter]) -> None:
-        self.base = self.base or (self.study.load() if writers else None)
         for group in _aligned(writers):
             if not self._fits(group):
-                self.most = max(1, len(group) // 2)
-                for at in range(0, len(group), self.most):
-                    self._train([held.writer for held in group[at:at + self.most]])
+                self.at_once = max(1, len(group) // 2)
+                for at in range(0, len(group), self.at_once):
+                    self._train([held.writer for held in group[at:at + self.at_once]])
 
     def _fits(self, group: Sequence[_Held]) -> bool:
         """Train one group; False where memory ran out, what was finished until then is kept."""
@@ -122,7 +116,7 @@ class _JointExecutor:
             finetune.remove_lora(tuned.model)
 
 
-def _aligned(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
+def _aligned(writers: Sequence[RunWriter]) -> list[list[_Held]]:
     """Groups that continue from one epoch; a run one epoch ahead of a group goes back and joins it."""
     groups: dict[int, list[_Held]] = {}
     for held in sorted((_Held(writer, writer.resume()) for writer in writers), key=lambda held: held.epoch):
@@ -130,4 +124,4 @@ def _aligned(writers: Sequence[RunWriter]) -> Iterator[list[_Held]]:
             back = _Held(held.writer, held.writer.resume(held.epoch - 1))
             held = back if back.epoch == held.epoch - 1 else _Held(held.writer, held.writer.resume())
         groups.setdefault(held.epoch, []).append(held)
-    yield from groups.values()
+    return list(groups.values())

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from course_lib.experiments.executors import LocalExecutor, OnEpoch, default_workers, run_in_processes, run_one
-from course_lib.experiments.joint_runs import run_jointly
+from course_lib.experiments.joint_runs import JointExecutor
 from course_lib.experiments.plan import Execution, Plan
 from course_lib.experiments.ray_cluster import run_on_ray
 from course_lib.experiments.study import Study
@@ -102,7 +102,7 @@ class Sweep:
         if chosen.how == "ray":
             return run_on_ray(study, self.todo, on_epoch, chosen)
         if chosen.how == "together":
-            return run_jointly(study, self.todo, on_epoch, at_once=chosen.at_once)
+            return JointExecutor(study, on_epoch, at_once=chosen.at_once).run(self.todo)
         if chosen.how == "processes" and (workers := min(chosen.workers, len(self.todo))) > 1:
             return run_in_processes(study, self.todo, on_epoch, workers=workers)
         return LocalExecutor(study, on_epoch).run(self.todo)

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from course_lib.data.facts import Fact, FactSet
-from course_lib.experiments.joint_runs import compatible, run_jointly
+from course_lib.experiments.joint_runs import JointExecutor, compatible
 from course_lib.models.loading import Loaded, load
 from course_lib.training import finetune
 from course_lib.training import loop as training_loop
@@ -115,7 +115,7 @@ def test_each_run_is_clipped_by_its_own_norm(folder: Path, monkeypatch) -> None:
 
 @pytest.fixture
 def study(folder: Path, tmp_path: Path) -> SimpleNamespace:
-    """What :func:`run_jointly` asks of a study, around the tiny model."""
+    """What :class:`JointExecutor` asks of a study, around the tiny model."""
     facts = FactSet("invented", tuple(FACTS), tuple(FACTS[:4]), tuple(FACTS[:2]), tuple(FACTS[8:10]))
     return SimpleNamespace(folder=tmp_path, facts=facts, load=lambda: load(folder, device="cpu"),
                            mix_of=lambda spec: mix(spec.seed), categories=dict)
@@ -136,7 +136,8 @@ def logits(model: PeftModel) -> torch.Tensor:
 
 def test_each_adapter_is_saved_as_an_ordinary_one(study: SimpleNamespace) -> None:
     told: list[tuple[int, int]] = []
-    assert run_jointly(study, specs(), lambda spec, record: told.append((spec.seed, record.epoch))) == []
+    executor = JointExecutor(study, lambda spec, record: told.append((spec.seed, record.epoch)))
+    assert executor.run(specs()) == []
     assert told == [(seed, epoch) for epoch in (0, 1, 2) for seed in (0, 1, 2)]
     for spec in specs():
         base = study.load()
@@ -168,7 +169,7 @@ def fails_for_more_than_one(monkeypatch: pytest.MonkeyPatch, after: int) -> list
 
 def test_a_pass_is_cut_in_halves_where_memory_ends(study: SimpleNamespace, monkeypatch) -> None:
     sizes = fails_for_more_than_one(monkeypatch, after=4)  # epoch 0 of three runs, then epoch 1 of the first
-    run_jointly(study, specs(), silent)
+    JointExecutor(study, silent).run(specs())
     assert sizes == [3, 1, 1, 1]
     assert all(is_completed(spec, study.folder / "runs") for spec in specs())
 
@@ -181,11 +182,11 @@ def test_runs_that_were_stopped_out_of_step_go_on_together(study: SimpleNamespac
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jointly(study, plan, stop)
+        JointExecutor(study, stop).run(plan)
     assert [len(read_history(spec.folder(study.folder / "runs")).records) for spec in plan] == [2, 1, 1]
     monkeypatch.setattr(finetune, "tune_together", lambda model, tokenizer, jobs, *args, **more: starts.append(
         [len(job.resume.records) for job in jobs]) or working(model, tokenizer, jobs, *args, **more))
-    run_jointly(study, plan, silent)
+    JointExecutor(study, silent).run(plan)
     assert starts == [[1, 1, 1]]
     assert all(is_completed(spec, study.folder / "runs") for spec in plan)
 
@@ -198,7 +199,7 @@ def test_busy_runs_are_given_back_and_the_others_are_locked(study: SimpleNamespa
             pass
 
     with open_run(plan[1], root):
-        assert run_jointly(study, plan, locked) == [plan[1]]
+        assert JointExecutor(study, locked).run(plan) == [plan[1]]
     assert [is_completed(spec, root) for spec in plan] == [True, False, True]
 
 
