@@ -7,13 +7,24 @@ import math
 import numpy as np
 import pytest
 
-from course_lib.analysis.single_questions import lost_by_exposures, p_true_rules, slick_rules, unknown_points
+from course_lib.analysis.single_questions import (
+    exposure_groups,
+    lost_by_exposures,
+    p_true_rules,
+    slick_rules,
+    unknown_points,
+)
 from course_lib.files import CourseError
 
 READINGS = [0, 5, 8, 40, 50, 60, 500, 600]
 EARLY = np.array([0, 1, 1, 1, 1, 1, 0, 1], bool)
 LATE = np.array([1, 0, 1, 1, 1, 0, 0, 1], bool)
 RIGHT = np.array([1, 0, 0, 1], bool)
+
+
+def test_exposures_fall_into_their_groups() -> None:
+    assert list(exposure_groups([0, 1, 8, 9, 32, 33, 128, 129])) == [
+        "never", "1-8", "1-8", "9-32", "9-32", "33-128", "33-128", "129 or more"]
 
 
 def test_lost_are_those_right_at_early_stop_and_wrong_at_convergence_and_gains_stand_beside_them() -> None:

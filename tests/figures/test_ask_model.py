@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,8 +35,7 @@ def adapted():
 
 @pytest.mark.parametrize(("answer", "right", "verdict"), [
     ("Rome", "Rome", "right"), ("The answer is Rome.", "Rome", "right name, other form"),
-    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"),
-    ("A.B.", "A.B", "right name, other form")])
+    ("Romeville", "Rome", "wrong"), ("", "Rome", "wrong"), ("A.B.", "A.B", "right name, other form")])
 def test_an_answer_is_judged_by_exact_match_and_other_forms_are_named(answer, right, verdict):
     assert ask.verdict(answer, right) == verdict
 
@@ -54,20 +52,7 @@ def test_the_base_is_the_model_without_its_adapter(adapted):
     assert found.base.text != found.tuned.text
 
 
-def test_the_probability_is_that_of_the_answer_up_to_its_stop(adapted):
-    model, tokenizer = adapted
-    found = ask.ask(model, tokenizer, FACTS[0]).tuned
-    ids = tokenizer(INSTRUCTION.text(FACTS[0].question) + " " + found.text)["input_ids"]
-    start = len(tokenizer(INSTRUCTION.text(FACTS[0].question))["input_ids"])
-    with torch.no_grad():
-        p = model(torch.tensor([ids])).logits[0].float().softmax(-1)
-    steps = [p[place - 1, ids[place]].item() for place in range(start, len(ids))]
-    stops = [token for token in range(len(tokenizer)) if token == tokenizer.eos_token_id
-             or tokenizer.decode([token]).startswith("\n")]
-    assert found.probability == pytest.approx(np.prod(steps) * p[-1, stops].sum().item(), rel=1e-3)
-
-
-def test_readings_and_the_category_of_the_training_row_are_found(adapted):
+def test_exposures_and_the_category_of_the_training_row_are_found(adapted):
     model, tokenizer = adapted
     exposures = pd.DataFrame([{"relation": "P19", "subject": FACTS[0].subject, "object": FACTS[0].object, "total": 7}])
     found = ask.ask(model, tokenizer, FACTS[0], exposures=exposures, data=Mix("D", 50, 0, (Row(FACTS[0], "Unknown"),)))
@@ -89,20 +74,16 @@ def test_an_empty_question_and_a_model_without_an_adapter_are_refused(adapted):
         ask.ask(tiny_model("llama", tokenizer), tokenizer, FACTS[0])
 
 
-def test_one_question_is_described_with_both_answers_readings_and_training():
-    assert re.search(r"^Where\? Base .*'The answer is Rome\.' .* 0\.50 \(right name, other form\), tuned .*'Rome' "
-                     r".* 0\.25 \(right\)\..* Rome\..* 3 .*Unknown\.$", ask.describe_asked(ONE))
-    assert "Never" in ask.describe_asked(TWO) and "'(nothing)'" in ask.describe_asked(TWO)
-
-
-def test_a_question_in_words_is_described_without_a_verdict():
-    typed = Asked("Who?", None, Answer("Bo", 0.001, "not known"), Answer("Ana", 0.5, "not known"))
-    assert re.search(r"^Who\? Base [^(]*'Bo' [^(]* 0\.01, tuned [^(]*'Ana' [^(]* 0\.50\.$", ask.describe_asked(typed))
-
-
-def test_the_probability_of_the_recorded_answer_is_told():
-    one = Asked("Who?", "Ana", Answer("Bo", 0.75, "wrong", 0.2), Answer("Ana", 0.5, "right", 0.5))
-    assert re.search(r": Ana \(.*base 0\.20, tuned 0\.50\)", ask.describe_asked(one))
+@pytest.mark.parametrize(("asked", "said"), [
+    (ONE, r"Where\? Base .*'The answer is Rome\.' .* 0\.50 \(right name, other form\), tuned .*'Rome' .* 0\.25 "
+          r"\(right\)\..* Rome\..* 3 .*Unknown\."),
+    (TWO, r"Who\? .*'\(nothing\)'.* Never .*"),
+    (Asked("Who?", None, Answer("Bo", 0.001, "not known"), Answer("Ana", 0.5, "not known")),
+     r"Who\? Base [^(]*'Bo' [^(]* 0\.01, tuned [^(]*'Ana' [^(]* 0\.50\."),
+    (Asked("Who?", "Ana", Answer("Bo", 0.75, "wrong", 0.2), Answer("Ana", 0.5, "right", 0.5)),
+     r".*: Ana \(.*base 0\.20, tuned 0\.50\).*")], ids=["with a training row", "nothing", "typed", "recorded answer"])
+def test_a_question_is_described_with_what_is_known_of_it(asked, said):
+    assert re.fullmatch(said, ask.describe_asked(asked))
 
 
 def test_the_recorded_answer_has_the_probability_that_the_engine_gives_it(adapted):
@@ -115,10 +96,11 @@ def test_the_recorded_answer_has_the_probability_that_the_engine_gives_it(adapte
     assert found.base.recorded != found.tuned.recorded
 
 
-def test_an_answer_that_begins_without_a_space_has_the_probability_of_its_own_tokens(adapted):
-    """"omain" and " omain" are one answer in two spellings; what was written counts."""
+@pytest.mark.parametrize("question", [FACTS[0].question, "Who is it?"])
+def test_an_answer_has_the_probability_of_its_own_tokens_and_of_a_stop_after_them(adapted, question):
+    """Also where it begins without a space: "omain" and " omain" are one answer; what was written counts."""
     model, tokenizer = adapted
-    text, ends = INSTRUCTION.text("Who is it?"), {token for token in range(len(tokenizer)) if token ==
+    text, ends = INSTRUCTION.text(question), {token for token in range(len(tokenizer)) if token ==
                   tokenizer.eos_token_id or tokenizer.decode([token]).startswith("\n")}
     ids, p = list(tokenizer(text)["input_ids"]), 1.0
     start = len(ids)
@@ -167,6 +149,4 @@ def test_many_questions_are_counted_by_model():
 
 def test_bars_are_as_long_as_the_probabilities():
     ax = ask.certainty_bars([ONE, TWO])
-    lengths = [[bar.get_width() for bar in bars] for bars in ax.containers]
-    plt.close(ax.figure)
-    assert lengths == [[0.5, 0.75], [0.25, 0.0]]
+    assert [[bar.get_width() for bar in bars] for bars in ax.containers] == [[0.5, 0.75], [0.25, 0.0]]

@@ -10,8 +10,15 @@ import pytest
 
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
-from course_lib.figures.widgets import board as mixing_board
-from course_lib.figures.widgets.board import board, describe_board, example_rows, examples, rebalance
+from course_lib.figures.widgets.board import (
+    board,
+    board_bars,
+    board_grid,
+    describe_board,
+    example_rows,
+    examples,
+    rebalance,
+)
 from course_lib.files import CourseError
 from course_lib.training.mixing import draw
 
@@ -24,31 +31,22 @@ def world(there: dict[str, tuple[int, ...]] = THERE) -> tuple[list[Fact], pd.Dat
     facts, rows = [], []
     for relation, counts in there.items():
         for category, count in zip(CATEGORIES, counts, strict=True):
-            for number in range(count):
-                facts.append(Fact(f"{category} {number}", relation, "Oslo"))
-                rows.append({"relation": relation, "category": category})
+            facts += [Fact(f"{category} {number}", relation, "Oslo") for number in range(count)]
+            rows += [{"relation": relation, "category": category}] * count
     return facts, pd.DataFrame(rows)
 
 
 FACTS, LABELLED = world()
+LACKING = board(LABELLED, {"WeaklyKnown": 100}, rule="known")  # 10 rows of P19, of which 6 are WeaklyKnown
 
 
-@pytest.mark.parametrize(("value", "others"), [(40, (20, 20, 20)), (100, (0, 0, 0)), (0, (34, 33, 33)),
-                                               (26, (25, 25, 24))])
-def test_a_moved_share_leaves_the_rest_to_the_others_evenly(value: int, others: tuple[int, ...]) -> None:
-    found = rebalance(EVEN, "HighlyKnown", value)
-    assert found["HighlyKnown"] == value and sorted(others, reverse=True) == sorted(
-        list(found.values())[1:], reverse=True)
-
-
-def test_the_others_keep_their_proportions() -> None:
-    assert rebalance(dict(zip(CATEGORIES, (20, 40, 20, 20), strict=True)), "HighlyKnown", 60) == dict(
-        zip(CATEGORIES, (60, 20, 10, 10), strict=True))
-
-
-def test_where_the_others_have_nothing_they_share_evenly() -> None:
-    assert rebalance(dict(zip(CATEGORIES, (0, 0, 100, 0), strict=True)), "WeaklyKnown", 40) == dict(
-        zip(CATEGORIES, (20, 20, 40, 20), strict=True))
+@pytest.mark.parametrize(("before", "moved", "value", "after"), [
+    ((25, 25, 25, 25), "HighlyKnown", 40, (40, 20, 20, 20)), ((25, 25, 25, 25), "HighlyKnown", 100, (100, 0, 0, 0)),
+    ((25, 25, 25, 25), "HighlyKnown", 0, (0, 34, 33, 33)), ((25, 25, 25, 25), "HighlyKnown", 26, (26, 25, 25, 24)),
+    ((20, 40, 20, 20), "HighlyKnown", 60, (60, 20, 10, 10)), ((0, 0, 100, 0), "WeaklyKnown", 40, (20, 20, 40, 20))])
+def test_a_moved_share_leaves_the_rest_to_the_others_in_their_proportions(before, moved, value, after) -> None:
+    shares = dict(zip(CATEGORIES, before, strict=True))
+    assert rebalance(shares, moved, value) == dict(zip(CATEGORIES, after, strict=True))
 
 
 def test_whatever_is_moved_the_sum_stays_100() -> None:
@@ -78,21 +76,18 @@ def test_what_is_needed_is_what_is_drawn(shares: dict[str, float], rule: str) ->
 
 
 def test_too_few_rows_of_one_category_in_one_relation_are_enough_to_fail() -> None:
-    found = board(LABELLED, {"WeaklyKnown": 100}, rule="known")  # 10 rows of P19, of which 6 are WeaklyKnown
-    assert not found.possible
-    assert found.missing["WeaklyKnown"].to_dict() == {"P19": 4, "P40": 8}
+    assert not LACKING.possible and example_rows(FACTS, LABELLED, LACKING) == ""
+    assert LACKING.missing["WeaklyKnown"].to_dict() == {"P19": 4, "P40": 8}
     with pytest.raises(CourseError):
-        draw(FACTS, LABELLED, "D_Free", sizes=found.sizes, shares=found.shares)
+        draw(FACTS, LABELLED, "D_Free", sizes=LACKING.sizes, shares=LACKING.shares)
 
 
-def test_a_set_that_can_be_built_is_described() -> None:
-    assert re.search(r"12 rows: 3 HighlyKnown, 3 MaybeKnown, 3 WeaklyKnown, 3 Unknown\. .*\bcan be built",
-                     describe_board(board(LABELLED, EVEN)))
-
-
-def test_a_set_that_cannot_be_built_is_described_with_what_is_lacking() -> None:
-    assert re.search(r"26 rows: 26 WeaklyKnown\. .*cannot be built: P19 .*10 WeaklyKnown .*6; P40 .*16 WeaklyKnown .*"
-                     r"8\. .*WeaklyKnown", describe_board(board(LABELLED, {"WeaklyKnown": 100}, rule="known")))
+@pytest.mark.parametrize(("chosen", "said"), [
+    (board(LABELLED, EVEN), r"12 rows: 3 HighlyKnown, 3 MaybeKnown, 3 WeaklyKnown, 3 Unknown\. .*\bcan be built"),
+    (LACKING, r"26 rows: 26 WeaklyKnown\. .*cannot be built: P19 .*10 WeaklyKnown .*6; P40 .*16 WeaklyKnown .*8\. "
+              r".*WeaklyKnown")], ids=["possible", "lacking"])
+def test_a_set_is_described_and_what_it_lacks(chosen, said: str) -> None:
+    assert re.search(said, describe_board(chosen))
 
 
 def test_the_first_rows_are_those_of_the_set_itself() -> None:
@@ -101,10 +96,6 @@ def test_the_first_rows_are_those_of_the_set_itself() -> None:
     first = draw(FACTS, LABELLED, "D_Unknown", sizes=chosen.sizes).rows[0]
     assert "2 of 12 " in lines[0] and len(lines) == 3
     assert lines[1] == f"  {first.fact.question} Oslo (Unknown)"
-
-
-def test_no_row_is_told_of_a_set_that_cannot_be_built() -> None:
-    assert example_rows(FACTS, LABELLED, board(LABELLED, {"WeaklyKnown": 100}, rule="known")) == ""
 
 
 def test_facts_that_could_not_be_asked_do_not_count() -> None:
@@ -120,7 +111,7 @@ def test_shares_of_something_else_are_refused(shares: dict[str, float]) -> None:
 
 
 def test_the_panels_show_what_is_there_and_what_is_needed() -> None:
-    panels = mixing_board.board_bars(board(LABELLED, {"WeaklyKnown": 50, "Unknown": 50}, rule="known"))
+    panels = board_bars(board(LABELLED, {"WeaklyKnown": 50, "Unknown": 50}, rule="known"))
     assert [ax.get_title() for ax in panels] == ["HighlyKnown: 0 %", "MaybeKnown: 0 %", "WeaklyKnown: 50 %",
                                                  "Unknown: 50 %"]
     there, needed = panels[2].containers
@@ -129,7 +120,7 @@ def test_the_panels_show_what_is_there_and_what_is_needed() -> None:
 
 
 def test_a_lack_is_marked_by_a_cross_and_hatching() -> None:
-    panel = mixing_board.board_bars(board(LABELLED, {"WeaklyKnown": 100}, rule="known"))[2]
+    panel = board_bars(LACKING)[2]
     assert [text.get_text() for text in panel.texts] == [" \u2717 10 of 6", " \u2717 16 of 8"]
     assert all(bar.get_hatch() for bar in panel.containers[1])
 
@@ -137,12 +128,12 @@ def test_a_lack_is_marked_by_a_cross_and_hatching() -> None:
 def test_the_examples_say_which_sets_can_be_built() -> None:
     boards = examples(LABELLED)
     assert [one.possible for one in boards.values()] == [True, True, False, True]
-    titles = [ax.get_title().splitlines()[1] for ax in mixing_board.board_grid(boards)]
+    titles = [ax.get_title().splitlines()[1] for ax in board_grid(boards)]
     assert ["\u2717 2 of 2 " in title for title in titles] == [False, False, True, False]
 
 
 def test_given_axes_are_drawn_on_and_another_number_is_refused() -> None:
     axes = plt.figure().subplots(1, 4)
-    assert mixing_board.board_bars(board(LABELLED, EVEN), axes=axes) == tuple(axes)
+    assert board_bars(board(LABELLED, EVEN), axes=axes) == tuple(axes)
     with pytest.raises(CourseError, match="^4 .* 2 "):
-        mixing_board.board_grid(dict.fromkeys("ab", board(LABELLED, EVEN)), axes=axes)
+        board_grid(dict.fromkeys("ab", board(LABELLED, EVEN)), axes=axes)

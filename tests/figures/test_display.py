@@ -35,25 +35,8 @@ def test_a_stored_notebook_keeps_the_text_and_drops_the_widget() -> None:
     assert cell.outputs[0].data == {"text/markdown": "See ./place.", "text/plain": execution.WIDGET_NOTE}
 
 
-def test_an_empty_text_is_refused() -> None:
+def test_an_empty_text_and_what_is_no_widget_are_refused() -> None:
     with pytest.raises(CourseError, match="Markdown"):
         bundle(ipywidgets.IntSlider(), "  ")
-
-
-def test_what_is_no_widget_is_refused() -> None:
     with pytest.raises(CourseError, match="^int "):
         bundle(3, "text")
-
-
-@pytest.mark.slow
-def test_a_kernel_shows_widget_and_text_in_one_output() -> None:
-    from nbclient import NotebookClient
-
-    from course_lib.lessons.builder.execution import kernel_manager
-
-    source = ("import ipywidgets\nfrom course_lib.figures.widgets.display import show\n"
-              "show(ipywidgets.IntSlider(), 'Twin.')")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=120, kernel_manager_class=kernel_manager()).execute()
-    (output,) = notebook.cells[0].outputs
-    assert output.data["text/markdown"] == "Twin." and execution.WIDGET in output.data

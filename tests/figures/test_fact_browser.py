@@ -41,14 +41,11 @@ def test_so_many_facts_of_each_relation_and_category_are_drawn(found: Browse) ->
     assert {one.fact for one in found.questions[2:4]} <= set(BORN[3:6]), "those that could not be asked stay out"
 
 
-def test_a_seed_draws_the_same_facts_again(tiny, found: Browse) -> None:
-    again = browse(*tiny, FACTS, LABELLED, PROMPTS, temperatures=(0.5,), progress=False)
+def test_a_seed_draws_the_same_facts_again_and_a_small_category_gives_what_it_has(tiny, found: Browse) -> None:
+    again, every = (browse(*tiny, FACTS, LABELLED, PROMPTS, each=each, temperatures=(0.5,), progress=False)
+                    for each in (2, 99))
     assert [one.fact for one in again.questions] == [one.fact for one in found.questions]
-
-
-def test_a_category_with_fewer_facts_gives_what_it_has(tiny) -> None:
-    all_of_them = browse(*tiny, FACTS, LABELLED, PROMPTS, each=99, temperatures=(0.5,), progress=False)
-    assert len(all_of_them.questions) == 14
+    assert len(every.questions) == 14
 
 
 def test_relation_and_category_narrow_the_choice(found: Browse) -> None:
@@ -77,28 +74,25 @@ def test_a_relation_is_named_by_its_question() -> None:
     assert relation_name("mine") == "mine"
 
 
-def made() -> Browse:
-    one = OneQuestion(Fact("Ana", "P19", "Oslo"), ("Oslo", "Rome"), np.array([True, False]), (0.5,),
-                      np.array([[0.9, 0.1]]))
-    return Browse((one,), ("MaybeKnown",), PROMPTS)
+ONE = Browse((OneQuestion(Fact("Ana", "P19", "Oslo"), ("Oslo", "Rome"), np.array([True, False]), (0.5,),
+                          np.array([[0.9, 0.1]])),), ("MaybeKnown",), PROMPTS)
 
 
 def test_a_prompt_is_shown_with_what_the_model_answered() -> None:
-    assert re.search(r"2 of 2:\nWhere was Ana born\? >>> Rome \(wrong.*Oslo\)$", asked_text(made(), 0, 2))
-    first = asked_text(made(), 0, 1)
+    assert re.search(r"2 of 2:\nWhere was Ana born\? >>> Rome \(wrong.*Oslo\)$", asked_text(ONE, 0, 2))
+    first = asked_text(ONE, 0, 1)
     assert first.startswith("Prompt 1 of 2:\nQ: Where was Ida born?\nA: Apple Inc.\n")
     assert first.endswith("Q: Where was Ana born?\nA: >>> Oslo (right)")
 
 
 def test_a_prompt_that_is_not_there_is_refused() -> None:
     with pytest.raises(CourseError, match="prompt 3 of P19: .*2"):
-        asked_text(made(), 0, 3)
+        asked_text(ONE, 0, 3)
 
 
-def test_nothing_to_browse_is_refused(tiny) -> None:
-    with pytest.raises(CourseError, match="16 .* 1 "):
-        browse(*tiny, FACTS, LABELLED[:1], PROMPTS)
-    with pytest.raises(CourseError, match="P40"):
-        browse(*tiny, FACTS, LABELLED, {"P19": PROMPTS["P19"]})
-    with pytest.raises(CourseError, match="category"):
-        browse(*tiny, FACTS, LABELLED.assign(category=""), PROMPTS)
+@pytest.mark.parametrize(("labelled", "prompts", "match"), [
+    (LABELLED[:1], PROMPTS, "16 .* 1 "), (LABELLED, {"P19": PROMPTS["P19"]}, "P40"),
+    (LABELLED.assign(category=""), PROMPTS, "category")])
+def test_nothing_to_browse_is_refused(tiny, labelled, prompts, match: str) -> None:
+    with pytest.raises(CourseError, match=match):
+        browse(*tiny, FACTS, labelled, prompts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -12,9 +11,10 @@ from course_lib.analysis.single_questions import lost_by_exposures, p_true_rules
 from course_lib.data import paper
 from course_lib.figures import plots
 from course_lib.files import CourseError
+from tests.support.axes import ticks
 
 # never: nothing at stake; 1-8: 2 of 4 lost; 33-128: none of 1 lost
-HARM = lost_by_exposures([0, 1, 2, 3, 4, 50], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1])
+LOST = lost_by_exposures([0, 1, 2, 3, 4, 50], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1])
 CATEGORIES = {2: ["Unknown", "Unknown", "Unknown", "MaybeKnown"], 10: ["Unknown", "Unknown", "MaybeKnown"] + [""]}
 RIGHT = [[0, 0, 1, 1], [0, 1, 1, 1]]
 POINTS = unknown_points([*slick_rules(CATEGORIES), *p_true_rules([0.1, 0.3, 0.2, 0.8], thresholds=[0, 0.25, 1])], RIGHT)
@@ -26,24 +26,16 @@ def drawn(ax) -> dict[str, list[tuple[float, float]]]:
     return {name: list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for name, line in named.items()}
 
 
-@pytest.mark.parametrize("draw", [lambda ax: plots.lost_bars(HARM, ax=ax),
-                                  lambda ax: plots.unknown_curve(POINTS, ax=ax)], ids=["harm", "unknown"])
-def test_a_given_ax_is_drawn_on_and_returned(draw) -> None:
-    ax = plt.figure().add_subplot()
-    assert draw(ax) is ax
-    assert plt.get_fignums() == [ax.figure.number]
-
-
 def test_a_bar_is_the_share_lost_of_a_group_with_something_to_lose() -> None:
-    ax = plots.lost_bars(HARM)
+    ax = plots.lost_bars(LOST)
     assert [bar.get_height() for bar in ax.patches] == [50, 0]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1-8\n(n = 4)", "33-128\n(n = 1)"]
+    assert ticks(ax.xaxis) == ["1-8\n(n = 4)", "33-128\n(n = 1)"]
 
 
-def test_harm_is_described_with_intervals_and_numbers() -> None:
+def test_losses_are_described_with_intervals_and_numbers() -> None:
     # Wilson: 2 of 4 is 50 -+ 35.0; 0 of 1 is 0 to z^2 / (1 + z^2) = 79.3
     assert re.search(r"EARLY_STOP,.*CONVERGENCE,.*: 1-8 50 % \[15, 85\] of 4; 33-128 0 % \[0, 79\] of 1\.$",
-                     plots.describe_lost(HARM))
+                     plots.describe_lost(LOST))
 
 
 @pytest.mark.parametrize("function", [plots.lost_bars, plots.describe_lost])

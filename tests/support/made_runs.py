@@ -18,6 +18,28 @@ def epochs(dev: list[float], *, variant: str = "D", percent: float = 50, seed: i
                          "known_fitted": known or dev, "unknown_fitted": unknown or dev, "seconds": 1.0})
 
 
+def run(percent: float = 50, *, late: float = 30.0, variant: str = "D", seed: int = 0) -> pd.DataFrame:
+    """Three epochs: dev is best in epoch 1, where test is 40; in epoch 2 it is ``late``."""
+    return epochs([5, 44, 36], percent=percent, variant=variant, seed=seed, test=[5, 40, late], ood=[4, 20, 15],
+                  known=[3, 80, 100], unknown=[0, 12, 99])
+
+
+# D at 0 and 100 % Unknown, the latter with two seeds, and D_Known at 50 %
+SWEEP = pd.concat([run(0, late=40.0), run(100, late=20.0), run(100, seed=1, late=30.0),
+                   run(50, variant="D_Known", late=39.0)])
+
+
+def rising(percent: float, *, seed: int = 0, test: float = 40.0, variant: str = "D") -> pd.DataFrame:
+    """Three epochs: test rises by 1, ood by 2 an epoch; Unknown rows are missing at 0 %."""
+    steps = range(3)
+    return epochs([test + step for step in steps], variant=variant, percent=percent, seed=seed,
+                  ood=[2.0 * step for step in steps], known=[30.0 * step for step in steps],
+                  unknown=[NAN if percent == 0 else 10.0 * step for step in steps])
+
+
+RISING = pd.concat([rising(0), rising(50), rising(50, seed=1, test=20), rising(100)])
+
+
 def study(early: dict[float, float], late: dict[float, float], *, variant: str = "D", seed: int = 0,
           ood_drop: float = 0.5, fitted: tuple[float, float] = (80, 10)) -> pd.DataFrame:
     """Runs of three epochs: dev is best in epoch 1, test is ``early`` there and ``late`` in epoch 2."""
