@@ -30,7 +30,7 @@ from course_lib.training.packing import Target, target_logits
 from course_lib.training.records import TuneConfig
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 __all__ = ["Counted", "config_of", "count_step", "even_rows"]
 
@@ -91,15 +91,17 @@ def even_rows(count: int, tokens: int, *, answer: int = 5, shared: int = 7) -> l
     return [Target((1,) * shared + (2 + number % 2,) * (tokens - shared), tokens - answer) for number in range(count)]
 
 
-def config_of(shape: Shape) -> PretrainedConfig:
-    """A Llama of this shape; OLMo-2 or GPT-NeoX where the shape says so."""
+def config_of(shape: Shape, tokenizer: PreTrainedTokenizerBase | None = None) -> PretrainedConfig:
+    """A Llama of this shape; OLMo-2 or GPT-NeoX where the shape says so. Special tokens are those of ``tokenizer``."""
     from transformers import GPTNeoXConfig, LlamaConfig, Olmo2Config
 
     kind = Olmo2Config if shape.query_norms else LlamaConfig if shape.gated else GPTNeoXConfig
     heads = {} if kind is GPTNeoXConfig else {"num_key_value_heads": shape.keys // shape.head}
     return kind(hidden_size=shape.hidden, intermediate_size=shape.inner, num_hidden_layers=shape.layers,
                 num_attention_heads=shape.hidden // shape.head, vocab_size=shape.vocabulary, **heads,
-                tie_word_embeddings=shape.tied, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+                tie_word_embeddings=shape.tied, bos_token_id=None,
+                eos_token_id=tokenizer.eos_token_id if tokenizer else 0,
+                pad_token_id=tokenizer.pad_token_id if tokenizer else 0)
 
 
 def count_step(config: PretrainedConfig, rows: Sequence[Target], *, rank: int = 16,

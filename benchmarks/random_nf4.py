@@ -22,19 +22,11 @@ from course_lib.models.memory_usage import release_memory
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-__all__ = ["QUICK", "random_base", "shape_config"]
+__all__ = ["QUICK", "random_base"]
 
 QUICK = Shape(64, 128, 2, 32, 2304, True, 16)  # the smallest that has blocks of 64 weights and fewer keys than queries
-
-
-def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The configuration of a model of this shape, with the special tokens of ``tokenizer``."""
-    config = config_of(shape)
-    config.update({"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id,
-                   "pad_token_id": tokenizer.pad_token_id})
-    return config
 
 
 def random_base(name: str, shape: Shape, *, device: str, dtype: str, seed: int = 0) -> Loaded:
@@ -54,7 +46,7 @@ def random_base(name: str, shape: Shape, *, device: str, dtype: str, seed: int =
     quantizer = AutoHfQuantizer.from_config(nf4_config(compute), pre_quantized=False)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = AutoModelForCausalLM.from_config(shape_config(shape, tokenizer), dtype=compute)
+        model = AutoModelForCausalLM.from_config(config_of(shape, tokenizer), dtype=compute)
     quantizer.preprocess_model(model, device_map={"": device})
     torch.manual_seed(seed)
     _draw(model, device, compute)

@@ -1,7 +1,7 @@
 """What is measured: models with their questions and prompts.
 
-Two kinds: a preset of the course with the facts that belong to it, and a Llama with random weights in the shape of a
-published model. Random weights cost the same seconds as trained ones and need no download, but they know nothing and
+Two kinds: a preset of the course with the facts that belong to it, and a model with random weights in the shape of a
+published one. Random weights cost the same seconds as trained ones and need no download, but they know nothing and
 never end a line; there, every rival writes exactly as many tokens as an average right answer has, with its end.
 """
 
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.rivals import longest_answer, mean_answer
 from course_lib.data import pocket
@@ -21,7 +21,7 @@ from course_lib.data.facts import Fact, FactSet, by_relation
 from course_lib.files import CourseError
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring.prompts import Prompt
-from course_lib.models import hardware
+from course_lib.models import hardware, memory
 from course_lib.models.loading import load
 from course_lib.models.presets import POCKET_MODEL
 
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SHAPES", "Part", "Subject", "count_of", "of_preset", "of_shape", "parts_of", "shortened", "tell",
            "widened_tokenizer", "window"]
 
-# SmolLM2-360M: config.json of HuggingFaceTB/SmolLM2-360M
-SHAPES: dict[str, dict[str, Any]] = {"smollm2-360m": {
-    "hidden_size": 960, "num_hidden_layers": 32, "num_attention_heads": 15, "num_key_value_heads": 5,
-    "intermediate_size": 2560, "vocab_size": 49152, "tie_word_embeddings": True, "max_position_embeddings": 8192}}
+SHAPES = {name.lower(): shape for name, shape in memory.SHAPES.items()}
 RELATION = "P69"  # where somebody studied: in the pocket world its answers are of average length, 3 tokens
 
 
@@ -137,26 +134,26 @@ def widened_tokenizer(size: int) -> PreTrainedTokenizerBase:
 
 
 def of_shape(name: str, *, questions: int, prompts: int = 10, seed: int = 0) -> Subject:
-    """A Llama with random weights in the shape ``name``; questions of one relation, tokenizer of the pocket preset.
+    """A model with random weights in the shape ``name``; questions of one relation, tokenizer of the pocket preset.
 
     Raises:
         CourseError: no such shape is known.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    from benchmarks.counted import config_of
 
     if name not in SHAPES:
         raise CourseError(f"shape {name}: not known; give one of {', '.join(SHAPES)}, or none")
-    tokenizer = widened_tokenizer(SHAPES[name]["vocab_size"])
+    tokenizer = widened_tokenizer(SHAPES[name].vocabulary)
     device = hardware.device()
     dtype = hardware.device_dtype(device)
     torch.manual_seed(seed)
-    config = LlamaConfig(**SHAPES[name], bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
-                         pad_token_id=tokenizer.pad_token_id)
-    model = LlamaForCausalLM(config).to(device, getattr(torch, dtype)).eval().requires_grad_(False)
+    model = AutoModelForCausalLM.from_config(config_of(SHAPES[name], tokenizer)).to(device, getattr(torch, dtype))
     parts = parts_of(pocket.load(), questions=questions, prompts=prompts)
     length = mean_answer(tokenizer, parts[0].facts)
-    about = (f"a Llama of the shape of {name} with random weights in {dtype}; pocket questions and the pocket "
+    about = (f"a model of the shape of {name} with random weights in {dtype}; pocket questions and the pocket "
              f"tokenizer, its vocabulary filled up to the size of the model's; random weights end no line, so rivals "
              f"write {length} tokens each, as many as an average right answer has")
-    return Subject(f"{name}-shape", about, model, tokenizer, parts, length)
+    return Subject(f"{name}-shape", about, model.eval().requires_grad_(False), tokenizer, parts, length)

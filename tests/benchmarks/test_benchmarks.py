@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from course_lib.models.loading import load
 from tests.support.tiny import ANSWERS, FACTS, FEW_SHOT, TOKENIZERS, tiny_model
 
 PROMPTS = (FEW_SHOT, few_shot_prompt([Fact("Kim", "P19", "Ulm"), Fact("Lea", "P19", "1984")]))
-TESTED = ("Ulm", "Paris", "A.B.", "1984", "Who?")
 SAMPLES = 100
 
 
@@ -51,39 +51,36 @@ def part(small) -> subjects.Part:
     return subjects.Part((*uncertain, asked[int(p.argmax())], never), tuple(prompts), tuple(range(8)))
 
 
-def protocol(**more) -> rivals.Protocol:
-    return rivals.Protocol(10, **more)
+def sampled(name, loaded, part, *, batch, **settings) -> rivals.Sampled:
+    """What a rival finds: the paper's protocol, or the cached one in a layout."""
+    how, given = {"batch": batch, "protocol": rivals.Protocol(10, **settings)}, (*loaded, part.facts, part.prompts)
+    if name == "paper":
+        return rivals.paper_protocol(*given, **how)
+    return cached.cached_sampling(*given, **how, layout=name, prefixes=cached.prefill(*loaded, part.prompts))
 
 
-def by_rows(model, tokenizer, facts, prompts, *, batch, protocol, layout="rows"):
-    prefixes = cached.prefill(model, tokenizer, prompts)
-    return cached.cached_sampling(model, tokenizer, facts, prompts, batch=batch, protocol=protocol, prefixes=prefixes,
-                                  layout=layout)
-
-
-def by_tree(*given, **how):
-    return by_rows(*given, layout="tree", **how)
-
-
-SAMPLERS = {"paper": rivals.paper_protocol, "rows": by_rows, "tree": by_tree}
+samplers = pytest.mark.parametrize("name", ["paper", *cached.LAYOUTS])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SAMPLERS)
+@samplers
 def test_hit_shares_of_a_sampler_lie_in_binomial_bands_around_the_exact_probability(small, part, name) -> None:
-    found = SAMPLERS[name](*small, part.facts, part.prompts, batch=5, protocol=protocol(n_samples=SAMPLES, seed=1))
+    found = sampled(name, small, part, batch=5, n_samples=SAMPLES, seed=1)
     p = np.exp(score(*small, part.facts, part.prompts).log_probability).clip(0, 1)
     assert ((p > 0.05) & (p < 0.95)).sum() >= 6  # else the bands would say nothing
     inside = (binom.ppf(5e-5, SAMPLES, p) <= found.hits) & (found.hits <= binom.ppf(1 - 5e-5, SAMPLES, p))
     assert inside.all(), (found.hits / SAMPLES, p)
+    again, other = (sampled(name, small, part, batch=4, seed=seed).hits for seed in (5, 6))
+    assert (sampled(name, small, part, batch=4, seed=5).hits == again).all() and not (other == again).all()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_greedy_answers_of_a_sampler_are_those_of_exact_scoring(small, part, name) -> None:
-    found = SAMPLERS[name](*small, part.facts, part.prompts, batch=3, protocol=protocol(n_samples=2))
+@samplers
+def test_greedy_answers_are_those_of_exact_scoring_and_one_likely_token_repeats_them(small, part, name) -> None:
+    found = sampled(name, small, part, batch=3, n_samples=5, top_k=1)
     wanted = score(*small, part.facts, part.prompts, temperature=None).greedy
     assert wanted.any() and not wanted.all()
     assert found.greedy.tolist() == wanted.tolist()
+    assert found.hits.tolist() == (5 * found.greedy).tolist()
 
 
 @pytest.mark.parametrize("architecture, tokens", [("neox", "gpt2"), ("qwen2", "qwen"), ("olmo2", "llama"),
@@ -96,11 +93,11 @@ def test_cached_sampling_writes_the_greedy_answers_of_generate(architecture, tok
     prompts = cached.encode(tokenizer, texts)
     prefix = cached.prefill(model, tokenizer, PROMPTS[:1])[PROMPTS[0]]
     shared = min(min(cached.common_length(prefix.tokens, row), len(row) - 1) for row in prompts)
-    writer = cached._Writer(model, protocol(n_samples=3), torch.tensor(sorted(reader.stops)))
+    writer = cached._Writer(model, rivals.Protocol(10, n_samples=3), torch.tensor(sorted(reader.stops)))
     with torch.inference_mode():
         asked = cached._ask(model, prefix, [row[shared:] for row in prompts], shared)
         lines = cached.LAYOUTS[layout](writer, asked)[:, 0].tolist()
-    wanted = rivals._generate(model, reader, prompts, 0, protocol())
+    wanted = rivals._generate(model, reader, prompts, 0, rivals.Protocol(10))
     assert [to_end(line, reader) for line in lines] == [to_end(line, reader) for [line] in wanted]
 
 
@@ -108,38 +105,15 @@ def to_end(line: list[int], reader: rivals.Reader) -> list[int]:
     return line[:next((i + 1 for i, token in enumerate(line) if token in reader.stops), len(line))]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sampler_with_one_likely_token_repeats_the_greedy_answer(small, part, name) -> None:
-    found = SAMPLERS[name](*small, part.facts, part.prompts, batch=2, protocol=protocol(n_samples=5, top_k=1))
-    assert found.hits.tolist() == (5 * found.greedy).tolist()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_one_seed_gives_a_sampler_the_same_hits(small, part, name) -> None:
-    runs = [SAMPLERS[name](*small, part.facts, part.prompts, batch=4, protocol=protocol(seed=seed)).hits
-            for seed in (5, 5, 6)]
-    assert (runs[0] == runs[1]).all() and not (runs[0] == runs[2]).all()
-
-
-def test_the_reader_counts_whole_first_lines_only(llama) -> None:
-    model, tokenizer = llama
-    reader = rivals.Reader.of(tokenizer, model)
-
-    def ids(text: str) -> list[int]:
-        return tokenizer(text)["input_ids"]
-
-    end = [tokenizer.eos_token_id]
-    assert reader.count([ids(" Ulm\n"), ids(" Ulm") + end, ids(" Ulm\nParis\n")], "Ulm") == 3
-    assert reader.count([ids(" Ulm"), ids(" Ulmer\n"), ids(" Paris\n"), ids("\n Ulm")], "Ulm") == 0
-
-
-def test_a_full_stop_that_melts_with_the_newline_is_read() -> None:
-    tokenizer = TOKENIZERS["qwen"]()
-    reader = rivals.Reader.of(tokenizer, tiny_model("qwen2", tokenizer))
-    ids = tokenizer(" Apple Inc.\n")["input_ids"]
-    assert tokenizer.decode(ids[-1:]) == ".\n"
-    assert reader.count([ids], "Apple Inc.") == 1
+@pytest.mark.parametrize("architecture, tokens, right, wrong", [
+    ("llama", "gpt2", [" Ulm\n", " Ulm<|endoftext|>", " Ulm\nParis\n"], [" Ulm", " Ulmer\n", " Paris\n", "\n Ulm"]),
+    ("qwen2", "qwen", [" Apple Inc.\n"], [" Apple Inc."])])  # whose full stop melts with the newline into one token
+def test_the_reader_counts_whole_first_lines_only(architecture, tokens, right, wrong) -> None:
+    tokenizer = TOKENIZERS[tokens]()
+    reader = rivals.Reader.of(tokenizer, tiny_model(architecture, tokenizer))
+    answer = right[0].strip()
+    assert reader.count(tokenizer(right)["input_ids"], answer) == len(right)
+    assert reader.count(tokenizer(wrong)["input_ids"], answer) == 0
 
 
 def test_sampled_labels_follow_the_inequalities_of_the_paper() -> None:
@@ -155,13 +129,10 @@ def test_results_of_several_rounds_are_joined_question_after_question() -> None:
 
 def test_lm_eval_gives_the_log_likelihood_of_the_answer_at_temperature_one(llama) -> None:
     pytest.importorskip("lm_eval")
-    model, tokenizer = llama
-    asked = [Fact(FACTS[row].subject, "P19", text) for row, text in enumerate(TESTED)]
-    found = rivals.log_likelihoods(rivals.lm_eval_harness(model, tokenizer), asked, PROMPTS, batch=3)
-    for row, fact in enumerate(asked):
-        for column, prompt in enumerate(PROMPTS):
-            wanted = by_hand(model, tokenizer, prompt, fact)
-            assert found.log_probability[row, column] == pytest.approx(wanted, abs=1e-4)
+    asked = [Fact(FACTS[row].subject, "P19", text) for row, text in enumerate(("Ulm", "Paris", "A.B.", "1984", "Who?"))]
+    found = rivals.log_likelihoods(rivals.lm_eval_harness(*llama), asked, PROMPTS, batch=3)
+    wanted = [[by_hand(*llama, prompt, fact) for prompt in PROMPTS] for fact in asked]
+    assert found.log_probability == pytest.approx(np.array(wanted), abs=1e-4)
 
 
 def by_hand(model, tokenizer, prompt: Prompt, fact: Fact) -> float:
@@ -173,32 +144,21 @@ def by_hand(model, tokenizer, prompt: Prompt, fact: Fact) -> float:
     return sum(float(log_p[at - 1, ids[at]]) for at in range(len(before), len(ids)))
 
 
-def test_the_best_batch_is_the_fastest_an_item() -> None:
-    seconds = {1: 4.0, 2: 2.0, 4: 1.0, 8: 1.5, 16: 1.2}
-    found = timing.best_batch(seconds.__getitem__, largest=64, budget=1000)
-    assert (found.size, sorted(found.tried)) == (4, [1, 2, 4, 8, 16])  # 8 and 16 are no faster: enough
+FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
 
-def test_the_search_for_a_batch_ends_with_its_time_and_its_largest_size() -> None:
-    assert sorted(timing.best_batch(lambda size: 1.0 / size, largest=4, budget=1000).tried) == [1, 2, 4]
-    assert sorted(timing.best_batch(lambda size: 1.0, largest=64, budget=0.5).tried) == [1]
-
-
-def test_a_batch_that_does_not_fit_into_memory_ends_the_search() -> None:
-    def cost(size: int) -> float:
-        if size > 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return 1.0 / size
-
-    assert timing.best_batch(cost, largest=64, budget=1000).size == 2
+@pytest.mark.parametrize("seconds, largest, budget, tried, best", [
+    ([4.0, 2.0, 1.0, 1.5, 1.2], 64, 1000, [1, 2, 4, 8, 16], 4), ([1.0, 0.5, 0.25], 4, 1000, [1, 2, 4], 4),
+    ([1.0], 64, 0.5, [1], 1), ([1.0, 0.5, FULL], 64, 1000, [1, 2], 2)],
+    ids=["two that are no faster end it", "the largest size", "no time is left", "no memory is left"])
+def test_the_best_batch_is_the_fastest_an_item(seconds, largest, budget, tried, best) -> None:
+    found = timing.best_batch(mock.Mock(side_effect=seconds), largest=largest, budget=budget)
+    assert (sorted(found.tried), found.size) == (tried, best)
 
 
 def test_a_failure_other_than_memory_is_not_hidden() -> None:
-    def broken(size: int) -> float:
-        raise RuntimeError("shapes")
-
     with pytest.raises(RuntimeError, match="shapes"):
-        timing.best_batch(broken, largest=64, budget=1000)
+        timing.best_batch(mock.Mock(side_effect=[1.0, RuntimeError("shapes")]), largest=64, budget=1000)
 
 
 def test_traffic_counts_positions_and_padding(llama) -> None:
@@ -208,10 +168,6 @@ def test_traffic_counts_positions_and_padding(llama) -> None:
         model(input_ids=torch.tensor([[5, 6, 7], [8, pad, pad]]), logits_to_keep=1)
     model(input_ids=torch.tensor([[5]]))  # after the block: not counted
     assert (traffic.positions, traffic.filler, traffic.output_rows) == (6, 2, 2)
-
-
-def test_the_spread_is_relative_to_the_median() -> None:
-    assert timing.spread([1.0, 2.0, 4.0]) == 1.5
 
 
 PARTS = (subjects.Part(FACTS[:4], PROMPTS, (0, 1, 2, 3)), subjects.Part(FACTS[4:8], PROMPTS[:1], (4, 5, 6, 7)))
@@ -254,8 +210,8 @@ def test_precision_compares_bits_probabilities_and_labels() -> None:
     assert found.largest_dp == pytest.approx(0.1)
 
 
-def row(name: str, seconds: float, remark: str = "") -> comparison.Row:
-    return comparison.Row(name, f"the {name}", 20, 4, seconds, 0.125, seconds / 0.01, 180.0, 0.04, 45.0, remark)
+def row(name: str, seconds: float) -> comparison.Row:
+    return comparison.Row(name, f"the {name}", 20, 4, seconds, 0.125, seconds / 0.01, 180.0, 0.04, 45.0, "")
 
 
 def report(subject: str, rivals_measured=("sampling", "cached_sampling", "lm_eval")) -> slick.Report:
@@ -269,19 +225,13 @@ def report(subject: str, rivals_measured=("sampling", "cached_sampling", "lm_eva
 
 
 def test_the_last_line_is_json_with_the_ratios_of_every_model() -> None:
-    found = json.loads(slick.last_line([report("pocket"), report("smollm2-360m-shape")]))
-    assert found == {name: {"vs_sampling": 50.0, "vs_cached_sampling": 150.0, "vs_lm_eval": 250.0,
-                            "label_agreement": 0.9877} for name in ("pocket", "smollm2-360m-shape")}
-
-
-def test_cached_sampling_counts_in_its_faster_layout() -> None:
-    found = json.loads(slick.last_line([report("pocket", ("tree_sampling", "sampling", "cached_sampling"))]))
-    assert found["pocket"]["vs_cached_sampling"] == 50.0
-
-
-def test_a_rival_that_is_not_installed_is_null() -> None:
-    found = json.loads(slick.last_line([report("pocket", ("sampling", "cached_sampling"))]))
-    assert found["pocket"]["vs_lm_eval"] is None
+    # cached sampling counts in its faster layout, and a rival that is not installed is null
+    found = json.loads(slick.last_line([report("pocket"), report("a-shape", ("tree_sampling", "sampling",
+                                                                             "cached_sampling"))]))
+    assert found == {"pocket": {"vs_sampling": 50.0, "vs_cached_sampling": 150.0, "vs_lm_eval": 250.0,
+                                "label_agreement": 0.9877},
+                     "a-shape": {"vs_sampling": 150.0, "vs_cached_sampling": 50.0, "vs_lm_eval": None,
+                                 "label_agreement": 0.9877}}
 
 
 def test_the_table_has_a_line_for_every_method_and_all_that_was_measured() -> None:
@@ -291,17 +241,13 @@ def test_the_table_has_a_line_for_every_method_and_all_that_was_measured() -> No
                                          "2026-11-20, Some CPU, 2 CPU threads, torch 2.13."))
 
 
-def test_results_are_stored_by_model_device_and_date(tmp_path) -> None:
+def test_results_are_stored_by_model_device_and_date_and_a_quick_run_replaces_no_real_one(tmp_path) -> None:
     slick.store(report("pocket"), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["slick-pocket-cpu-2026-11-20.json",
-                                                                "slick-pocket-cpu-2026-11-20.md"]
+    slick.store(report("pocket"), tmp_path, quick=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"slick-pocket-cpu-2026-11-20{end}" for end in (".json", ".md", "-quick.json", "-quick.md")}
     stored = json.loads((tmp_path / "slick-pocket-cpu-2026-11-20.json").read_text())
     assert stored["comparison"]["rows"][1]["name"] == "sampling" and stored["machine"]["threads"] == 2
-
-
-def test_a_quick_run_does_not_replace_a_real_one(tmp_path) -> None:
-    slick.store(report("pocket"), tmp_path, quick=True)
-    assert (tmp_path / "slick-pocket-cpu-2026-11-20-quick.md").is_file() and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_whole_measurement_of_a_tiny_model_ends_in_a_table(llama, monkeypatch) -> None:
@@ -321,9 +267,6 @@ def test_questions_of_a_model_are_numbered_through_and_share_their_prompts() -> 
     parts = subjects.parts_of(pocket.load(), questions=6, relations=("P19", "P36"), prompts=3)
     assert [part.rows for part in parts] == [(0, 1, 2), (3, 4, 5)]
     assert all(len(part.prompts) == 3 and len({fact.relation for fact in part.facts}) == 1 for part in parts)
-
-
-def test_a_relation_that_is_not_there_is_named() -> None:
     with pytest.raises(CourseError, match="P999: .*P131"):
         subjects.parts_of(pocket.load(), questions=6, relations=["P999"])
 

@@ -15,12 +15,9 @@ FOUND = [Measured(Setting("run", 0), (4.0, 5.0, 9.0)), Measured(Setting("run", 1
          Measured(Setting("run", 1, spinning=True), (100.0,), cut=True)]
 
 
-def test_the_last_line_compares_medians_with_those_of_a_quiet_machine() -> None:
+def test_medians_are_compared_with_those_of_a_quiet_machine_and_the_table_says_where_one_was_cut() -> None:
     # 8 / 5 beside one busy process; 5 / 4 beside spinning threads
     assert json.loads(last_line(FOUND)) == {"slowdown": {"run": {"1": 1.6}}, "vs_spinning": {"run": 1.25}}
-
-
-def test_the_table_says_where_a_measurement_was_cut() -> None:
     lines = table(FOUND, {"date": "2026-01-02", "cpu": "a CPU"}, rounds=3, lesson="03").splitlines()
     assert "| run | the course | 1 | 8.0 | 50% | 1.60 |" in lines
     assert re.search(r"^\| run \| spinning \| 1 \| \D+ 100\.0 \| 0% \| \D+ 25\.00 \|$", "\n".join(lines), re.MULTILINE)

@@ -8,19 +8,25 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import cells, gpu, gpu_parts, mfu, random_nf4, sweep, timing, trainers
 from benchmarks.cells import Attempt, Cell, Deadline
+from benchmarks.counted import config_of
 from benchmarks.gpu_table import Report, last_line, table
 from course_lib.data import pocket
 from course_lib.files import CourseError
-from course_lib.models import hardware
 from course_lib.models.four_bit import dequantised, is_four_bit
 from course_lib.models.memory import SHAPES
 from course_lib.training.packing import Target
@@ -46,7 +52,7 @@ def report(*measured: Cell, **machine) -> Report:
 
 
 def summary(*measured: Cell) -> dict:
-    return json.loads(last_line(report(*measured)))["SmolLM2-360M"]
+    return json.loads(last_line(report(*measured)))
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +62,20 @@ def bench() -> gpu_parts.Bench:
 
 # --- formulas
 
-def test_mfu_is_four_operations_a_weight_and_token_over_the_speed_of_the_gpu() -> None:
+def test_mfu_is_four_operations_a_weight_and_token_over_the_speed_of_the_gpu_if_that_is_known() -> None:
     # 300 million weights, 100,000 tokens a second: 4 x 3e8 x 1e5 = 1.2e14 of 4e14 operations a second
     assert mfu.mfu(300_000_000, 100_000, 4e14) == pytest.approx(0.3)
-
-
-def test_where_the_speed_of_the_gpu_is_not_known_there_is_no_mfu() -> None:
     assert mfu.mfu(300_000_000, 100_000, None) is None
 
 
 @pytest.mark.parametrize("name, tera", [
     ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H200", 989), ("Tesla T4", 65),
     ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA L4", 121), ("NVIDIA L40S", 362), ("Tesla V100-SXM2-16GB", 125),
-    ("Tesla V100-PCIE-16GB", 112), ("NVIDIA A10", 125), ("NVIDIA GeForce RTX 4090", 165)])
+    ("Tesla V100-PCIE-16GB", 112), ("NVIDIA A10", 125), ("NVIDIA GeForce RTX 4090", 165), ("NVIDIA L40", None),
+    (None, None)])
 def test_the_speed_on_the_data_sheet_is_found_by_the_name_that_torch_gives(name, tera) -> None:
-    assert mfu.sheet_flops(name, "float16") == tera * 1e12
-
-
-@pytest.mark.parametrize("name, dtype, capability", [
-    ("NVIDIA L40", "float16", (8, 9)), ("NVIDIA H100 80GB HBM3", "float32", (9, 0)), ("Tesla T4", "bfloat16", (7, 5)),
-    (None, "float16", None)])
-def test_a_gpu_or_dtype_that_the_sheets_do_not_have_has_no_speed(name, dtype, capability) -> None:
-    assert mfu.sheet_flops(name, dtype, capability) is None
+    assert mfu.sheet_flops(name, "float16") == (tera and tera * 1e12)
+    assert mfu.sheet_flops(name, "float32") is mfu.sheet_flops(name, "bfloat16", (7, 5)) is None
 
 
 def test_a_product_of_two_matrices_has_twice_the_cube_of_their_size_in_operations(monkeypatch) -> None:
@@ -109,32 +107,24 @@ def test_the_forecast_for_ours_with_copies_is_larger_by_the_weights_in_full(benc
 
 # --- cells
 
-def test_a_cell_without_memory_says_so_and_the_next_is_measured() -> None:
-    def full() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    assert cells.attempt("a", full, NEVER) == Attempt(problem="out of memory")
+@pytest.mark.parametrize("error, problem", [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory"),
+    (RuntimeError("CUDA error: an illegal memory access was encountered\nmore"),
+     "failed: RuntimeError: CUDA error: an illegal memory access was encountered")])
+def test_a_cell_without_memory_says_so_and_one_that_fails_says_why(error, problem, capsys) -> None:
+    assert cells.attempt("a", mock.Mock(side_effect=error), NEVER) == Attempt(problem=problem)
+    assert ("Traceback" in capsys.readouterr().err) == problem.startswith("failed")
     assert cells.attempt("b", lambda: 3, NEVER) == Attempt(3)
-
-
-def test_an_illegal_access_is_a_failure_and_no_lack_of_memory(capsys) -> None:
-    def broken() -> None:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
-
-    found = cells.attempt("a", broken, NEVER)
-    assert found.problem == "failed: RuntimeError: CUDA error: an illegal memory access was encountered"
-    assert "Traceback" in capsys.readouterr().err
 
 
 def test_after_the_deadline_nothing_new_begins() -> None:
     assert cells.attempt("a", lambda: 3, Deadline(10.0, lambda: 10.0)) == Attempt(problem="out of time")
 
 
-def test_the_time_is_shared_out_over_the_shapes_that_are_left() -> None:
-    assert Deadline(100.0, lambda: 40.0).share(3).at == 60.0
-    assert Deadline(100.0, lambda: 40.0).share(1.5).at == 80.0
-    assert Deadline(100.0, lambda: 130.0).share(2).at == 130.0
-    assert Deadline().share(3).at is None
+@pytest.mark.parametrize("at, now, parts, end", [(100.0, 40.0, 3, 60.0), (100.0, 40.0, 1.5, 80.0),
+                                                 (100.0, 130.0, 2, 130.0), (None, 40.0, 3, None)])
+def test_the_time_is_shared_out_over_the_shapes_that_are_left(at, now, parts, end) -> None:
+    assert Deadline(at, lambda: now).share(parts).at == end
 
 
 def test_methods_take_turns_after_each_has_warmed_up() -> None:
@@ -145,25 +135,19 @@ def test_methods_take_turns_after_each_has_warmed_up() -> None:
 
 
 def test_a_method_that_failed_is_not_tried_again_and_the_others_go_on() -> None:
-    calls = []
-
-    def full(_: bool) -> None:
-        calls.append("full")
-        raise MemoryError
-
+    full = mock.Mock(side_effect=MemoryError)
     found = cells.in_turn("x", {"full": full, "good": lambda _: 1}, rounds=2, deadline=NEVER)
-    assert calls == ["full"] and [at.problem for at in found["full"]] == ["out of memory"]
+    assert full.call_count == 1 and [at.problem for at in found["full"]] == ["out of memory"]
     assert [at.value for at in found["good"]] == [1, 1, 1]
 
 
-def test_a_method_without_memory_leaves_a_cell_that_says_so(bench) -> None:
-    cell = gpu_parts._training_cell(bench, gpu_parts.WAYS[0], [Attempt(problem="out of memory")], [])
-    assert (cell.name, cell.problem) == ("ours", "out of memory")
-
-
-def test_ours_without_room_for_copies_is_no_measurement_of_copies(bench) -> None:
-    runs = [trainers.Run(0.1, 9.0, (trainers.Epoch(1.0, 1.0, 8.0),), None, "no room for copies")] * 2
-    assert gpu_parts._training_cell(bench, gpu_parts.WAYS[0], [*map(Attempt, runs)], []).problem == "no room for copies"
+@pytest.mark.parametrize("attempts, problem", [
+    ([Attempt(problem="out of memory")], "out of memory"),
+    ([Attempt(trainers.Run(0.1, 9.0, (trainers.Epoch(1.0, 1.0, 8.0),), None, "no room for copies"))] * 2,
+     "no room for copies")])
+def test_a_method_that_could_not_be_measured_leaves_a_cell_that_says_so(bench, attempts, problem) -> None:
+    cell = gpu_parts._training_cell(bench, gpu_parts.WAYS[0], attempts, [])
+    assert (cell.name, cell.problem) == ("ours", problem)
 
 
 # --- models
@@ -196,49 +180,35 @@ def test_one_seed_gives_one_base(bench) -> None:
 
 @pytest.mark.parametrize("name", ["SmolLM2-360M", "Mistral-7B-v0.3", "OLMo-2-1124-7B"])
 def test_the_configuration_of_a_published_shape_has_its_sizes(name) -> None:
-    class Tokens:
-        eos_token_id, pad_token_id = 0, 1
-
-    config = random_nf4.shape_config(SHAPES[name], Tokens())
+    config = config_of(SHAPES[name], SimpleNamespace(eos_token_id=0, pad_token_id=1))
     assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (
         SHAPES[name].hidden, SHAPES[name].layers, SHAPES[name].vocabulary)
     assert (config.eos_token_id, config.pad_token_id, config.bos_token_id) == (0, 1, None)
 
 
-def test_losses_with_copies_and_without_are_equal_in_float32(bench) -> None:
+def test_ours_without_copies_trains_without_them_and_to_the_same_losses(bench) -> None:
     [cell] = gpu_parts.copies(bench)
     assert cell.name == "copies_float32" and cell.values["max_loss_difference"] <= 1e-6
-
-
-def test_ours_without_copies_trains_without_them(bench) -> None:
     base, mixes = bench.base(), sweep.draw_mixes(bench.facts.train, runs=1, rows=8)
-    config = bench.task.config
-    assert sweep.train(base, mixes, [config]).copies and not sweep.train(base, mixes, [config], copies=False).copies
+    for copies in (True, False):
+        assert sweep.train(base, mixes, [bench.task.config], copies=copies).copies == copies
 
 
 # --- table and last line
 
-def test_the_table_has_a_line_for_each_cell() -> None:
-    text = table(report(trained("ours", 400.0)))
-    assert ("| SmolLM2-360M | the ours | 8 | 400 | 10% | 8000 | 14.0 | 0.0% | 25.0% | 50.0% | 400.00 | 2.00 | 1.50 "
-            "| -25% | 10.0000 | 9.0000 |  |") in text
-    assert re.search(r"\b800 TFLOP/s .*\b989\b", text) and "lm_eval" not in text
-
-
-def test_a_cell_with_a_problem_says_it_and_has_as_many_columns_as_the_others() -> None:
-    lines = table(report(trained("ours", 400.0), replace(trained("trl", 1.0), problem="out of memory"))).splitlines()
-    good, bad = (next(line for line in lines if f"the {name}" in line) for name in ("ours", "trl"))
+def test_the_table_has_a_line_of_numbers_or_of_a_problem_for_each_cell() -> None:
+    text = table(report(trained("ours", 400.0), replace(trained("trl", 1.0), problem="out of memory"), cap_gib=14.6))
+    good, bad = (next(line for line in text.splitlines() if f"the {name}" in line) for name in ("ours", "trl"))
+    assert good == ("| SmolLM2-360M | the ours | 8 | 400 | 10% | 8000 | 14.0 | 0.0% | 25.0% | 50.0% | 400.00 | 2.00 "
+                    "| 1.50 | -25% | 10.0000 | 9.0000 |  |")
     assert "| out of memory |" in bad and bad.count("|") == good.count("|")
-
-
-def test_the_table_says_to_what_the_memory_was_capped() -> None:
-    assert "14.6 GiB" in table(report(trained("ours", 1.0), cap_gib=14.6))
+    assert re.search(r"\b800 TFLOP/s .*\b989\b", text) and "14.6 GiB" in text and "lm_eval" not in text
 
 
 def test_the_last_line_has_the_ratios_to_the_rivals_at_their_batch_and_at_ours() -> None:
     found = summary(trained("ours", 400.0), trained("ours_8", 300.0), trained("ours_restored", 200.0),
                     trained("trainer", 100.0), trained("trainer_32", 200.0), trained("trl", 40.0),
-                    trained("trl_plain", 50.0), trained("trl_32", 80.0))
+                    trained("trl_plain", 50.0), trained("trl_32", 80.0))["SmolLM2-360M"]
     assert {name: found[name] for name in ("vs_trl", "vs_trainer", "vs_trl_8", "vs_trl_32", "vs_trainer_32")} == {
         "vs_trl": 8.0, "vs_trainer": 4.0, "vs_trl_8": 6.0, "vs_trl_32": 5.0, "vs_trainer_32": 2.0}
     assert found["copies_32"] == 2.0 and found["copies_8"] is None
@@ -247,25 +217,21 @@ def test_the_last_line_has_the_ratios_to_the_rivals_at_their_batch_and_at_ours()
 
 def test_without_room_for_copies_ours_is_the_one_that_restores() -> None:
     found = summary(replace(trained("ours", 0.0), problem="no room for copies"), trained("ours_restored", 200.0),
-                    trained("trainer", 100.0))
+                    trained("trainer", 100.0))["SmolLM2-360M"]
     assert found["vs_trainer"] == 2.0 and found["rows_a_second"] == 200.0
 
 
 def test_what_was_not_measured_is_null_and_what_failed_is_named() -> None:
-    failed = replace(trained("trl", 0.0), problem="failed: ValueError: no")
-    found = json.loads(last_line(report(trained("ours", 400.0), failed)))
+    found = summary(trained("ours", 400.0), replace(trained("trl", 0.0), problem="failed: ValueError: no"))
     assert found["SmolLM2-360M"]["vs_trl"] is None and found["SmolLM2-360M"]["adapters_8"] is None
     assert found["failed"] == ["SmolLM2-360M: the trl"]
 
 
 # --- command line
 
-def test_shapes_are_named_in_any_case_and_kept_in_order() -> None:
+def test_shapes_are_named_in_any_case_and_kept_in_order_and_an_unknown_one_is_refused() -> None:
     found = gpu.chosen_shapes(gpu.arguments(["--shapes", "mistral-7b-v0.3, smollm2-360M"]))
     assert list(found) == ["Mistral-7B-v0.3", "SmolLM2-360M"]
-
-
-def test_an_unknown_shape_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(CourseError, match="--shapes gpt5: .*pocket, SmolLM2-360M"):
         gpu.chosen_shapes(gpu.arguments(["--shapes", "gpt5"]))
 
@@ -278,20 +244,17 @@ def test_results_are_named_by_gpu_setting_and_date(tmp_path) -> None:
     assert json.loads((tmp_path / f"{name}.json").read_text())["cells"][0]["values"]["rows_a_second"] == 1.0
 
 
-def test_without_a_gpu_a_real_run_is_refused(monkeypatch) -> None:
+def test_a_real_run_without_a_gpu_or_a_package_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(CourseError, match="CUDA.*--quick"):
         gpu.machine_of(gpu.arguments([]))
-
-
-def test_a_package_that_is_missing_is_named(monkeypatch) -> None:
     find = gpu.importlib.util.find_spec
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
     with pytest.raises(CourseError, match="^bitsandbytes: "):
         gpu.refuse_missing()
 
 
-def test_wheels_are_imported_from_a_folder_of_their_own(tmp_path, monkeypatch) -> None:
+def test_wheels_are_imported_from_a_folder_of_their_own_and_a_missing_one_is_named(tmp_path, monkeypatch) -> None:
     wheel, about = tmp_path / "carried_along-1.0-py3-none-any.whl", "carried_along-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as file:
         file.writestr("carried_along.py", "WHERE = __file__")
@@ -302,66 +265,30 @@ def test_wheels_are_imported_from_a_folder_of_their_own(tmp_path, monkeypatch) -
     monkeypatch.setattr(sys, "path", list(sys.path))
     gpu.use_wheels([wheel], tmp_path / "new")
     assert importlib.import_module("carried_along").WHERE.startswith(str(tmp_path / "new" / "site-packages"))
-
-
-def test_a_wheel_that_is_not_there_is_one_sentence(tmp_path) -> None:
     with pytest.raises(CourseError, match="(?s)--wheel: .*none-1.0"):
         gpu.use_wheels([tmp_path / "none-1.0-py3-none-any.whl"], tmp_path)
 
 
-def test_free_memory_stays_within_the_share_that_torch_may_take(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (70_000, 80_000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 4_000)
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.2)
-    assert hardware.free_memory("cuda") == 12_000  # a fifth of 80,000, of which 4,000 are taken
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
-    assert hardware.free_memory("cuda") == 70_000
-
-
-BLOCKING = '''
-import re, sys
-from importlib import metadata
-
-def normal(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-def needed(names):
-    found, todo = set(), list(names)
-    while todo:
-        name = normal(todo.pop())
-        try:
-            needs = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:
-            continue
-        if name not in found:
-            found.add(name)
-            todo += [re.split(r"[^A-Za-z0-9_.-]", need)[0] for need in needs if "extra ==" not in need]
-    return found
-
-allowed = needed(["torch", "transformers", "peft", "bitsandbytes"]) | {"known-unknowns"}
-blocked = {module for module, owners in metadata.packages_distributions().items()
-           if not allowed & set(map(normal, owners))}
-assert {"pandas", "jupytext", "pyarrow", "pooch", "matplotlib", "ipywidgets"} & blocked and "torch" not in blocked
-
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-    def find_spec(self, name, *more):
-        return None if name.partition(".")[0] in blocked else self.finder.find_spec(name, *more)
-
-sys.meta_path[:] = map(Without, sys.meta_path)
+# what torch, transformers, peft and bitsandbytes bring, of what the course declares
+BROUGHT = {"bitsandbytes", "filelock", "huggingface-hub", "numpy", "packaging", "peft", "psutil", "safetensors",
+           "tokenizers", "torch", "tqdm", "transformers", "typer"}
+BLOCKING = """import sys
+sys.modules.update(dict.fromkeys({!r}))  # None: cannot be imported
 from benchmarks import gpu
-sys.exit(gpu.main(sys.argv[1:]))
-'''
+sys.exit(gpu.main(sys.argv[1:]))"""
 
 
 @pytest.mark.slow
 def test_a_quick_run_needs_torch_transformers_peft_and_bitsandbytes_alone(tmp_path) -> None:
-    done = subprocess.run([sys.executable, "-c", BLOCKING, "--quick", "--device", "cpu", "--out", str(tmp_path)],
-                          cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True,
-                          check=False)
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    others = {canonicalize_name(Requirement(line).name) for line in declared} - BROUGHT
+    blocked = [module for module, owners in metadata.packages_distributions().items()
+               if others & set(map(canonicalize_name, owners))] + ["trl", "lm_eval", "datasets"]
+    assert {"pandas", "jupytext", "pyarrow", "pooch", "matplotlib", "ipywidgets", "scipy"} <= set(blocked)
+    done = subprocess.run([sys.executable, "-c", BLOCKING.format(blocked), "--quick", "--device", "cpu", "--out",
+                           str(tmp_path)], cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": "."}, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failed"] == [] and found["quick"]["vs_trl"] is None  # TRL is not there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from benchmarks import sweep
 from benchmarks.sweep import Report, Result, Trained, draw_mixes, last_line, table
@@ -16,11 +17,9 @@ REPORT = Report("pocket", (AT_8, AT_32), 3, {"date": "2026-01-02", "gpu": "", "c
                                              "device": "cpu", "versions": {"torch": "2", "lm_eval": None}})
 
 
-def test_the_last_line_has_the_ratios_and_the_largest_difference() -> None:
+def test_the_last_line_has_the_ratios_and_the_table_has_rows_a_second() -> None:
     assert json.loads(last_line(REPORT)) == {"vs_one_by_one_8": 1.5, "vs_one_by_one_32": 1.2, "max_difference": 3e-7}
 
-
-def test_the_table_has_rows_a_second() -> None:
     # 8 runs x 20 steps x 8 rows in 3 and in 2 seconds
     assert "| 8 | 8 | 20 | 427 | 10% | 640 | 20% | 1.50 | 1.0e-07 |" in table(REPORT)
 
@@ -33,8 +32,6 @@ def test_every_run_has_rows_of_its_own_and_the_same_ones_each_time() -> None:
 
 
 def test_the_difference_is_the_largest_of_losses_and_weights() -> None:
-    import torch
-
     one = Trained(1.0, [[1.0, 2.0]], [{"a": torch.zeros(2)}])
     other = Trained(1.0, [[1.0, 2.25]], [{"a": torch.tensor([0.0, -0.5])}])
     assert sweep.difference(one, other) == 0.5

@@ -82,11 +82,8 @@ def test_one_step_over_all_rows_brings_every_method_to_the_same_loss() -> None:
 def test_time_to_a_loss_lies_on_a_straight_line_between_the_ends_of_epochs() -> None:
     at = result("ours", 1.0)  # 4 -> 2 in 10 s, 2 -> 1 in 20 s
     assert [train.time_to(loss, at) for loss in (3.0, 2.0, 1.5, 1.0)] == [5.0, 10.0, 20.0, 30.0]
-
-
-def test_a_loss_that_is_not_reached_has_no_time() -> None:
     with pytest.raises(ValueError, match=r"ours .*\b0\.5$"):
-        train.time_to(0.5, result("ours", 1.0))
+        train.time_to(0.5, at)
 
 
 def test_the_last_line_compares_with_the_faster_of_a_rivals_two_dtypes() -> None:
@@ -103,27 +100,14 @@ def test_a_rival_that_is_not_installed_is_null_and_named_in_the_table(monkeypatc
     assert "trl; `pip install -e .[bench]`" in train.table(found)
 
 
-def test_the_table_has_the_ratio_at_our_batch_and_at_theirs() -> None:
-    line = next(line for line in train.table(report(result("ours", 400), result("ours_8", 300), result("trainer", 200),
-                                                    )).splitlines() if line.startswith("| Trainer"))
-    assert [cell.strip() for cell in line.split("|")][5:7] == ["2.00", "1.50"]
-
-
-def test_the_time_to_the_common_loss_is_to_the_highest_of_the_last_losses() -> None:
-    found = train.table(report(result("ours", 400), result("ours_8", 300, losses=(4.0, 2.0, 1.5))))
-    assert "1.500" in found
-    assert "| 20.00 |" in next(line for line in found.splitlines() if line.startswith("| ours, the library"))
-
-
-def test_the_table_says_that_the_machine_was_shared_only_if_it_was() -> None:
-    pair = result("ours", 400), result("ours_8", 300)
-    quiet, shared = train.table(report(*pair)), train.table(report(*pair, load=(3.0, 2.5)))
-    assert "0.5 and 0.7" in quiet and "3.0 and 2.5" in shared and len(shared) > len(quiet)
-
-
-def test_the_share_of_exact_match_is_of_asking_and_training_together() -> None:
-    asked = train.Evaluation(9.0, 1.0, 3.0, 360, 1980)
-    assert (asked.share, asked.share_of_all) == (0.1, 0.25)
+def test_the_table_has_the_ratios_at_both_batches_and_the_time_to_the_highest_of_the_last_losses() -> None:
+    results = result("ours", 400), result("ours_8", 300, losses=(4.0, 2.0, 1.5)), result("trainer", 200)
+    text, shared = train.table(report(*results)), train.table(report(*results, load=(3.0, 2.5)))
+    ours, trainer = (next([cell.strip() for cell in line.split("|")] for line in text.splitlines()
+                          if line.startswith(f"| {name}")) for name in ("ours, the library", "Trainer"))
+    assert trainer[5:7] == ["2.00", "1.50"] and "s to loss 1.500" in text and ours[9] == "20.00"
+    assert "10.0% of both" in text and "25.0%" in text  # 1 of 10 s for dev questions, 3 of 12 for all
+    assert "0.5 and 0.7" in text and "3.0 and 2.5" in shared and len(shared) > len(text)  # shared with others
 
 
 def test_a_result_takes_medians_over_the_rounds_and_counts_each_row_of_each_epoch() -> None:

@@ -24,7 +24,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from transformers import AutoModelForCausalLM
 
 from benchmarks import sweep, trainers
-from benchmarks.random_nf4 import QUICK, shape_config
+from benchmarks.counted import config_of
+from benchmarks.random_nf4 import QUICK
 from benchmarks.subjects import parts_of, widened_tokenizer
 from course_lib.data import pocket
 from course_lib.knowledge.scoring import batching as batches
@@ -86,7 +87,7 @@ def stand_ins(spoil: bool) -> list:
 def go(dtype: torch.dtype, runs: int) -> None:
     """Train, stop and go on, and ask, with all tensors on the device."""
     tokenizer, facts = widened_tokenizer(QUICK.vocabulary), pocket.load()
-    model = AutoModelForCausalLM.from_config(shape_config(QUICK, tokenizer), dtype=dtype).requires_grad_(False)
+    model = AutoModelForCausalLM.from_config(config_of(QUICK, tokenizer), dtype=dtype).requires_grad_(False)
     configs, names = [TuneConfig(batch=8, seed=seed) for seed in range(runs)], [f"run{n}" for n in range(runs)]
     for name, config in zip(names, configs, strict=True):
         model = add_lora(model, config, name=name)
