@@ -1,67 +1,26 @@
-"""Lessons 05 to 10: what they write out by hand does what the library does."""
+"""Lessons 05 to 10: what they write by hand does what the library does."""
 
-import ast
+from __future__ import annotations
+
 import math
 import random
-from functools import cache
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from course_lib import analysis
-from course_lib.analysis import paired_test as significance
-from course_lib.analysis import tables
+from course_lib.analysis import paired_test, tables
 from course_lib.data import paper
 from course_lib.data.facts import Fact
 from course_lib.knowledge import scoring, slick
 from course_lib.lessons.builder import notebooks
-from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.training import mixing
 from course_lib.training.finetune import EpochRecord, History
 from course_lib.training.mixing import Mix, Row
-
-SOURCES = [path for path in sorted((Path(__file__).parents[2] / "notebooks" / "src").glob("*.py"))
-           if "05" <= path.stem[:2] <= "10"]
-
-
-@cache
-def cells(name):
-    return notebooks.read_source(next(path for path in SOURCES if path.stem.startswith(name))).cells
-
-
-def code(name):
-    return [cell.source for cell in cells(name) if cell.cell_type == "code"]
-
-
-
-def taught(name, function, **given):
-    """The function as a lesson defines it: only its ``def`` is run, with ``given`` as the names around it."""
-    for source in code(name):
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.FunctionDef) and node.name == function:
-                exec(compile(ast.Module([node], []), name, "exec"), given)
-                return given[function]
-    raise AssertionError(f"{name} does not define {function}")
-
-
-def made_epochs(seeds=(0, 1)):
-    """Runs of three mixes whose accuracy is exactly 30 + 8 known - 6 unknown."""
-    rows = []
-    for seed in seeds:
-        for percent in (0, 50, 100):
-            for epoch in range(5):
-                known = None if percent == 100 else 20.0 * epoch + seed
-                unknown = None if percent == 0 else 5.0 * epoch**1.5
-                x = percent / 100
-                accuracy = 30 + 8 * (known or 0) / 100 * (1 - x) - 6 * (unknown or 0) / 100 * x
-                rows.append({"preset": "made", "variant": "D", "unknown_percent": float(percent), "seed": seed,
-                             "epoch": epoch, "loss": 1.0, "dev": accuracy, "test": accuracy, "ood": accuracy / 2,
-                             "known_fitted": known, "unknown_fitted": unknown, "seconds": 1.0})
-    return pd.DataFrame(rows).astype({"known_fitted": float, "unknown_fitted": float})
-
+from tests.support.lesson_code import SOURCES, taught
+from tests.support.made_runs import ends, run
 
 # ---------------------------------------------------------------- 05
 
@@ -71,19 +30,21 @@ def test_few_shot_text_is_the_librarys():
     assert taught("05", "few_shot")(facts) == scoring.few_shot_prompt(facts).prefix
 
 
+def label(greedy, p):
+    """The library's label of one fact with these greedy answers right, and these probabilities of the right answer."""
+    with np.errstate(divide="ignore"):
+        return slick.label(scoring.Scores(np.array([greedy]), np.log([p]), np.ones((1, 10)))).iloc[0]
+
+
 @pytest.mark.parametrize(("right", "p"), [(10, 1.0), (9, 0.3), (1, 0.0), (0, 1.0), (0, 0.0)])
 def test_slick_rules_are_the_librarys(right, p):
-    greedy = np.array([[True] * right + [False] * (10 - right)])
-    with np.errstate(divide="ignore"):
-        scores = scoring.Scores(greedy, np.log(np.full((1, 10), p)), np.ones((1, 10)))
-    assert taught("05", "category")(right / 10, p) == slick.label(scores)["drawn"][0]
+    expected = label([True] * right + [False] * (10 - right), [p] * 10)
+    assert taught("05", "category")(right / 10, p) == expected["drawn"]
 
 
 @pytest.mark.parametrize("p", [[0.0] * 10, [0.01] * 10, [0.0] * 9 + [0.2]])
 def test_the_probability_of_unknown_is_the_librarys(p):
-    with np.errstate(divide="ignore"):
-        scores = scoring.Scores(np.zeros((1, 10), bool), np.log([p]), np.ones((1, 10)))
-    assert taught("05", "prob_unknown", np=np)(p) == pytest.approx(slick.label(scores)["prob_Unknown"][0])
+    assert taught("05", "prob_unknown")(p) == pytest.approx(label([False] * 10, p)["prob_Unknown"])
 
 
 def test_p_correct_is_a_share_of_exact_matches():
@@ -93,8 +54,7 @@ def test_p_correct_is_a_share_of_exact_matches():
 def test_the_log_probability_by_hand_is_the_librarys(pocket):
     tokenizer = pocket.tokenizer
     ends = [t for t in range(len(tokenizer)) if t == tokenizer.eos_token_id or tokenizer.decode([t]).startswith("\n")]
-    by_hand = taught("05", "log_probability", loaded=pocket, torch=torch, ends=ends,
-                     encode_answers=scoring.encode_answers)
+    by_hand = taught("05", "log_probability", loaded=pocket, ends=ends)
     fact = Fact("Toria", "P36", "Sola")
     prompts = [scoring.INSTRUCTION, scoring.few_shot_prompt([Fact("A", "P36", "B")])]
     expected = np.exp(scoring.score(pocket.model, tokenizer, [fact], prompts).log_probability[0])
@@ -104,40 +64,33 @@ def test_the_log_probability_by_hand_is_the_librarys(pocket):
 def test_greedy_answers_of_the_lesson_are_what_the_library_calls_right(pocket):
     from course_lib.data.pocket import load
 
-    answers = taught("05", "answers", loaded=pocket, torch=torch, merged_for_evaluation=merged_for_evaluation)
+    answers = taught("05", "answers", loaded=pocket)
     prompt, facts = scoring.INSTRUCTION, load().test[:6]
     right = scoring.exact_match(pocket.model, pocket.tokenizer, facts, prompt)
     assert [answers(prompt, fact.question)[0] == fact.object for fact in facts] == right.tolist()
 
 
 def test_the_bootstrap_of_a_blind_score_has_the_known_standard_error():
-    from course_lib.knowledge.p_true import roc_auc
-
     value, judge = np.random.default_rng(1).random(400), np.arange(400) < 300
-    error = taught("05", "standard_error", np=np, roc_auc=roc_auc)(value, judge)
+    error = taught("05", "standard_error")(value, judge)
     # Mann and Whitney: U of two equal groups has the variance n m (n + m + 1) / 12
     assert error == pytest.approx(math.sqrt(401 / (12 * 300 * 100)), rel=0.15)
 
 
 def test_the_bootstrap_of_a_perfect_score_has_no_error_and_keeps_a_group_of_one():
-    from course_lib.knowledge.p_true import roc_auc
-
-    bootstrap = taught("05", "standard_error", np=np, roc_auc=roc_auc)
+    bootstrap = taught("05", "standard_error")
     assert bootstrap(np.array([3.0, 1.0, 0.0, 2.0]), np.array([True, False, False, False])) == 0
 
 
 def test_recall_answer_of_the_budget():
     # lesson 05, recall question 2: four times the samples, the fourth power
-    unknown = taught("05", "prob_unknown", np=np)
+    unknown = taught("05", "prob_unknown")
     assert [round(unknown([0.01] * 10, samples), 4) for samples in (16, 64)] == [0.2003, 0.0016]
 
 
-def test_real_facts_have_no_count_of_readings(capsys):
-    class Real:
-        class facts:
-            name = "entityquestions"
-
-    assert taught("05", "with_readings")(Real, pd.DataFrame()) is None
+def test_real_facts_have_no_count_of_exposures(capsys):
+    real = SimpleNamespace(facts=SimpleNamespace(name="entityquestions"))
+    assert taught("05", "with_readings")(real, pd.DataFrame()) is None
     assert capsys.readouterr().out.strip()
 
 
@@ -161,11 +114,9 @@ def world():
 
 @pytest.mark.parametrize("rule", ["category", "known"])
 def test_sizes_are_the_librarys(world, rule):
-    from course_lib.data import paper
-
     facts, labelled = world
     labelled["category"] = [paper.CATEGORIES[i % 4 if i % 5 else 0] for i in range(len(facts))]
-    sizes = taught("06", "sizes_by_hand", paper=paper)(labelled, rule)
+    sizes = taught("06", "sizes_by_hand")(labelled, rule)
     assert sizes == mixing.relation_sizes(labelled, rule=rule) and len(sizes) == 2
 
 
@@ -174,7 +125,7 @@ def test_a_draw_by_hand_is_the_librarys(world, percent):
     facts, labelled = world
     here = [(fact, name) for fact, name in zip(facts, labelled["category"], strict=True) if fact.relation == "P19"]
     pools = [[fact for fact, name in here if (name == "Unknown") == unknown] for unknown in (False, True)]
-    ours = taught("06", "draw", math=math)(*pools, 7, percent, random.Random("3 P19"))
+    ours = taught("06", "draw")(*pools, 7, percent, random.Random("3 P19"))
     theirs = mixing.mix(facts, labelled, unknown_percent=percent, sizes={"P19": 7}, seed=3)
     assert sorted(map(str, ours)) == sorted(str(row.fact) for row in theirs.rows)
 
@@ -211,21 +162,19 @@ def test_the_source_of_an_answer_is_looked_up_in_its_relation():
 # ---------------------------------------------------------------- 08
 
 
-@pytest.mark.parametrize("measure", ["test", "ood"])
-def test_least_squares_by_hand_is_the_librarys(measure):
-    epochs = made_epochs()
-    ours = taught("08", "least_squares", np=np)(epochs, measure)
-    assert ours == pytest.approx(analysis.linear_model(epochs, measure)[["b0", "b_kn", "b_unk", "r2"]].tolist())
-    if measure == "test":
-        assert ours == pytest.approx([30, 8, -6, 1])
+def test_least_squares_by_hand_is_the_librarys():
+    by_hand, table = taught("08", "least_squares"), pd.concat([ends(-8, -10), run(50)])
+    assert by_hand(ends(-8), "test") == pytest.approx([40, 10, -8, 1])
+    for measure in ("test", "ood"):
+        expected = analysis.linear_model(table, measure)[["b0", "b_kn", "b_unk", "r2"]]
+        assert by_hand(table, measure) == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [40.0, 42.0, 41.0], [5.0, 5.0, 5.0]])
 def test_the_interval_by_hand_is_the_librarys(values):
-    from scipy import stats
 
     estimate = analysis.estimate(values)
-    assert taught("08", "interval", np=np, stats=stats)(values) == pytest.approx((estimate.low, estimate.high))
+    assert taught("08", "interval")(values) == pytest.approx((estimate.low, estimate.high))
 
 
 def test_recall_answer_of_the_formula():
@@ -238,7 +187,7 @@ def test_recall_answer_of_the_formula():
 
 def test_the_paired_t_by_hand_is_the_librarys():
     first, second = (np.random.default_rng(seed).random(500) < share for seed, share in ((0, 0.5), (1, 0.45)))
-    assert taught("09", "t_by_hand", np=np)(first, second) == pytest.approx(significance.paired(first, second).t)
+    assert taught("09", "t_by_hand")(first, second) == pytest.approx(paired_test.paired(first, second).t)
 
 
 def test_the_weighted_mean_by_hand_is_the_librarys():
@@ -268,5 +217,6 @@ def test_lesson_05_comes_to_its_end_on_real_facts_with_a_model_that_knows_nothin
         part.save_pretrained(tmp_path / "random")
     env = {"COURSE_BUILD": str(tmp_path), "COURSE_PRESET": str(tmp_path / "random"), "COURSE_QUICK": "1",
            "COURSE_DATA": str(course_data), "HF_HUB_OFFLINE": "1"}
-    notebook = notebooks.execute(notebooks.read_source(SOURCES[0]), cwd=SOURCES[0].parents[1], env=env)
+    lesson = notebooks.read_source(SOURCES / "05_what_does_it_know.py")
+    notebook = notebooks.execute(lesson, cwd=SOURCES.parent, env=env)
     assert notebooks.problems(notebook) == []
