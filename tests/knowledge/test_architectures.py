@@ -25,8 +25,8 @@ from transformers import BertConfig, BertForMaskedLM, LlamaModel, T5Config, T5Fo
 
 from course_lib.data.facts import Fact, FactSet
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import exact_match, score
-from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode, end_tokens, is_match
+from course_lib.knowledge.scoring.engine import score
+from course_lib.knowledge.scoring.prompts import INSTRUCTION, encode, end_tokens
 from course_lib.knowledge.scoring.token_paths import lay_out
 from course_lib.models import hardware
 from course_lib.models.loading import Loaded, load
@@ -38,8 +38,7 @@ from course_lib.training.mixing import Mix, Row
 from course_lib.training.runs import writer as runs
 from course_lib.training.runs.folder import RunSpec
 from course_lib.training.runs.writer import open_run
-from tests.knowledge.test_engine import brute_force
-from tests.knowledge.test_scoring_proofs import around, written_greedily
+from tests.support.plain_passes import Draw, check_greedy, without_cache, written_greedily
 from tests.support.tiny import FACTS as ASKED
 from tests.support.tiny import (
     FEW_SHOT,
@@ -189,21 +188,16 @@ def test_exact_probabilities_are_those_of_single_passes(base: Loaded) -> None:
     found = score(base.model, base.tokenizer, facts, [FEW_SHOT, PLAIN], temperature=1.3, top_k=0).log_probability
     for (row, column), value in np.ndenumerate(found):
         text = (FEW_SHOT, PLAIN)[column].text(facts[row].question)
-        expected = brute_force(base.model, base.tokenizer, text, facts[row].object, temperature=1.3, top_k=0)
+        expected = without_cache(base.model, base.tokenizer, text, facts[row].object, Draw(1.3, 0))
         assert expected > 0 and value == pytest.approx(math.log(expected), abs=1e-4)
 
 
 def test_greedy_bits_are_what_generate_writes(pair: Pair) -> None:
     base, asked = pair.load(), [PLAIN.text(f"Where was {subject} born?") for subject in SUBJECTS]
     let_texts_end(base.model, base.tokenizer, asked)
-    lines = [text if text is None else text.split("\n")[0].strip()
-             for text in written_greedily(base.model, base.tokenizer, asked)]
-    assert set(lines) - {None, ""}, "some texts end, and not at once"
-    cells = [(Fact(subject, "P19", gold), is_match(line, gold)) for subject, line in zip(SUBJECTS, lines, strict=True)
-             if line is not None for gold in around(line)]
-    found = exact_match(base.model, base.tokenizer, [fact for fact, _ in cells], PLAIN)
-    assert [(fact, bool(bit)) for (fact, _), bit in zip(cells, found, strict=True)] == cells
-    assert {right for _, right in cells} == {True, False}
+    lines = {text and text.split("\n")[0].strip() for text in written_greedily(base.model, base.tokenizer, asked)}
+    assert lines - {None, ""}, "some texts end, and not at once"
+    assert set(check_greedy(base.model, base.tokenizer, [PLAIN])) == {True, False}
 
 
 # ---------------------------------------------------------------- tunes, saves, loads

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring import engine as scoring
 from course_lib.knowledge.scoring.engine import exact_match, score
-from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, encode_answers, few_shot_prompt, is_match
+from course_lib.knowledge.scoring.prompts import Prompt, encode_answers, few_shot_prompt, is_match
+from tests.support.plain_passes import (
+    Draw,
+    check_greedy,
+    greedy_cells,
+    paths,
+    prompt_ids,
+    without_cache,
+    written_greedily,
+)
 from tests.support.tiny import (
     ANSWERS,
     FACTS,
@@ -55,77 +60,19 @@ def neox(tokenizers):
     return tiny_model("neox", tokenizers["gpt2"]), tokenizers["gpt2"]
 
 
-def prompt_ids(tokenizer, text):
-    ids = tokenizer(text)["input_ids"]
-    return ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids
-
-
-def written(model, tokenizer, text, tokens=28):
-    """What generate writes after a prompt with do_sample=False, and whether the first line came to its end."""
-    ids = prompt_ids(tokenizer, text)
-    out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False,
-                         max_new_tokens=tokens)[0, len(ids):]
-    text = tokenizer.decode(out, skip_special_tokens=True)
-    ended = "\n" in text or tokenizer.eos_token_id in out
-    # byte fallback shows a newline beside a byte that is no letter as one more "\ufffd": nobody can say where it ended
-    newline = tokenizer.get_vocab().get("<0x0A>")
-    return text, ended and (newline is None or out.tolist().count(newline) == text.count("\n"))
-
-
-def variants(line):
-    """Gold answers around a greedy line: the line itself, and strings that are wrong by little."""
-    return [line, line + "h", line[:-1], line.replace(" ", "  ", 1), line.swapcase(), "Paris", "Apple Inc."]
-
-
-def greedy_cells(model, tokenizer, prompts, subjects=SUBJECTS[:4]):
-    """(fact, prompt, what generate says) for every variant after every prompt; unfinished lines are left out."""
-    for subject in subjects:
-        for prompt in prompts:
-            text, ended = written(model, tokenizer, prompt.text(f"Where was {subject} born?"))
-            if ended:
-                for gold in dict.fromkeys(variants(text.split("\n")[0].strip())):
-                    yield Fact(subject, "P19", gold), prompt, is_match(text, gold)
-
-
 # ---------------------------------------------------------------- greedy
-
-
-def check_greedy(model, tokenizer, prompts=(FEW_SHOT, INSTRUCTION, PLAIN), **more):
-    """Every bit equals generate; returns how many are right and wrong."""
-    cells = list(greedy_cells(model, tokenizer, prompts, **more))
-    for prompt in prompts:
-        mine = [(fact, truth) for fact, at, truth in cells if at is prompt]
-        found = exact_match(model, tokenizer, [fact for fact, _ in mine], prompt)
-        assert [(fact.object, bool(bit)) for (fact, _), bit in zip(mine, found, strict=True)] == [
-            (fact.object, truth) for fact, truth in mine]
-    return Counter(truth for *_, truth in cells)
-
-
-@pytest.mark.parametrize(("architecture", "name"), COMBINATIONS)
-def test_greedy_bits_are_what_generate_writes(architecture, name, tokenizers):
-    tokenizer = tokenizers[name]
-    counts = check_greedy(tiny_model(architecture, tokenizer, seed=1, padded=5), tokenizer)
-    assert counts[True] >= 5 and counts[False] >= 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "name"), COMBINATIONS)
-@pytest.mark.parametrize("seed", range(2, 5))
-def test_greedy_bits_are_what_generate_writes_for_many_seeds(architecture, name, seed, tokenizers):
-    tokenizer = tokenizers[name]
-    check_greedy(tiny_model(architecture, tokenizer, seed=seed, padded=seed, end_bias=4), tokenizer, subjects=SUBJECTS)
 
 
 def test_greedy_follows_a_text_spelled_with_other_tokens(neox):
     model, tokenizer = neox
     odd = 0
-    for fact, prompt, right in greedy_cells(model, tokenizer, [FEW_SHOT], SUBJECTS):
-        ids = prompt_ids(tokenizer, prompt.text(fact.question))
+    for fact, right in greedy_cells(model, tokenizer, FEW_SHOT):
+        ids = prompt_ids(tokenizer, FEW_SHOT.text(fact.question))
         out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=False,
                              max_new_tokens=28)[0].tolist()
-        canonical = list(encode_answers(tokenizer, prompt, [fact])[0].tokens)
+        canonical = list(encode_answers(tokenizer, FEW_SHOT, [fact])[0].tokens)
         if right and out[:len(canonical)] != canonical:
-            assert exact_match(model, tokenizer, [fact], prompt).all()
+            assert exact_match(model, tokenizer, [fact], FEW_SHOT).all()
             odd += 1
     assert odd >= 3
 
@@ -138,9 +85,19 @@ def test_greedy_bits_of_a_sliding_window_model_with_a_longer_prompt_are_what_gen
 def test_greedy_bits_in_bfloat16_are_what_generate_writes_where_the_margin_is_clear(tokenizers):
     tokenizer = tokenizers["gpt2"]
     model = tiny_model("llama", tokenizer, seed=1).to(torch.bfloat16)
-    for fact, prompt, truth in greedy_cells(model, tokenizer, [FEW_SHOT, PLAIN]):
-        scores = score(model, tokenizer, [fact], [prompt], temperature=None)
-        assert scores.margin[0, 0] < 0.2 or scores.greedy[0, 0] == truth
+    for prompt in (FEW_SHOT, PLAIN):
+        for fact, truth in greedy_cells(model, tokenizer, prompt, SUBJECTS[:4]):
+            scores = score(model, tokenizer, [fact], [prompt], temperature=None)
+            assert scores.margin[0, 0] < 0.2 or scores.greedy[0, 0] == truth
+
+
+def test_an_adapted_model_is_scored_as_generate_writes(tokenizers):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = get_peft_model(tiny_model("llama", tokenizers["gpt2"], seed=1), LoraConfig(
+        target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")).eval()
+    assert set(check_greedy(model, tokenizers["gpt2"], (FEW_SHOT, PLAIN))) == {True, False}
 
 
 def test_a_tie_is_broken_as_generate_breaks_it(scripted):
@@ -176,45 +133,12 @@ def test_a_tokenizer_larger_than_the_model_is_scored(tokenizers):
 
 def test_an_answer_with_outer_spaces_or_a_newline_is_never_right(neox):
     model, tokenizer = neox
-    line = next(fact.object for fact, prompt, right in greedy_cells(model, tokenizer, [PLAIN]) if right)
+    line = next(fact.object for fact, right in greedy_cells(model, tokenizer, PLAIN) if right)
     facts = [Fact(subject, "P19", gold) for subject in SUBJECTS[:4] for gold in (f"{line} ", f" {line}", f"{line}\n")]
     assert not exact_match(model, tokenizer, facts, PLAIN).any()
 
 
 # ---------------------------------------------------------------- probability
-
-
-def distribution(model, ids, temperature=0.5, top_k=40):
-    """Probabilities of the next token by a plain forward pass and transformers' warpers."""
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([ids])).logits[:, -1].float()
-    logits = TemperatureLogitsWarper(temperature)(None, logits)
-    return (TopKLogitsWarper(top_k)(None, logits) if top_k else logits).double().softmax(-1)[0]
-
-
-def spellings(tokenizer, model, text, answer):
-    """[(tokens after the prompt, ids that may end them)]: canonical, and melted with a newline where it melts."""
-    before, whole = prompt_ids(tokenizer, text), prompt_ids(tokenizer, f"{text} {answer}")
-    ended = prompt_ids(tokenizer, f"{text} {answer}\n")
-    assert whole[:len(before)] == before
-    found = [(whole[len(before):], sorted({tokenizer.eos_token_id, *newlines(tokenizer)}))]
-    if ended[:-1] != whole:
-        head = tokenizer.convert_ids_to_tokens(ended[-1]).partition("Ċ")[0] + "Ċ"
-        ends = [token for string, token in tokenizer.get_vocab().items() if string.startswith(head)]
-        found.append((ended[len(before):-1], ends))
-    return before, found
-
-
-def brute_force(model, tokenizer, text, answer, **settings):
-    """Probability of an answer token by token, one full pass a token, over all its spellings."""
-    before, found = spellings(tokenizer, model, text, answer)
-    total = 0.0
-    for tokens, ends in found:
-        p = 1.0
-        for i, token in enumerate(tokens):
-            p *= distribution(model, before + tokens[:i], **settings)[token].item()
-        total += p * distribution(model, before + tokens, **settings)[ends].sum().item()
-    return total
 
 
 @pytest.mark.parametrize(("architecture", "name"), COMBINATIONS)
@@ -226,58 +150,12 @@ def test_probability_is_that_of_single_passes(architecture, name, tokenizers):
         found = score(model, tokenizer, facts, [FEW_SHOT, PLAIN], **settings).log_probability
         for (row, column), value in np.ndenumerate(found):
             text = (FEW_SHOT, PLAIN)[column].text(facts[row].question)
-            expected = brute_force(model, tokenizer, text, facts[row].object, **settings)
+            expected = without_cache(model, tokenizer, text, facts[row].object, Draw(**settings))
             if expected == 0:
                 assert value == -np.inf
             else:
                 assert value == pytest.approx(np.log(expected), abs=2e-5)
                 assert np.exp(value) == pytest.approx(expected, abs=1e-5)
-
-
-def samples(model, tokenizer, text, count, seed):
-    """Canonical events of ``count`` samples: the tokens up to the first end, that end included."""
-    torch.manual_seed(seed)
-    ids = prompt_ids(tokenizer, text)
-    out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), do_sample=True, temperature=0.5,
-                         top_k=40, max_new_tokens=8, num_return_sequences=count)[:, len(ids):].tolist()
-    return [tuple(row) for row in out]
-
-
-def hits(rows, found):
-    return sum(any(list(row[:len(tokens)]) == tokens and len(row) > len(tokens) and row[len(tokens)] in ends
-                   for tokens, ends in found) for row in rows)
-
-
-def sampled_golds(tokenizer, text, rows, ends):
-    """Answers that the pilot samples wrote with canonical tokens and ended, most frequent first."""
-    golds = Counter()
-    for row in rows:
-        cut = next((i for i, token in enumerate(row) if token in ends), None)
-        gold = tokenizer.decode(row[:cut]) if cut else ""
-        if gold.strip() and prompt_ids(tokenizer, f"{text} {gold.strip()}")[len(prompt_ids(tokenizer, text)):] == list(
-                row[:cut]):
-            golds[gold.strip()] += 1
-    return [gold for gold, _ in golds.most_common(6)]
-
-
-@pytest.mark.parametrize(("architecture", "name", "seed"), [
-    ("qwen2", "qwen", 3), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [
-        ("llama", "llama", 2), ("neox", "gpt2", 1), ("olmo2", "unigram", 1)])])
-def test_sampled_frequencies_lie_in_binomial_bands(architecture, name, seed, tokenizers):
-    tokenizer = tokenizers[name]
-    model = tiny_model(architecture, tokenizer, seed=seed, spread=2.0, end_bias=5.0)
-    ends, cells, count = {tokenizer.eos_token_id, *newlines(tokenizer)}, 0, 3000
-    for subject in SUBJECTS[:3]:
-        text = PLAIN.text(f"Where was {subject} born?")
-        golds = sampled_golds(tokenizer, text, samples(model, tokenizer, text, 600, seed=1), ends)
-        facts = [Fact(subject, "P19", gold) for gold in golds]
-        found = np.exp(score(model, tokenizer, facts, [PLAIN]).log_probability[:, 0])
-        rows = samples(model, tokenizer, text, count, seed=2)
-        for gold, p in zip(golds, found, strict=True):
-            low, high = binom.interval(0.999, count, p)
-            assert low <= hits(rows, spellings(tokenizer, model, text, gold)[1]) <= high, (gold, p)
-            cells += 1
-    assert cells >= 10
 
 
 class Scripted(torch.nn.Module):
@@ -308,31 +186,20 @@ def scripted():
     return Scripted(fast), fast
 
 
-def test_probabilities_of_all_strings_sum_to_one(scripted):
-    model, tokenizer = scripted
-    strings = [""]
-    for _ in range(7):
-        strings += [string + letter for string in strings if len(string) == len(strings[-1]) for letter in " ab"]
-    found = score(model, tokenizer, [Fact("b", "P19", string) for string in strings], [Prompt("")]).log_probability
-    ids = tokenizer(Prompt("").text("Where was b born?"))["input_ids"]
-    space = distribution(model, ids)[3].item()  # an answer follows after one space
-    assert np.exp(found).sum() == pytest.approx(space, rel=2e-4) and np.exp(found).sum() <= space * (1 + 1e-6)
-
-
 # ---------------------------------------------------------------- ends and seams
 
 
 def test_full_stop_and_newline_in_one_token_are_summed(qwen):
     model, tokenizer = qwen
-    _, found = spellings(tokenizer, model, PLAIN.text(FACTS[0].question), "Apple Inc.")
+    text = PLAIN.text(FACTS[0].question)
+    found = paths(tokenizer, text, "Apple Inc.")
     assert [tokenizer.convert_ids_to_tokens(tokens[-1]) for tokens, _ in found] == [".", "ĠInc"]
     assert tokenizer.convert_tokens_to_ids(".Ċ") in found[1][1]
     value = score(model, tokenizer, [Fact(SUBJECTS[0], "P19", "Apple Inc.")], [PLAIN], top_k=0).log_probability[0, 0]
-    text = PLAIN.text(FACTS[0].question)
-    assert np.exp(value) == pytest.approx(brute_force(model, tokenizer, text, "Apple Inc.", top_k=0), rel=1e-5)
+    assert np.exp(value) == pytest.approx(without_cache(model, tokenizer, text, "Apple Inc.", Draw(top_k=0)), rel=1e-5)
 
 
-def test_greedy_is_right_where_the_full_stop_melts_with_the_newline(tokenizers):
+def test_greedy_is_right_where_the_full_stop_merges_with_the_newline(tokenizers):
     tokenizer = tokenizers["qwen"]
     model = tiny_model("qwen2", tokenizer)
     with torch.no_grad():
@@ -396,7 +263,7 @@ def test_answers_begin_with_their_space_and_nothing_is_added(name, tokenizers):
 
 
 @pytest.fixture(scope="module")
-def melting():
+def merging():
     """A tokenizer in which ":" and the space after it are one token before a capital P: ": P"."""
     letters = sorted({*"Q:A\nWhere was b orn?Paris."})
     vocabulary = {token: i for i, token in enumerate(["</s>", *letters, ": ", ": P"])}
@@ -406,40 +273,38 @@ def melting():
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
-def test_an_answer_that_melts_with_the_prompt_begins_at_the_first_token_that_differs(melting):
-    encoded = encode_answers(melting, Prompt(""), [Fact("b", "P19", "Paris")])[0]
-    assert melting.convert_ids_to_tokens(encoded.prompt)[-1] == ":"
+def test_an_answer_that_merges_with_the_prompt_begins_at_the_first_token_that_differs(merging):
+    encoded = encode_answers(merging, Prompt(""), [Fact("b", "P19", "Paris")])[0]
+    assert merging.convert_ids_to_tokens(encoded.prompt)[-1] == ":"
     assert encoded.start == len(encoded.prompt) - 1
-    assert melting.convert_ids_to_tokens(list(encoded.tokens[encoded.start:])) == [": P", *"aris"]
+    assert merging.convert_ids_to_tokens(list(encoded.tokens[encoded.start:])) == [": P", *"aris"]
 
 
-def test_the_probability_of_a_melted_answer_goes_on_from_that_token(melting):
-    model, fact = tiny_model("llama", melting, spread=1.0), Fact("b", "P19", "Paris")
-    encoded = encode_answers(melting, Prompt(""), [fact])[0]
+def test_the_probability_of_a_merged_answer_continues_from_that_token(merging):
+    model, fact = tiny_model("llama", merging, spread=1.0), Fact("b", "P19", "Paris")
+    encoded = encode_answers(merging, Prompt(""), [fact])[0]
     tokens, p = list(encoded.tokens), 1.0
     for i in range(encoded.start, len(tokens)):
-        p *= distribution(model, tokens[:i])[tokens[i]].item()
-    p *= distribution(model, tokens)[[melting.eos_token_id, *newlines(melting)]].sum().item()
-    found = score(model, melting, [fact], [Prompt("")]).log_probability[0, 0]
+        p *= Draw().next_tokens(model, [tokens[:i]])[0, tokens[i]]
+    p *= Draw().next_tokens(model, [tokens])[0, [merging.eos_token_id, *newlines(merging)]].sum()
+    found = score(model, merging, [fact], [Prompt("")]).log_probability[0, 0]
     assert found == pytest.approx(np.log(p), abs=1e-5)
 
 
-def test_the_greedy_bit_of_a_melted_answer_is_what_generate_writes_after_the_whole_prompt(melting):
-    cells = [cell for seed in range(12) for cell in greedy_cells(tiny_model("llama", melting, seed=seed), melting,
-                                                                 [Prompt("")], ("b",))]
-    assert len(cells) >= 20
+def test_the_greedy_bit_of_a_merged_answer_is_what_generate_writes_after_the_whole_prompt(merging):
+    cells = 0
     for seed in range(12):
-        model = tiny_model("llama", melting, seed=seed)
-        for fact, prompt, truth in greedy_cells(model, melting, [Prompt("")], ("b",)):
-            assert exact_match(model, melting, [fact], prompt)[0] == truth
-            melted = Fact("b", "P19", f"P{fact.object}")
-            text, _ = written(model, melting, prompt.text(fact.question))
-            assert exact_match(model, melting, [melted], prompt)[0] == is_match(text, melted.object)
+        model = tiny_model("llama", merging, seed=seed)
+        cells += check_greedy(model, merging, [Prompt("")], ("b",)).total()
+        for fact, _ in greedy_cells(model, merging, Prompt(""), ("b",)):
+            merged, [text] = f"P{fact.object}", written_greedily(model, merging, [Prompt("").text(fact.question)])
+            assert exact_match(model, merging, [Fact("b", "P19", merged)], Prompt(""))[0] == is_match(text, merged)
+    assert cells >= 20
 
 
-def test_a_prompt_without_a_token_before_the_answer_is_refused(melting):
+def test_a_prompt_without_a_token_before_the_answer_is_refused(merging):
     with pytest.raises(CourseError, match="prompt ''"):
-        encode_answers(melting, Prompt("", ""), [Fact("b", "P19", "Paris")])
+        encode_answers(merging, Prompt("", ""), [Fact("b", "P19", "Paris")])
 
 
 # ---------------------------------------------------------------- same numbers whatever the batches
@@ -507,19 +372,6 @@ def test_margin_is_the_smallest_gap_of_the_two_best_logits(qwen):
             logits = model(input_ids=torch.tensor([encoded.tokens])).logits[0, encoded.start - 1:]
         best = logits.sort(descending=True).values
         assert margin == pytest.approx((best[:, 0] - best[:, 1]).min().item(), abs=1e-4)
-
-
-def test_an_adapted_model_is_scored_as_generate_writes(tokenizers):
-    from peft import LoraConfig, get_peft_model
-
-    tokenizer = tokenizers["gpt2"]
-    torch.manual_seed(0)
-    model = get_peft_model(tiny_model("llama", tokenizer, seed=1), LoraConfig(
-        target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")).eval()
-    cells = list(greedy_cells(model, tokenizer, [FEW_SHOT, PLAIN]))
-    assert {truth for *_, truth in cells} == {True, False}
-    for fact, prompt, truth in cells:
-        assert exact_match(model, tokenizer, [fact], prompt)[0] == truth
 
 
 # ---------------------------------------------------------------- settings

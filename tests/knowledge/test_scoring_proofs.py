@@ -17,16 +17,22 @@ from scipy.stats import binom
 from tokenizers import Tokenizer, decoders, models
 from transformers import (
     PreTrainedTokenizerFast,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.engine import exact_match, score
-from course_lib.knowledge.scoring.prompts import INSTRUCTION, few_shot_prompt, is_match
+from course_lib.knowledge.scoring.engine import score
+from course_lib.knowledge.scoring.prompts import few_shot_prompt, is_match
 from course_lib.knowledge.tokenisation_gap import spelling_gap
+from tests.support.plain_passes import (
+    Draw,
+    canonical_answers,
+    check_greedy,
+    paths,
+    prompt_ids,
+    samples,
+    without_cache,
+)
 from tests.support.tiny import FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, newlines, tiny_model
 
 FOUR = ("llama", "olmo2", "qwen2", "neox")
@@ -36,35 +42,6 @@ QUESTION = "Where was b born?"
 @pytest.fixture(scope="module")
 def tokenizers():
     return {name: make() for name, make in TOKENIZERS.items()}
-
-
-def prompt_ids(tokenizer, text):
-    ids = tokenizer(text)["input_ids"]
-    return ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A sampling distribution."""
-
-    temperature: float = 0.5
-    top_k: int = 40
-    top_p: float = 1.0
-
-    @property
-    def settings(self):
-        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
-
-    def next_tokens(self, model, rows):
-        """Probabilities (rows, V) of the next token after rows of one length."""
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor(rows), use_cache=False).logits[:, -1].float()
-        logits = TemperatureLogitsWarper(self.temperature)(None, logits)
-        if self.top_k:
-            logits = TopKLogitsWarper(self.top_k)(None, logits)
-        if self.top_p < 1:
-            logits = TopPLogitsWarper(self.top_p)(None, logits)
-        return logits.double().softmax(-1).numpy()
 
 
 # ---------------------------------------------------------------- tiny vocabularies
@@ -174,15 +151,6 @@ def test_the_mass_of_all_spellings_lies_in_the_interval_of_the_spelling_gap(arch
     assert (frame["lower"] - frame["canonical"]).max() > 0.01  # there is a gap, and it is seen
 
 
-def samples(model, tokenizer, text, draw, count, *, tokens=12, seed=0):
-    """Token rows (count, up to ``tokens``) that ``generate`` draws after a text."""
-    torch.manual_seed(seed)
-    ids = torch.tensor([prompt_ids(tokenizer, text)])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, max_new_tokens=tokens,
-                         num_return_sequences=count, pad_token_id=tokenizer.eos_token_id, **draw.settings)
-    return [tuple(row) for row in out[:, ids.shape[1]:].tolist()]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", FOUR)
 def test_sampled_matches_by_text_lie_in_the_interval_of_the_spelling_gap(architecture):
@@ -202,72 +170,24 @@ def test_sampled_matches_by_text_lie_in_the_interval_of_the_spelling_gap(archite
 # ---------------------------------------------------------------- greedy
 
 
-def written_greedily(model, tokenizer, texts, *, tokens=20):
-    """What ``generate`` writes after each text, all in one batch padded on the left; None where no end was reached.
-
-    Byte fallback shows a newline beside a byte that is no letter as one more "\ufffd": then nobody can say where the
-    line ended, and it is None too.
-    """
-    rows = [prompt_ids(tokenizer, text) for text in texts]
-    longest = max(map(len, rows))
-    ids = torch.tensor([[tokenizer.eos_token_id] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=tokens,
-                         pad_token_id=tokenizer.eos_token_id)[:, longest:].tolist()
-    newline = tokenizer.get_vocab().get("<0x0A>", -1)
-    return [text if (tokenizer.eos_token_id in row or "\n" in text) and row.count(newline) in (0, text.count("\n"))
-            else None for row, text in zip(out, tokenizer.decode(out, skip_special_tokens=True), strict=True)]
-
-
-def around(line):
-    """A greedy line, and answers that are wrong by little."""
-    return dict.fromkeys(text for text in (line, f"{line}h", line[:-1], line[1:], f"{line}.", line.swapcase(), "Paris",
-                                           "Apple Inc.") if text == text.strip())
-
-
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("architecture", FOUR)
 def test_greedy_bits_are_what_generate_writes_on_every_cell(architecture, name, tokenizers):
-    tokenizer, counts = tokenizers[name], Counter()
-    model = tiny_model(architecture, tokenizer, seed=1, padded=5)
-    asked = [(prompt, subject) for prompt in (FEW_SHOT, INSTRUCTION, PLAIN) for subject in SUBJECTS]
-    texts = written_greedily(model, tokenizer, [prompt.text(Fact(subject, "P19", "").question)
-                                                for prompt, subject in asked])
-    for prompt in (FEW_SHOT, INSTRUCTION, PLAIN):
-        cells = [(Fact(subject, "P19", gold), is_match(text, gold)) for (at, subject), text in
-                 zip(asked, texts, strict=True) if at is prompt and text is not None
-                 for gold in around(text.split("\n")[0].strip())]
-        found = exact_match(model, tokenizer, [fact for fact, _ in cells], prompt)
-        assert [(fact, bool(bit)) for (fact, _), bit in zip(cells, found, strict=True)] == cells
-        counts.update(right for _, right in cells)
+    tokenizer = tokenizers[name]
+    counts = check_greedy(tiny_model(architecture, tokenizer, seed=1, padded=5), tokenizer)
     assert counts[True] >= 10 and counts[False] >= 50
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("architecture", FOUR)
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_greedy_bits_are_what_generate_writes_for_many_seeds(architecture, name, seed, tokenizers):
+    tokenizer = tokenizers[name]
+    check_greedy(tiny_model(architecture, tokenizer, seed=seed, padded=seed, end_bias=4), tokenizer)
+
+
 # ---------------------------------------------------------------- real samples
-
-
-def paths(tokenizer, text, answer):
-    """[(tokens, ids that may end them)]: the canonical tokens; and, where they melt with a newline, the melted form."""
-    before, whole = prompt_ids(tokenizer, text), prompt_ids(tokenizer, f"{text} {answer}")
-    ended = prompt_ids(tokenizer, f"{text} {answer}\n")
-    assert whole[:len(before)] == before
-    found = [(tuple(whole[len(before):]), {tokenizer.eos_token_id, *newlines(tokenizer)})]
-    if ended[:-1] != whole:
-        head = tokenizer.convert_ids_to_tokens(ended[-1]).partition("Ċ")[0] + "Ċ"
-        found.append((tuple(ended[len(before):-1]),
-                      {token for string, token in tokenizer.get_vocab().items() if string.startswith(head)}))
-    return found
-
-
-def canonical_answers(tokenizer, text, rows, *, most, least=1):
-    """The ``most`` answers that samples wrote with their canonical tokens and ended, ``least`` times at the least."""
-    golds, ends = Counter(), {tokenizer.eos_token_id, *newlines(tokenizer)}
-    for row, number in Counter(rows).items():
-        cut = next((i for i, token in enumerate(row) if token in ends), 0)
-        gold = tokenizer.decode(row[:cut]).strip()
-        if gold and "\ufffd" not in gold and paths(tokenizer, text, gold)[0][0] == row[:cut]:
-            golds[gold] += number
-    return [gold for gold, number in golds.most_common(most) if number >= least]
 
 
 def hits(rows, ways):
@@ -317,15 +237,6 @@ def test_ten_thousand_samples_lie_in_the_binomial_bands_of_200_cells(tokenizers)
 # ---------------------------------------------------------------- batches, padding and the prefix cache
 
 PROMPTS = (FEW_SHOT, few_shot_prompt([Fact("Jo", "P19", "Ulm"), Fact("Ida", "P19", "New York City")]), PLAIN)
-
-
-def without_cache(model, tokenizer, text, answer, draw):
-    """Probability of an answer: one plain pass over the whole text for every token of it."""
-    before, total = prompt_ids(tokenizer, text), 0.0
-    for tokens, ends in paths(tokenizer, text, answer):
-        steps = [draw.next_tokens(model, [[*before, *tokens[:i]]])[0] for i in range(len(tokens) + 1)]
-        total += np.prod([step[token] for step, token in zip(steps, tokens, strict=False)]) * steps[-1][[*ends]].sum()
-    return total
 
 
 @pytest.fixture(scope="module", params=zip(FOUR, TOKENIZERS, strict=True), ids="-".join)
