@@ -24,7 +24,7 @@ import numpy as np
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.prompts import Prompt, encode, end_tokens, is_match, token_texts
-from course_lib.knowledge.scoring.scores import Samples
+from course_lib.knowledge.scoring.sampling import Samples
 from course_lib.knowledge.slick import label_samples
 
 if TYPE_CHECKING:

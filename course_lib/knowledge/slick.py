@@ -20,11 +20,10 @@ Shapes: Q questions, P prompts.
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,31 +31,34 @@ import numpy as np
 from course_lib.data.facts import Fact, by_relation
 from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
+from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.engine import TEMPERATURE, TOP_K, score
 from course_lib.knowledge.scoring.prompts import Prompt, few_shot_prompt
-from course_lib.knowledge.scoring.scores import Samples, Scores
+from course_lib.knowledge.scoring.sampling import Samples
+from course_lib.knowledge.scoring.scores import Cells, Scores
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["categorize", "draw_prompts", "label", "label_samples", "measure", "shares",
+__all__ = ["categorize", "draw_prompts", "label", "label_samples", "measure", "sample", "shares",
            "shares_by_budget", "tabulate"]
 
 
 
 def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
-               exemplars: Sequence[Fact] | Mapping[str, list[Prompt]], *, n_prompts: int = 10, shots: int = 4,
-               n_samples: int = 16, temperature: float = TEMPERATURE, top_k: int = TOP_K, top_p: float = 1.0,
-               accepted: Callable[[Fact], Sequence[str]] | None = None, seed: int = 0,
+               exemplars: Sequence[Fact] | Mapping[str, list[Prompt]], *, method: str = "exact", n_prompts: int = 10,
+               shots: int = 4, n_samples: int = 16, temperature: float = TEMPERATURE, top_k: int = TOP_K,
+               top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None, seed: int = 0,
                batch_tokens: int | None = None, progress: bool = False) -> pd.DataFrame:
     """Label what the model knows of ``facts``: one row a fact, in the order of ``facts``.
 
-    ``exemplars`` are development facts to draw the prompts from, or prompts by relation. Columns: relation, subject,
-    object, question, and those of :func:`label`.
+    ``exemplars`` are development facts to draw the prompts from, or prompts by relation. ``method="sample"`` draws
+    1 + ``n_samples`` answers a prompt with ``generate``, as the paper does: some hundred times slower, and without
+    probabilities. Columns: relation, subject, object, question, and those of :func:`label`.
 
     Raises:
-        CourseError: there are no facts, or no relation of ``facts`` has exemplars.
+        CourseError: there are no facts, no relation of ``facts`` has exemplars, or there is no such method.
     """
     if not facts:
         raise CourseError("categorize: no facts were given; pass at least one, for example facts.test")
@@ -65,9 +67,15 @@ def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts
     relations = {fact.relation for fact in facts}
     if not relations & set(prompts):
         raise CourseError(f"no exemplars for {', '.join(sorted(relations))}; give development facts of these relations")
-    scores = measure(model, tokenizer, facts, prompts, temperature=temperature, top_k=top_k, top_p=top_p,
-                     accepted=accepted, batch_tokens=batch_tokens, progress=progress)
-    return tabulate(facts, scores, n_samples=n_samples, seed=seed)
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "accepted": accepted, "progress": progress}
+    if method == "exact":
+        scores = measure(model, tokenizer, facts, prompts, batch_tokens=batch_tokens, **settings)
+        labels = label(scores, n_samples=n_samples, seed=seed)
+    elif method == "sample":
+        labels = label_samples(sample(model, tokenizer, facts, prompts, n_samples=n_samples, seed=seed, **settings))
+    else:
+        raise CourseError(f"method {method!r}: use 'exact' or 'sample'")
+    return _about(facts).join(labels)
 
 
 def draw_prompts(exemplars: Sequence[Fact], *, n_prompts: int = 10, shots: int = 4,
@@ -109,14 +117,58 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
     Raises:
         CourseError: the numbers of prompts differ between relations, or see :func:`.engine.score`.
     """
-    from tqdm.auto import tqdm
+    def ask(some: Sequence[Fact], after: Sequence[Prompt]) -> Scores:
+        return score(model, tokenizer, some, after, temperature=temperature, top_k=top_k, top_p=top_p,
+                     accepted=accepted, batch_tokens=batch_tokens)
 
-    ask = functools.partial(score, model, tokenizer, temperature=temperature, top_k=top_k, top_p=top_p,
-                            accepted=accepted, batch_tokens=batch_tokens)
+    scores = Scores.empty(len(facts), _width(prompts))
+    _ask_all(ask, facts, prompts, scores, progress=progress)
+    return scores
+
+
+def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
+           prompts: Mapping[str, Sequence[Prompt]], *, n_samples: int = 16, temperature: float = TEMPERATURE,
+           top_k: int = TOP_K, top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None,
+           batch_questions: int = 8, seed: int = 0, progress: bool = False) -> Samples:
+    """Estimate what :func:`measure` computes by ``n_samples`` draws a prompt: the paper's protocol."""
+    def ask(some: Sequence[Fact], after: Sequence[Prompt]) -> Samples:
+        return sampling.sample(model, tokenizer, some, after, n_samples=n_samples, temperature=temperature,
+                               top_k=top_k, top_p=top_p, accepted=accepted, batch_questions=batch_questions,
+                               seed=seed)
+
+    samples = Samples.empty(len(facts), _width(prompts), n_samples)
+    _ask_all(ask, facts, prompts, samples, progress=progress)
+    return samples
+
+
+def _width(prompts: Mapping[str, Sequence[Prompt]]) -> int:
+    """Number of prompts P, which is the same for every relation."""
     widths = {len(group) for group in prompts.values()} or {0}
     if len(widths) > 1:
         raise CourseError(f"relations have {min(widths)} to {max(widths)} prompts; give each the same number")
-    found, groups = Scores.empty(len(facts), widths.pop()), defaultdict(list)
+    return widths.pop()
+
+
+def _ask_all(ask: Callable[[Sequence[Fact], Sequence[Prompt]], Cells], facts: Sequence[Fact],
+             prompts: Mapping[str, Sequence[Prompt]], found: Cells, *, progress: bool) -> None:
+    """Fill ``found`` (Q, P) relation by relation; where a fact is among its own examples, ask again without it."""
+    for relation, rows in _groups(facts, prompts, found, progress=progress):
+        asked = [facts[row] for row in rows]
+        found.put(rows, ask(asked, prompts[relation]))  # all P columns
+        for at, columns, others in _own_examples(asked, prompts[relation]):
+            if None in others:
+                found.reject(rows[at], f"{relation}: this fact is one of its own solved examples and no other is left; "
+                                       f"{len(prompts[relation][columns[0]].solved) + 1} exemplars are needed")
+            elif rows[at] not in found.problems:
+                found.put([rows[at]], ask([asked[at]], others), columns=columns)
+
+
+def _groups(facts: Sequence[Fact], prompts: Mapping[str, Sequence[Prompt]], found: Cells, *,
+            progress: bool) -> Iterator[tuple[str, list[int]]]:
+    """Numbers of the facts of each relation; those that cannot be asked are named in ``found`` and left out."""
+    from tqdm.auto import tqdm
+
+    groups: dict[str, list[int]] = defaultdict(list)
     for row, fact in enumerate(facts):
         if complaint := _complaint(fact, prompts):
             found.reject(row, complaint)
@@ -124,27 +176,8 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
             groups[fact.relation].append(row)
     with tqdm(total=len(facts), desc="what it knows", unit="question", disable=not progress) as bar:
         for relation, rows in groups.items():
-            _measure_relation(ask, [facts[row] for row in rows], prompts[relation], rows, found)
+            yield relation, rows
             bar.update(len(rows))
-    return found
-
-
-def _measure_relation(ask: Callable[[Sequence[Fact], Sequence[Prompt]], Scores], facts: Sequence[Fact],
-                      prompts: Sequence[Prompt], rows: Sequence[int], found: Scores) -> None:
-    """Fill ``rows`` of ``found`` (Q, P); where a fact is among its own examples, ask again without it."""
-    found.put(rows, ask(facts, prompts))
-    where = defaultdict(set)
-    for column, prompt in enumerate(prompts):
-        for example in prompt.solved:
-            where[example.question].add(column)
-    for row, fact in zip(rows, facts, strict=True):
-        columns = sorted(where.get(fact.question, ()))
-        others = [_without(fact, prompts[column]) for column in columns]
-        if None in others:
-            found.reject(row, f"{fact.relation}: this fact is one of its own solved examples and no other is left; "
-                              f"{len(prompts[columns[0]].solved) + 1} exemplars are needed")
-        elif columns and row not in found.problems:
-            found.put([row], ask([fact], others), columns=columns)
 
 
 def _complaint(fact: Fact, prompts: Mapping[str, Sequence[Prompt]]) -> str:
@@ -159,6 +192,18 @@ def _complaint(fact: Fact, prompts: Mapping[str, Sequence[Prompt]]) -> str:
         return "" if fact.question.strip() else "empty question; every fact needs one"
     except CourseError as error:
         return str(error)
+
+
+def _own_examples(facts: Sequence[Fact],
+                  prompts: Sequence[Prompt]) -> Iterator[tuple[int, list[int], list[Prompt | None]]]:
+    """(row, columns, prompts to take there instead) for every fact that stands among the examples of prompts."""
+    where = defaultdict(set)
+    for column, prompt in enumerate(prompts):
+        for example in prompt.solved:
+            where[example.question].add(column)
+    for row, fact in enumerate(facts):
+        if columns := sorted(where.get(fact.question, ())):
+            yield row, columns, [_without(fact, prompts[column]) for column in columns]
 
 
 def _without(fact: Fact, prompt: Prompt) -> Prompt | None:
@@ -212,8 +257,12 @@ def _frame(found: Scores | Samples, p_sampled: np.ndarray, probability: np.ndarr
     return frame.assign(problem=problem)
 
 
-def tabulate(facts: Sequence[Fact], scores: Scores, *, n_samples: int = 16, seed: int = 0) -> pd.DataFrame:
-    """Make the table of :func:`categorize` from the scores of :func:`measure`."""
+def tabulate(facts: Sequence[Fact], scores: Scores) -> pd.DataFrame:
+    """Make the table of :func:`categorize` from the scores of :func:`measure`, with the paper's samples and seed 0."""
+    return _about(facts).join(label(scores))
+
+
+def _about(facts: Sequence[Fact]) -> pd.DataFrame:
     import pandas as pd
 
     def question(fact: Fact) -> str:
@@ -223,7 +272,7 @@ def tabulate(facts: Sequence[Fact], scores: Scores, *, n_samples: int = 16, seed
             return ""
 
     about = pd.DataFrame({name: [getattr(fact, name) for fact in facts] for name in ("relation", "subject", "object")})
-    return about.assign(question=[question(fact) for fact in facts]).join(label(scores, n_samples=n_samples, seed=seed))
+    return about.assign(question=[question(fact) for fact in facts])
 
 
 def shares(frame: pd.DataFrame, *, column: str = "category") -> dict[str, float]:

@@ -18,6 +18,7 @@ from course_lib.knowledge.scoring import engine as scoring
 from course_lib.knowledge.scoring.batching import block_size, default_batch_tokens
 from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.scoring.prompts import Prompt, surface_forms
+from course_lib.knowledge.scoring.sampling import sample
 from course_lib.knowledge.tokenisation_gap import spelling_gap
 from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, TOKENIZERS, plain_model, tiny_model
 
@@ -74,9 +75,10 @@ def test_an_answer_that_the_tokenizer_cannot_spell_is_named_as_it_reads_back():
 
 @pytest.mark.parametrize("ask", [
     lambda *asked: score(*asked, [Prompt("")], top_p=1.0).problems,
+    lambda *asked: sample(*asked, [Prompt("")], n_samples=1).problems,
     lambda *asked: np.flatnonzero(np.isnan(p_true(*asked))),
     lambda *asked: np.flatnonzero(spelling_gap(*asked, [Prompt("")], floor=0.5)["canonical"].isna())],
-    ids=["score", "p_true", "spelling_gap"])
+    ids=["score", "sample", "p_true", "spelling_gap"])
 def test_every_way_to_ask_refuses_an_answer_of_unknown_tokens(ask):
     """The last one reads back as it is written, and is no text of the vocabulary all the same."""
     tokenizer = letters_only()

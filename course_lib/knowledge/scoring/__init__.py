@@ -4,5 +4,5 @@ from course_lib.lazy import attach
 
 __all__, __getattr__, __dir__ = attach(
     __name__, engine="exact_match score",
-    prompts="INSTRUCTION Prompt encode_answers few_shot_prompt is_match surface_forms", sampling="answers",
-    scores="Samples Scores")
+    prompts="INSTRUCTION Prompt encode_answers few_shot_prompt is_match surface_forms", sampling="Samples answers",
+    scores="Scores")

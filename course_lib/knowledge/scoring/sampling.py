@@ -1,25 +1,38 @@
-"""What a model writes after a text: its greedy answer, or samples (Gekhman et al. 2024, arXiv 2405.05904, App. C).
+"""The paper's own protocol: let the model write its answers and count the right ones (arXiv 2405.05904, App. C).
 
-For each question and each of P prompts the paper lets the model answer once greedily and n = 16 times at T = 0.5 among
-the 40 best tokens: 170 written answers a question. :mod:`.engine` computes what they estimate in one forward pass an
-answer; here the model writes. An answer is the first line, spaces at its ends aside.
+For each question and each of P prompts the model answers once greedily and n = 16 times at T = 0.5 among the 40 best
+tokens. With h right samples for prompt p,
 
-Shapes: B rows of a batch, V vocabulary.
+    P_Correct(q, a; T=0) = mean over p of greedy,      P_Correct(q, a; T=0.5) = sum over p of h / (n P).
+
+This costs P (n + 1) = 170 written answers a question. :mod:`.engine` computes the expectation of h / n in one forward
+pass an answer; this module is the check on it, and shows what the model writes.
+
+An answer is the first line, spaces at its ends aside. It is right if it came to its end (a newline or the end of
+text) and is one of the accepted texts. Two differences to the exact value: any tokens that write the text count
+here, so the share of right samples may be a little higher; and an answer that needs more than ``max_tokens`` tokens
+is cut, and never right.
+
+Shapes: Q questions, P prompts.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from course_lib.files import CourseError
-from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, refuse_changed_distribution, room
-from course_lib.knowledge.scoring.prompts import Remembered, encode, end_tokens
+from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, Room, refuse_changed_distribution, room
+from course_lib.knowledge.scoring.prompts import Prompt, Remembered, encode, end_tokens, is_match, right_texts
+from course_lib.knowledge.scoring.scores import Cells
 from course_lib.knowledge.scoring.shared_prefix import same_logits
+from course_lib.knowledge.scoring.token_paths import never_written
 from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.hardware import out_of_memory
 
@@ -27,9 +40,69 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["answers"]
+    from course_lib.data.facts import Fact
+
+__all__ = ["Samples", "answers", "sample"]
 
 _batched = Remembered()  # model -> up to how many tokens a prompt was found to continue as it does alone; 0: never
+SLACK = 8  # tokens beyond those of the longest right answer: its end, and ways to write it with a few tokens more
+
+
+@dataclass(frozen=True, slots=True)
+class Samples(Cells):
+    """What the model wrote, counted.
+
+    ``greedy`` (Q, P), bool: whether the greedy answer is right. ``hits`` (Q, P), int: how many of the ``n_samples``
+    samples are right. ``problems``: number of a question -> why it could not be asked. Its row is False and 0, and
+    these mean nothing.
+    """
+
+    greedy: np.ndarray
+    hits: np.ndarray
+    n_samples: int
+    problems: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, questions: int, prompts: int, n_samples: int) -> Samples:
+        """Nothing found yet: no hit."""
+        return cls(np.zeros((questions, prompts), bool), np.zeros((questions, prompts), int), n_samples)
+
+
+def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
+           prompts: Sequence[Prompt], *, n_samples: int = 16, temperature: float = 0.5, top_k: int = 40,
+           top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None, batch_questions: int = 8,
+           seed: int = 0, progress: bool = False) -> Samples:
+    """Draw one greedy answer and ``n_samples`` samples for every fact after every prompt.
+
+    ``facts`` and ``prompts`` belong to one relation. ``accepted(fact)`` gives texts that are right beside the fact's
+    own answer. ``top_k=0`` and ``top_p=1`` cut nothing off. ``batch_questions * n_samples`` answers are written at a
+    time, each at most ``SLACK`` tokens longer than the longest right answer. The same seed and batches give the same
+    samples on the same kind of machine; torch's own random state stays as it was.
+
+    Raises:
+        CourseError: the model's own generation settings would change the distribution, a setting is out of range,
+            or the answers of a batch do not fit into memory.
+    """
+    from tqdm.auto import tqdm
+
+    drawing = _drawing(model, n_samples, temperature, top_k, top_p, batch_questions, seed)
+    right = [right_texts(fact, accepted) for fact in facts]
+    texts = sorted({f" {text}" for forms in right for text in forms})
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    drawing = replace(drawing, max_tokens=max(map(len, rows), default=0) + SLACK)
+    found = Samples.empty(len(facts), len(prompts), n_samples)
+    problems = never_written(tokenizer, model, prompts, facts)  # left out as by the exact engine
+    parts = [(drawing.greedy(), found.greedy), (drawing, found.hits)][:2 if n_samples else 1]
+    for column, prompt in enumerate(tqdm(prompts, desc="sampling", unit="prompt", disable=not progress)):
+        texts = [prompt.text(fact.question) for fact in facts]
+        for part, table in parts:
+            for row, written in enumerate(_write(model, tokenizer, texts, part)):
+                table[row, column] = sum(line.is_one_of(right[row]) for line in written.lines)
+                if written.problem:
+                    problems.setdefault(row, written.problem)
+    for row, why in problems.items():
+        found.reject(row, why)
+    return found
 
 
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, n_samples: int = 0,
@@ -38,35 +111,17 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: S
     """Let the model write after each text; returns first lines, without the spaces at their ends.
 
     ``n_samples=0`` gives one greedy answer a text, else as many samples. A line longer than ``max_tokens`` tokens is
-    cut. ``top_k=0`` and ``top_p=1`` cut no token off. ``batch_questions * max(1, n_samples)`` answers are written at a
-    time, in batches of neighbours; each batch has its own random numbers, from the seed and its texts. The same seed
-    and batches give the same samples on the same kind of machine; torch's own random state stays as it was.
+    cut. Batches and seed as in :func:`sample`.
 
     Raises:
-        CourseError: the model's own generation settings would change the distribution, a setting is out of range, the
-            answers of a batch do not fit into memory, or a text cannot be asked, such as one too long for the model.
+        CourseError: as :func:`sample`; or a text cannot be asked, such as one too long for the model.
     """
-    import torch
-
-    for name, value, least in (("n_samples", n_samples, 0), ("batch_questions", batch_questions, 1),
-                               ("max_tokens", max_tokens, 1)):
-        if value < least:
-            raise CourseError(f"{name} = {value}: it must be {least} or more")
-    refuse_changed_distribution(model, top_p=top_p, sampling=n_samples > 0)
-    drawing = _Drawing(n_samples, Distribution(temperature, top_k, top_p), batch_questions, max_tokens)
-    prompts, ends = encode(tokenizer, list(texts)), end_tokens(tokenizer, model)
-    _refuse(model, texts, prompts, max_tokens)
-    written: list[list[str]] = [[] for _ in texts]
-    with _evaluation(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        if prompts and drawing.batch * max(1, n_samples) > 1:
-            drawing = replace(drawing, cached=not _batches_show(model, prompts, ends, drawing))
-        for start, rows in _batches(prompts, drawing):
-            some = [texts[row] for row in rows]
-            torch.manual_seed(random.Random(f"{seed} {start} {some}").getrandbits(63))
-            for row, lines in zip(rows, _lines(model, tokenizer, some, [prompts[row] for row in rows], ends, drawing),
-                                  strict=True):
-                written[row] = lines
-    return written
+    drawing = _drawing(model, n_samples, temperature, top_k, top_p, batch_questions, seed, max_tokens)
+    written = _write(model, tokenizer, texts, drawing)
+    for text, one in zip(texts, written, strict=True):
+        if one.problem:
+            raise CourseError(f"{text[-60:]!r} cannot be asked: {one.problem}")
+    return [[line.text.split("\n")[0].strip() for line in one.lines] for one in written]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +135,13 @@ class _Drawing:
     n_samples: int
     distribution: Distribution
     batch: int
+    seed: int
     max_tokens: int
     cached: bool = True
+
+    def greedy(self) -> _Drawing:
+        """The greedy answers of as many rows at a time."""
+        return replace(self, n_samples=0, batch=self.batch * max(1, self.n_samples))
 
     def settings(self) -> dict[str, Any]:
         """Arguments of ``generate``; each is given, so that none is taken from the model."""
@@ -94,26 +154,64 @@ class _Drawing:
                          "top_p": drawn.top_p}
 
 
-def _refuse(model: PreTrainedModel, texts: Sequence[str], prompts: list[list[int]], max_tokens: int) -> None:
-    """Refuse a prompt without a token, and one that is too long."""
-    most = room(model).tokens
-    for text, prompt in zip(texts, prompts, strict=True):
-        if not prompt:
-            raise _cannot_ask(text, "no token of the prompt stands before the answer; put some text in front")
-        if len(prompt) + max_tokens > most:
-            raise _cannot_ask(text, f"{len(prompt)} tokens of prompt and up to {max_tokens} of answer, but the model "
-                                    f"has room for {most:g}; use fewer shots or a shorter question")
+def _drawing(model: PreTrainedModel, n_samples: int, temperature: float, top_k: int, top_p: float, batch: int,
+             seed: int, max_tokens: int = 1) -> _Drawing:
+    """The checked settings of one call."""
+    for name, value, least in (("n_samples", n_samples, 0), ("batch_questions", batch, 1),
+                               ("max_tokens", max_tokens, 1)):
+        if value < least:
+            raise CourseError(f"{name} = {value}: it must be {least} or more")
+    refuse_changed_distribution(model, top_p=top_p, sampling=n_samples > 0)
+    return _Drawing(n_samples, Distribution(temperature, top_k, top_p), batch, seed, max_tokens)
 
 
-def _cannot_ask(text: str, why: str) -> CourseError:
-    return CourseError(f"{text[-60:]!r} cannot be asked: {why}")
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One written text, and whether its first line came to an end before it was cut."""
+
+    text: str
+    ended: bool
+
+    def is_one_of(self, right: Sequence[str]) -> bool:
+        return self.ended and any(is_match(self.text, text) for text in right)
 
 
-def _batches(prompts: list[list[int]], drawing: _Drawing) -> Iterator[tuple[int, list[int]]]:
-    """Neighbours, and where they start; only those of one length where padding would show."""
-    groups = [list(range(len(prompts)))]
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """All lines after one text, or why there are none."""
+
+    lines: tuple[_Line, ...] = ()
+    problem: str = ""
+
+
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str],
+           drawing: _Drawing) -> list[_Written]:
+    """Write after every text, in batches of neighbours.
+
+    Each batch has its own random numbers, from the seed and its texts: they depend on no other batch or relation.
+    """
+    import torch
+
+    prompts, ends = encode(tokenizer, list(texts)), end_tokens(tokenizer, model)
+    most = room(model)
+    written = [_Written(problem=_problem(most, prompt, drawing.max_tokens)) for prompt in prompts]
+    sound = [row for row, one in enumerate(written) if not one.problem]
+    with _evaluation(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        if sound and drawing.batch * max(1, drawing.n_samples) > 1:
+            drawing = replace(drawing, cached=not _batches_show(model, [prompts[row] for row in sound], ends, drawing))
+        for start, rows in _batches(prompts, sound, drawing):
+            torch.manual_seed(random.Random(f"{drawing.seed} {start} {[texts[row] for row in rows]}").getrandbits(63))
+            for row, one in zip(rows, _generate(model, tokenizer, [prompts[row] for row in rows], ends, drawing),
+                                strict=True):
+                written[row] = one
+    return written
+
+
+def _batches(prompts: list[list[int]], rows: list[int], drawing: _Drawing) -> Iterator[tuple[int, list[int]]]:
+    """Neighbours, and where they start; only those of one length where others would show."""
+    groups = [rows]
     if not drawing.cached:
-        rows = sorted(groups[0], key=lambda row: len(prompts[row]))
+        rows = sorted(rows, key=lambda row: len(prompts[row]))
         groups = [list(group) for _, group in itertools.groupby(rows, key=lambda row: len(prompts[row]))]
     for group in groups:
         yield from ((start, group[start:start + drawing.batch]) for start in range(0, len(group), drawing.batch))
@@ -130,10 +228,9 @@ def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequen
     if (known := _batched.get(model)) is not None and (known == 0 or len(long) <= known):
         return known == 0
     short = short if len(short) < len(long) else long[len(long) // 2:]
-    greedy = replace(drawing, n_samples=0)
     beside, alone = (
         [step[-1:] for step in _call(model, some, ends, how, output_logits=True, return_dict_in_generate=True).logits]
-        for some, how in (([long, short], greedy), ([short], replace(greedy, cached=False))))
+        for some, how in (([long, short], drawing.greedy()), ([short], replace(drawing.greedy(), cached=False))))
     differs = False
     for one, other in zip(beside, alone, strict=False):
         differs = differs or not same_logits(model, one, other)
@@ -141,6 +238,16 @@ def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequen
             break  # from here on the texts are others
     _batched.put(model, 0 if differs else len(long))
     return differs
+
+
+def _problem(most: Room, prompt: list[int], max_tokens: int) -> str:
+    """Reason why a prompt cannot be asked; empty if it can."""
+    if not prompt:
+        return "no token of the prompt stands before the answer; put some text in front"
+    if len(prompt) + max_tokens > most.tokens:
+        return (f"{len(prompt)} tokens of prompt and up to {max_tokens} of answer, but the model has room for "
+                f"{most.tokens:g}; use fewer shots or a shorter question")
+    return ""
 
 
 @contextmanager
@@ -166,18 +273,18 @@ class _NonFinite:
         return logits.masked_fill(bad[:, None], 0.0)  # else the draw fails, and on a GPU no other works after it
 
 
-def _lines(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], prompts: list[list[int]],
-           ends: Sequence[int], drawing: _Drawing) -> list[list[str]]:
-    """The first lines of a batch, ``n_samples`` a prompt."""
-    watch, stops, lines, each = _NonFinite(), set(ends), [], max(1, drawing.n_samples)
+def _generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]],
+              ends: Sequence[int], drawing: _Drawing) -> list[_Written]:
+    """The lines of a batch of prompts."""
+    watch, stops, lines, per_prompt = _NonFinite(), set(ends), [], max(1, drawing.n_samples)
     out = _call(model, prompts, ends, drawing, logits_processor=[watch])
-    for number, broken in enumerate(watch.rows.tolist()):
-        if broken:
-            raise _cannot_ask(texts[number // each], NOT_FINITE)
+    broken = watch.rows.tolist()
     for tokens in out[:, max(map(len, prompts)):].tolist():
         end = next((i for i, token in enumerate(tokens) if token in stops), None)
-        lines.append(tokenizer.decode(tokens[:end], skip_special_tokens=True).split("\n")[0].strip())
-    return [lines[start:start + each] for start in range(0, len(lines), each)]
+        text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        lines.append(_Line(text, end is not None or "\n" in text))
+    spans = [slice(start, start + per_prompt) for start in range(0, len(lines), per_prompt)]
+    return [_Written(problem=NOT_FINITE) if any(broken[span]) else _Written(tuple(lines[span])) for span in spans]
 
 
 def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing, **more: Any) -> Any:
@@ -188,7 +295,7 @@ def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int],
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     try:
-        # what pads the rows that have ended is cut off by _lines, so any token will do
+        # what pads the rows that have ended is cut off by _generate, so any token will do
         return model.generate(input_ids=ids, attention_mask=mask, eos_token_id=list(ends) or None, pad_token_id=0,
                               **drawing.settings() | more)
     except (MemoryError, RuntimeError) as error:

@@ -6,16 +6,41 @@ One bad row never costs the others: it is named, its cells are emptied, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-__all__ = ["Samples", "Scores"]
+__all__ = ["Cells", "Scores"]
+
+
+class Cells:
+    """What is found for Q questions after P prompts: arrays (Q, P), and why some questions have nothing."""
+
+    __slots__ = ()
+    problems: dict[int, str]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays (Q, P) by name."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+
+    def reject(self, row: int, why: str) -> None:
+        """Take a question out, with the reason; the first reason stands."""
+        self.problems.setdefault(row, why)
+        for array in self.arrays().values():
+            array[row] = np.nan if array.dtype.kind == "f" else 0
+
+    def put(self, rows: Sequence[int], part: Cells, *, columns: Sequence[int] | None = None) -> None:
+        """Write ``part`` over these questions, and over these prompts alone where ``columns`` are given."""
+        at = np.ix_(rows, columns if columns is not None else range(next(iter(part.arrays().values())).shape[1]))
+        for name, array in self.arrays().items():
+            array[at] = part.arrays()[name]
+        for row, why in part.problems.items():
+            self.reject(rows[row], why)
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of Q questions after P prompts, each array of shape (Q, P).
+class Scores(Cells):
+    """What one pass found, each of shape (Q, P).
 
     ``greedy``: whether the greedy answer is exactly right. ``log_probability``: natural logarithm of the exact
     probability of the answer at the temperature and top-k asked for; -inf where a token is cut off. ``margin``: the
@@ -34,35 +59,3 @@ class Scores:
         """Nothing found yet: no greedy hit, probability 0."""
         shape = (questions, prompts)
         return cls(np.zeros(shape, bool), np.full(shape, -np.inf), np.full(shape, np.inf))
-
-    def reject(self, row: int, why: str) -> None:
-        """Take a question out, with the reason; the first reason stands."""
-        self.problems.setdefault(row, why)
-        self.greedy[row], self.log_probability[row], self.margin[row] = False, np.nan, np.nan
-
-    def put(self, rows: Sequence[int], part: Scores, *, columns: Sequence[int] | None = None) -> None:
-        """Write ``part`` over these questions, and over these prompts alone where ``columns`` are given."""
-        at = np.ix_(rows, range(part.greedy.shape[1]) if columns is None else columns)
-        for name in ("greedy", "log_probability", "margin"):
-            getattr(self, name)[at] = getattr(part, name)
-        for row, why in part.problems.items():
-            self.reject(rows[row], why)
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What a model wrote, counted: the paper's protocol for Q questions after P prompts.
-
-    ``greedy`` (Q, P), bool: whether the greedy answer is right. ``hits`` (Q, P), int: how many of the ``n_samples``
-    samples are right. ``problems``: number of a question -> why it could not be asked; its row means nothing.
-    """
-
-    greedy: np.ndarray
-    hits: np.ndarray
-    n_samples: int
-    problems: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, questions: int, prompts: int, n_samples: int) -> Samples:
-        """Nothing found yet: no hit."""
-        return cls(np.zeros((questions, prompts), bool), np.zeros((questions, prompts), int), n_samples)
