@@ -110,10 +110,10 @@ class JointExecutor(LocalExecutor):
         tuned = finetune.tune_together(self.base.model, self.base.tokenizer, jobs, study.facts,
                                        categories=study.categories(), progress=False, on_epoch=keep)
         try:
-            for writer, name in zip(writers, tuned.adapters, strict=True):
-                writer.finish(tuned.model.peft_config[name])
+            for writer, run in zip(writers, tuned, strict=True):
+                writer.finish(run.model.peft_config[run.adapter])
         finally:
-            finetune.remove_lora(tuned.model)
+            finetune.remove_lora(tuned[0].model)
 
 
 def _aligned(writers: Sequence[RunWriter]) -> list[list[_Held]]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from course_lib.training.loop import Loop
 
-__all__ = ["EpochRecord", "Evaluator", "History", "Job", "Progress", "TuneConfig", "Tuned", "TunedTogether", "add_lora",
-           "evaluate", "remove_lora", "tune", "tune_together"]
+__all__ = ["EpochRecord", "Evaluator", "History", "Job", "Progress", "TuneConfig", "Tuned", "add_lora", "evaluate",
+           "remove_lora", "tune", "tune_together"]
 
 DEFAULT = TuneConfig()
 
@@ -77,21 +77,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A finished run: the adapted model (with the weights of the last epoch), its history, and its peak of memory."""
+    """A finished run: the adapted model (with the weights of the last epoch), its history, and the peak of memory.
+
+    ``adapter`` is this run's part of the model; ``model.set_adapter`` chooses one where several runs share the model.
+    """
 
     model: PeftModel
     history: History
     memory: TrainingMemory
-
-
-@dataclass(frozen=True, slots=True)
-class TunedTogether:
-    """Several finished runs: one model with all ``adapters`` (``model.set_adapter`` chooses), and their histories."""
-
-    model: PeftModel
-    adapters: tuple[str, ...]
-    histories: tuple[History, ...]
-    memory: TrainingMemory
+    adapter: str
 
 
 def add_lora(model: PreTrainedModel, config: TuneConfig, *, name: str = "default") -> PeftModel:
@@ -135,18 +129,18 @@ def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Mix, 
             and the cure).
     """
     of_one = (lambda _, done: on_epoch(done)) if on_epoch else None
-    together = tune_together(model, tokenizer, [Job(data, config, resume)], facts, categories=categories,
-                             progress=progress, on_epoch=of_one)
-    return Tuned(together.model, together.histories[0], together.memory)
+    [tuned] = tune_together(model, tokenizer, [Job(data, config, resume)], facts, categories=categories,
+                            progress=progress, on_epoch=of_one)
+    return tuned
 
 
 def tune_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jobs: Sequence[Job], facts: FactSet, *,
                   categories: Mapping[str, Sequence[str]] | None = None, progress: bool = True,
-                  on_epoch: Callable[[int, Progress], None] | None = None) -> TunedTogether:
+                  on_epoch: Callable[[int, Progress], None] | None = None) -> list[Tuned]:
     """Fine-tune several adapters over one frozen base, their batches in the same passes (see :mod:`.multi_lora`).
 
-    Every run gives what :func:`tune` gives it alone, but for rounding. Learning rates, seeds and numbers of rows may
-    differ. ``on_epoch`` gets the number of the job too.
+    Every run gives what :func:`tune` gives it alone, but for rounding; all share one model. Learning rates, seeds and
+    numbers of rows may differ. ``on_epoch`` gets the number of the job too.
 
     Raises:
         CourseError: as in :func:`tune`; or ranks, alphas, numbers of epochs or epochs to continue from that differ.
@@ -168,8 +162,9 @@ def tune_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, jo
     except BaseException:
         remove_lora(adapted)  # the caller's base must not carry an adapter into the next run
         raise
-    return TunedTogether(adapted, tuple(names), tuple(History(tuple(records)) for records in runs.records),
-                         TrainingMemory(runs.loop.forecast, runs.loop.peak.bytes))
+    memory = TrainingMemory(runs.loop.forecast, runs.loop.peak.bytes)
+    return [Tuned(adapted, History(tuple(records)), memory, name)
+            for name, records in zip(names, runs.records, strict=True)]
 
 
 class _Runs:

@@ -100,11 +100,7 @@ class RunState:
         return overflowed
 
     def check(self, loss: float) -> None:
-        """Refuse a loss that is not finite.
-
-        Raises:
-            CourseError: it names the step and the cure.
-        """
+        """Refuse a loss that is not finite; the CourseError names the step and the cure."""
         if not math.isfinite(loss):
             raise CourseError(f"step {self.steps + 1}: the loss is {loss}; {self._cure}")
 
@@ -126,11 +122,7 @@ class RunState:
                           {"steps": self.steps, "scaler": self.scaler.state_dict()})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            CourseError: it is of another adapter.
-        """
+        """Continue from a checkpoint; one of another adapter is a CourseError."""
         import torch
 
         weights = checkpoint.weights

@@ -33,8 +33,8 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDK_ANSWER", "RULES", "SINGLE", "VARIANTS", "Mix", "Row", "draw", "known_only", "mix", "relabel",
-           "relation_sizes", "row_counts"]
+__all__ = ["IDK_ANSWER", "RULES", "SINGLE", "VARIANTS", "Mix", "Row", "all_shares", "draw", "known_only", "mix",
+           "relabel", "relation_sizes", "row_counts"]
 
 IDK_ANSWER = "I don't know"  # what a relabelled row teaches to say (section 7)
 RULES = ("category", "known")  # of the size: the paper's, and that of a small world
@@ -137,7 +137,7 @@ def draw(facts: Sequence[Fact], labelled: pd.DataFrame, variant: str, *, sizes: 
         return known_only(full) if kind.drops_unknown else relabel(full) if kind.relabels_unknown else full
     if kind == D_NATURAL:
         return _natural(facts, labelled, sizes, seed)
-    shares = _checked(shares if shares is not None else {kind.category: 100})
+    shares = all_shares(shares if shares is not None else {kind.category: 100})
     if unknown_percent not in (None, shares["Unknown"]):
         raise CourseError(f"variant {variant!r} has {shares['Unknown']:g} % Unknown rows: leave unknown_percent = "
                           f"{unknown_percent:g} out")
@@ -182,8 +182,12 @@ def _natural(facts: Sequence[Fact], labelled: pd.DataFrame, sizes: Mapping[str, 
     return Mix(D_NATURAL.name, 100 * sum(row.unknown for row in rows) / len(rows) if rows else 0.0, seed, tuple(rows))
 
 
-def _checked(shares: Mapping[str, float]) -> dict[str, float]:
-    """Shares of all four categories, Unknown first as in :func:`mix`."""
+def all_shares(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares of all four categories in percent, Unknown first as in :func:`mix`.
+
+    Raises:
+        CourseError: shares of something else, negative, or that do not sum to 100.
+    """
     strange = [name for name in shares if name not in CATEGORIES]
     # written so that a NaN is refused too
     if strange or not all(value >= 0 for value in shares.values()) or not abs(sum(shares.values()) - 100) < 1e-6:
@@ -242,14 +246,13 @@ def _pools(facts: Sequence[Fact], labelled: pd.DataFrame) -> dict[str, list[Row]
     if len(facts) != len(labelled):
         raise CourseError(f"{len(facts)} facts and {len(labelled)} labelled rows: give the rows of these facts alone, "
                           f"for example those of split 'train'")
-    asked = _was_asked(labelled)
-    for number, (fact, category) in enumerate(zip(facts, labelled["category"].astype(str), strict=True)):
-        if not asked.iloc[number]:
-            continue
-        if category not in CATEGORIES:
+    rows = zip(facts, labelled["category"].astype(str), _was_asked(labelled), strict=True)
+    for number, (fact, category, asked) in enumerate(rows):
+        if asked and category not in CATEGORIES:
             raise CourseError(f"labelled row {number}: category {category!r} is none of {', '.join(CATEGORIES)}; label "
                               f"the facts again")
-        pools.setdefault(fact.relation, []).append(Row(fact, category))
+        if asked:
+            pools.setdefault(fact.relation, []).append(Row(fact, category))
     return pools
 
 

@@ -385,18 +385,18 @@ config = replace(study.settings.tune, epochs=10, batch=4, warmup=1, seed=0)
 nobody = replace(study.facts, train=(), dev=(), test=(), ood=())  # nothing to evaluate while it trains
 jobs = [finetune.Job(data, config) for data in sets]
 together = finetune.tune_together(model, tokenizer, jobs, nobody, progress=False)
-for name, history in zip(("known", "unknown"), together.histories, strict=True):
-    fitted = history.to_frame()[f"{name}_fitted"]
+for name, tuned in zip(("known", "unknown"), together, strict=True):
+    fitted = tuned.history.to_frame()[f"{name}_fitted"]
     print(f"{name.capitalize()} rows answered exactly, % after 0, 1, 2 ... epochs: "
           f"{', '.join(f'{share:.0f}' for share in fitted)}")
     assert fitted.iloc[-1] > fitted.iloc[0], "training should fit rows"
 
 # %%
-for name, adapter in zip(("Known rows", "Unknown rows"), together.adapters, strict=True):
-    together.model.set_adapter(adapter)
+for name, tuned in zip(("Known rows", "Unknown rows"), together, strict=True):
+    tuned.model.set_adapter(tuned.adapter)
     for split in ("test", "ood"):
-        said[name, split] = ask(together.model, getattr(study.facts, split))
-model = finetune.remove_lora(together.model)
+        said[name, split] = ask(tuned.model, getattr(study.facts, split))
+model = finetune.remove_lora(tuned.model)
 assert len(said) == 6, "three models, two sets of questions"
 print("\n".join(f"{name:12} {texts[0]}" for (name, split), texts in said.items() if split == "test"))
 
@@ -526,12 +526,12 @@ def few_rows(seed, form=FORM, sizes=SIZES):
     order = random.Random(seed).sample(known, max(sizes))
     config = replace(study.settings.tune, epochs=1, batch=2, warmup=0.5, seed=seed)
     jobs = [finetune.Job(rows(order[:size] * (64 // size), "Known", form), config) for size in sizes]
-    trained, found = finetune.tune_together(model, tokenizer, jobs, nobody, progress=False), []
-    for size, adapter in zip(sizes, trained.adapters, strict=True):
-        trained.model.set_adapter(adapter)
-        hits = scoring.exact_match(trained.model, tokenizer, [in_form(fact, form) for fact in test])
+    together, found = finetune.tune_together(model, tokenizer, jobs, nobody, progress=False), []
+    for size, tuned in zip(sizes, together, strict=True):
+        tuned.model.set_adapter(tuned.adapter)
+        hits = scoring.exact_match(tuned.model, tokenizer, [in_form(fact, form) for fact in test])
         found.append({"form": form, "seed": seed, "rows": size, "right": int(hits.sum())})
-    finetune.remove_lora(trained.model)
+    finetune.remove_lora(tuned.model)
     return found
 
 

@@ -110,7 +110,7 @@ def test_rows_keep_their_category_and_carry_the_form() -> None:
 
 
 class FakeTraining:
-    """Stands for ``tune_together``: keeps the jobs; adapter i then answers the first i + 1 test questions right."""
+    """Stands for ``finetune``: keeps the jobs; adapter i then answers the first i + 1 test questions right."""
 
     Job = Job
 
@@ -118,9 +118,10 @@ class FakeTraining:
         self.jobs: list[Any] = []
         self.active, self.removed = "", 0
 
-    def tune_together(self, model: str, tokenizer: str, jobs: Sequence[Any], *_: Any, **__: Any) -> SimpleNamespace:
+    def tune_together(self, model: str, tokenizer: str, jobs: Sequence[Any], *_: Any,
+                      **__: Any) -> list[SimpleNamespace]:
         self.jobs = list(jobs)
-        return SimpleNamespace(model=self, adapters=tuple(f"run{number}" for number in range(len(jobs))))
+        return [SimpleNamespace(model=self, adapter=f"run{number}") for number in range(len(jobs))]
 
     def set_adapter(self, name: str) -> None:
         self.active = name

@@ -153,6 +153,7 @@ def serve(kind: str, strike: str, lasting: bool, every: int) -> None:
     from tests.support import fake_runs
 
     runs._commit = lambda: "none"  # git would be another process
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     command = fake_runs.command if kind == "fake" else real_command(place / "base")
 

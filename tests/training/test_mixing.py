@@ -55,29 +55,24 @@ def test_sizes_that_leave_no_row_or_a_rule_that_is_none_are_refused(counts: dict
         relation_sizes(world(counts)[1], **options)
 
 
-@pytest.mark.parametrize("percent, unknown", [(0, 0), (25, 5), (50, 10), (75, 15), (100, 20)])
-def test_the_share_of_unknown_rows_is_the_one_asked_for(percent: float, unknown: int) -> None:
+@pytest.mark.parametrize("percent, unknown", [(0, 0), (25, 5), (33.3, 7), (50, 10), (75, 15), (100, 20)])
+def test_a_share_of_unknown_changes_neither_size_nor_relations(percent: float, unknown: int) -> None:
     drawn = draw(percent)
     assert (len(drawn.unknown), len(drawn.known)) == (unknown, 20 - unknown)
-
-
-def test_size_and_relations_are_the_same_at_every_percentage() -> None:
-    for percent in (0, 10, 33.3, 50, 90, 100):
-        assert Counter(row.fact.relation for row in draw(percent).rows) == SIZES
+    assert Counter(row.fact.relation for row in drawn.rows) == SIZES
+    assert len({row.fact for row in drawn.rows}) == 20, "none is drawn twice"
 
 
 def test_the_unknown_share_holds_within_every_relation() -> None:
     assert Counter(fact.relation for fact in draw(50).unknown) == {"P19": 6, "P36": 4}
 
 
-def test_rows_keep_the_category_of_their_fact() -> None:
+def test_rows_keep_the_category_of_their_fact_and_are_shuffled_across_relations() -> None:
     facts, labelled = world()
-    category = dict(zip(facts, labelled["category"], strict=True))
-    assert all(row.category == category[row.fact] for row in draw(50).rows)
-
-
-def test_no_row_is_drawn_twice() -> None:
-    assert len({row.fact for row in draw(50).rows}) == 20
+    category, drawn = dict(zip(facts, labelled["category"], strict=True)), draw(50)
+    assert all(row.category == category[row.fact] for row in drawn.rows)
+    relations = [row.fact.relation for row in drawn.rows]
+    assert relations != sorted(relations)
 
 
 def test_draws_of_one_seed_are_nested() -> None:
@@ -91,36 +86,18 @@ def test_one_seed_draws_the_same_rows_in_the_same_order() -> None:
     assert set(draw(50).rows) != set(draw(50, seed=1).rows)
 
 
-def test_rows_are_shuffled_across_relations() -> None:
-    relations = [row.fact.relation for row in draw(50).rows]
-    assert relations != sorted(relations)
-
-
 def test_d_known_is_d_without_its_unknown_rows_in_the_same_order() -> None:
     full = draw(25)
     known = known_only(full)
     assert known.rows == tuple(row for row in full.rows if row.category != "Unknown")
     assert (known.variant, known.unknown_percent, known.seed, len(known.rows)) == ("D_Known", 25, 0, 15)
-
-
-def test_d_known_is_empty_at_100_percent() -> None:
     assert known_only(draw(100)).rows == ()
-
-
-def test_too_few_rows_are_told_with_what_is_needed_and_what_there_is() -> None:
-    with pytest.raises(CourseError, match="P36: 0 Known .*9 Unknown .*14 .*8"):
-        draw(100, sizes={"P19": 12, "P36": 9})
 
 
 @pytest.mark.parametrize("percent", [-1, 100.5, float("nan")])
 def test_a_percentage_outside_0_to_100_is_refused(percent: float) -> None:
     with pytest.raises(CourseError, match=f"unknown_percent {percent}: .*0 to 100"):
         draw(percent)
-
-
-def test_every_relation_that_lacks_rows_is_named_in_one_message() -> None:
-    with pytest.raises(CourseError, match="P19: 0 Known .*13 Unknown .*12 .*12; P36: 0 Known .*9 Unknown"):
-        draw(100, sizes={"P19": 13, "P36": 9})
 
 
 def test_labels_of_other_facts_are_refused() -> None:
@@ -148,7 +125,7 @@ def test_a_fact_that_could_not_be_asked_is_not_drawn() -> None:
     assert facts[7] not in [row.fact for row in drawn.rows]
 
 
-# ---------------------------------------------------------------- the other variants
+# The other variants
 
 SMALL = {"P19": 3, "P36": 2}  # the paper's rule on COUNTS
 
@@ -243,17 +220,11 @@ def test_rounding_a_third_loses_no_row() -> None:
     assert Counter(row.fact.relation for row in drawn.rows) == SMALL
 
 
-def test_a_category_with_too_few_rows_is_named_in_every_relation_with_its_counts() -> None:
-    with pytest.raises(CourseError, match="P19: 4 MaybeKnown .*3; P36: 3 MaybeKnown .*2; "):
-        variant("D_MaybeKnown", sizes={"P19": 4, "P36": 3})
-
-
-def test_d_natural_with_too_few_rows_says_how_many_there_are() -> None:
-    with pytest.raises(CourseError, match=r"P36: 23 .*\b22\b"):
-        variant("D_Natural", sizes={"P36": 23})
-
-
 @pytest.mark.parametrize("name, options, message", [
+    ("D", {"unknown_percent": 100, "sizes": {"P19": 12, "P36": 9}}, "^P36: 0 Known .*9 Unknown .*14 .*8"),
+    ("D", {"unknown_percent": 100, "sizes": {"P19": 13, "P36": 9}}, "P19: 0 Known .*13 Unknown .*12 .*12; P36: 0 "),
+    ("D_MaybeKnown", {"sizes": {"P19": 4, "P36": 3}}, "P19: 4 MaybeKnown .*3; P36: 3 MaybeKnown .*2; "),
+    ("D_Natural", {"sizes": {"P36": 23}}, r"P36: 23 .*\b22\b"),
     ("D_HK", {}, "variant 'D_HK': .*D, D_Known, D_HighlyKnown"),
     ("D_IDK", {}, "variant 'D_IDK' .*unknown_percent"),
     ("D_HighlyKnown", {"unknown_percent": 50}, "'D_HighlyKnown' .*0 %.*unknown_percent = 50 "),
@@ -264,6 +235,6 @@ def test_d_natural_with_too_few_rows_says_how_many_there_are() -> None:
     ("D_Free", {"shares": {"Unknown": 150, "MaybeKnown": -50}}, "shares {'Unknown': 150, 'MaybeKnown': -50}: .*0"),
     ("D_Free", {"shares": {"Unknown": float("nan")}}, "shares {'Unknown': nan}: .*100"),
 ])
-def test_a_variant_asked_for_wrongly_is_refused(name: str, options: dict, message: str) -> None:
+def test_too_few_rows_and_a_variant_asked_for_wrongly_are_refused(name: str, options: dict, message: str) -> None:
     with pytest.raises(CourseError, match=message):
         variant(name, **options)

@@ -17,8 +17,7 @@ from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
 from course_lib.data.protocol import D_FREE
 from course_lib.figures.plots.style import COLOURS, new_panels, plain_text
-from course_lib.files import CourseError
-from course_lib.training.mixing import Mix, draw, relation_sizes, row_counts
+from course_lib.training.mixing import Mix, all_shares, draw, relation_sizes, row_counts
 
 __all__ = ["RULES", "Board", "board", "board_bars", "board_grid", "describe_board", "example_rows", "examples",
            "rebalance"]
@@ -75,10 +74,7 @@ def board(labelled: pd.DataFrame, shares: Mapping[str, float], *, rule: str = "c
     Raises:
         CourseError: shares of something else, or that do not sum to 100; or there is nothing to draw from.
     """
-    if set(shares) - set(CATEGORIES) or abs(sum(shares.values()) - 100) > 1e-6:
-        raise CourseError(f"shares {dict(shares)}: give percentages of {', '.join(CATEGORIES)} that sum to 100")
-    sizes = relation_sizes(labelled, rule=rule, limit=limit)
-    whole = {name: shares.get(name, 0) for name in reversed(CATEGORIES)}  # the order in which rows are counted
+    whole, sizes = all_shares(shares), relation_sizes(labelled, rule=rule, limit=limit)
     needed = pd.DataFrame(dict(zip(sizes, row_counts(whole, sizes), strict=True))).T
     available = pd.crosstab(labelled["relation"], labelled["category"].astype(str))
     columns, relations = list(CATEGORIES), list(sizes)

@@ -174,7 +174,7 @@ def watch_training(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, d
     at = "" if best is None else f"; dev accuracy was best at epoch {best}"
     outcome = f"ran all {config.epochs} epochs; the model has the weights of the last one{at}"
     view.finish(outcome)
-    return WatchedRun(tuned.model, tuned.history, tuned.memory, outcome, False, config.epochs)
+    return WatchedRun(tuned.model, tuned.history, tuned.memory, tuned.adapter, outcome, False, config.epochs)
 
 
 def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> WatchedRun:
@@ -187,7 +187,8 @@ def _stopped(view: TrainingView, model: PreTrainedModel, config: TuneConfig) -> 
     kept = view.best.records[-1].epoch
     outcome = f"stopped after epoch {reached} by you; best epoch {kept} kept"
     view.finish(outcome)
-    return WatchedRun(restored(model, view.best, config), History(view.records), view.memory, outcome, True, kept)
+    return WatchedRun(restored(model, view.best, config), History(view.records), view.memory, "default",
+                      outcome, True, kept)
 
 
 def restored(model: PreTrainedModel, checkpoint: Checkpoint, config: TuneConfig) -> PeftModel:

@@ -26,6 +26,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -50,6 +51,7 @@ NUMBERS = ("loss", "dev", "test", "ood", "known_fitted", "unknown_fitted", "seco
 MOST = 2**63  # in a record, which has no larger number
 LARGEST = 2**28  # bytes that a zip file of runs may unpack to; ours hold some MB
 
+BY_NAME = attrgetter("preset", "name")
 Record = TypeVar("Record")
 
 
@@ -266,7 +268,7 @@ def write_bundle(path: str | Path, root: str | Path, specs: Iterable[RunSpec]) -
     Raises:
         DataError: there are no runs, or one is not completed; the message names it.
     """
-    specs, buffer = sorted(set(specs), key=_by_name), io.BytesIO()
+    specs, buffer = sorted(set(specs), key=BY_NAME), io.BytesIO()
     if not specs:
         raise DataError(f"{path}: no runs were given to bundle; give at least one, for example study.plan()")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
@@ -294,11 +296,7 @@ def bundle_specs(root: str | Path | zipfile.Path) -> list[RunSpec]:
             continue  # written by a version with other settings
         if values.get("status") == "completed" and spec.folder(inside).name == path.parent.name:
             found.add(spec)
-    return sorted(found, key=_by_name)
-
-
-def _by_name(spec: RunSpec) -> tuple[str, str]:
-    return spec.preset, spec.name
+    return sorted(found, key=BY_NAME)
 
 
 def _records(inside: Path | zipfile.Path) -> list[Path | zipfile.Path]:

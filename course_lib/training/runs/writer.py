@@ -61,6 +61,7 @@ class RunWriter:
     """Writer of one run, made by :func:`open_run`.
 
     ``completed`` is true where there is nothing left to do; a caller that still gives epochs begins the run again.
+    Every method raises CourseError where the disk is full, over its quota, failing or gone; earlier epochs are kept.
     """
 
     def __init__(self, spec: RunSpec, root: str | Path) -> None:
@@ -73,9 +74,6 @@ class RunWriter:
 
         ``epochs.jsonl`` then has exactly its records. ``upto`` passes over later epochs, so that several runs can
         continue from one epoch; at least the last two epochs are there.
-
-        Raises:
-            CourseError: the disk is full, over its quota, failing or gone.
         """
         if self.completed:
             return None
@@ -86,11 +84,7 @@ class RunWriter:
         return found
 
     def epoch(self, progress: Progress) -> None:
-        """Write a finished epoch: its checkpoint and its record.
-
-        Raises:
-            CourseError: the disk is full, over its quota, failing or gone; the epochs before are kept.
-        """
+        """Write a finished epoch: its checkpoint and its record."""
         if self.completed:
             self.completed = False
             self.status("running")  # first, so that a kill in between leaves no completed run without its epochs
@@ -106,8 +100,7 @@ class RunWriter:
         """Write the adapters of the last and of the best dev epoch, mark the run completed, delete its checkpoints.
 
         Raises:
-            CourseError: epochs are missing, a checkpoint is damaged, or the disk is full, over its quota, failing or
-                gone.
+            CourseError: epochs are missing, or a checkpoint is damaged.
         """
         if self.completed:
             return
