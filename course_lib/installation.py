@@ -11,8 +11,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "HUB", "TORCHAO", "commit", "host_name", "installed", "ranges",
-           "suits", "use_classroom", "version"]
+__all__ = ["BUILDER", "CLASSROOM", "DISTRIBUTION", "HUB", "TORCHAO", "commit", "host_name", "installed", "pip",
+           "ranges", "suits", "use_classroom", "version"]
 
 DISTRIBUTION = "known-unknowns"
 # Only `course build` and `course run` import these (ipykernel is what they start): a host's own versions serve as well.
@@ -79,6 +79,14 @@ def suits(found: str | None, wanted: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
     return found is not None and SpecifierSet(wanted).contains(found, prereleases=True)
+
+
+def pip(*words: str) -> str:
+    """Run pip of this Python; returns the error that it ends with, "" if there is none."""
+    run = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+    done = subprocess.run(run, stderr=subprocess.PIPE, text=True, check=False)
+    errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    return (errors or ["no reason given"])[-1] if done.returncode else ""
 
 
 def installed() -> dict[str, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
@@ -22,12 +21,11 @@ from pathlib import Path
 
 from course_lib import __version__
 from course_lib.files import CourseError
-from course_lib.installation import BUILDER, TORCHAO, host_name, installed, ranges, suits, version
+from course_lib.installation import BUILDER, TORCHAO, host_name, installed, pip, ranges, suits, version
 from course_lib.lessons import projector
 from course_lib.text import short
 
-__all__ = ["CELL", "KEEP", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge",
-           "constraints", "plan", "ready"]
+__all__ = ["CELL", "KEEP", "REPOSITORY", "TAG", "Plan", "SetUpError", "badge", "constraints", "plan", "ready"]
 
 # Set both at publication: the set-up cell fetches the package from this tag, the badge opens the notebook of this tag.
 REPOSITORY = "https://github.com/known-unknowns/known-unknowns"
@@ -149,7 +147,7 @@ def _carry_out(host: str) -> None:
         raise SetUpError(f"This {host} machine has {', '.join(todo.refused)}, which the course does not change; take "
                          f"another one ({NEWER[host]}) and run this cell again.")
     if todo.uninstall:
-        _pip(host, "uninstall", "-y", *todo.uninstall)
+        _pip(host, "uninstall", "-y", "-q", *todo.uninstall)
     if todo.install:
         with tempfile.TemporaryDirectory() as folder:
             kept = Path(folder, "constraints.txt")
@@ -162,12 +160,9 @@ def _carry_out(host: str) -> None:
 
 
 def _pip(host: str, *words: str) -> None:
-    run = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
-    done = subprocess.run(run, capture_output=True, text=True)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+    if error := pip(*words):
         cure = "switch Internet on in the settings of this notebook" if host == "Kaggle" else "see that it is online"
-        raise SetUpError(f"pip {words[0]} failed on {host}: {said[-1]}; {cure}, then run this cell again.")
+        raise SetUpError(f"pip {words[0]} failed on {host}: {error}; {cure}, then run this cell again.")
 
 
 def _below(folder: str) -> str:

@@ -173,7 +173,7 @@ def pip(monkeypatch):
 
     fake = Pip()
     fake.calls = []
-    monkeypatch.setattr(prefetch.subprocess, "run", fake)
+    monkeypatch.setattr(subprocess, "run", fake)
     return fake
 
 

@@ -17,7 +17,7 @@ from course_lib.data.protocol import D_KNOWN, D
 from course_lib.experiments import sweep
 from course_lib.experiments.forecast import describe_compared, forecast_study
 from course_lib.experiments.study import Study, open_study
-from course_lib.files import write_json
+from course_lib.files import write_bytes, write_json
 from course_lib.knowledge.slick import categorize, shares
 from course_lib.lessons.builder import notebooks
 from course_lib.models.loading import load
@@ -50,9 +50,8 @@ def run_course(names: Sequence[str] | None = None, *, preset: str | None = None,
             sweep.run(study)  # here it shows a bar; within a notebook that runs headless it would not
         return notebooks.run_all(names, preset=study.preset, build_dir=folder, echo=echo)
     runs = len(study.variants) * len(study.settings.seeds)
-    asked = len(study.facts.train)
-    echo(f"Preset {study.preset}: measuring what it knows ({asked:,} training questions), then {runs} fine-tuning runs "
-         f"(finished ones are used again)")
+    echo(f"Preset {study.preset}: measuring what it knows ({len(study.facts.train):,} training questions), then {runs} "
+         f"fine-tuning runs (finished ones are used again)")
     echo(str(forecast_study(study)))
     epochs = sweep.run(study)
     summary = summarise(study, epochs)
@@ -112,8 +111,8 @@ def compared_with_the_paper(summary: dict[str, Any]) -> list[str]:
     lines = ["Test accuracy in percent, mean [95 % interval over seeds]:"]
     for row in summary["curve"]:
         if row["measure"] == "test" and row["variant"] == D.name:
-            band = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
-            lines.append(f"  {row['unknown_percent']:3g} % Unknown, {row['stop']:11} {row['mean']:.1f}{band}")
+            interval = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
+            lines.append(f"  {row['unknown_percent']:3g} % Unknown, {row['stop']:11} {row['mean']:.1f}{interval}")
     lines.append(f"How the curve compares with the paper (preset {summary['preset']}):")
     for claim in summary["claims"]:
         lines += [f"  {claim['verdict']}: {claim['claim']}", f"      here: {claim['measured']}",
@@ -128,7 +127,6 @@ def draw_curve(epochs: pd.DataFrame, path: str | Path, *, preset: str) -> Path:
     from matplotlib.figure import Figure
 
     from course_lib.figures import plots
-    from course_lib.files import write_bytes
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     first, second, third = figure.subplots(1, 3)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.figures.widgets.display import WIDGET, WIDGET_NOTE
 from course_lib.files import CourseError
+from course_lib.text import one_line
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -50,14 +51,8 @@ class NotebookError(CourseError):
     """A notebook that is missing, stale, incomplete or stopped at a cell."""
 
 
-def execute(
-    notebook: NotebookNode,
-    *,
-    cwd: str | Path,
-    timeout: float = 1200,
-    on_cell: OnCell | None = None,
-    env: Mapping[str, str] | None = None,
-) -> NotebookNode:
+def execute(notebook: NotebookNode, *, cwd: str | Path, timeout: float = 1200, on_cell: OnCell | None = None,
+            env: Mapping[str, str] | None = None) -> NotebookNode:
     """Run all cells, in place, with this Python; ``timeout`` is in seconds for one cell.
 
     ``env`` adds to the environment of the kernel, whose working directory is ``cwd``.
@@ -76,16 +71,10 @@ def execute(
         if on_cell:
             on_cell(At(cell_index, len(notebook.cells), _heading(notebook, cell_index)))
 
-    client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_manager_class=kernel_manager(),
-        resources={"metadata": {"path": str(cwd)}},
-        record_timing=False,
-        store_widget_state=True,  # without it nbclient stops at an Output widget; clean() drops the state
-        coalesce_streams=True,
-        on_cell_start=before,
-    )
+    # without the state of widgets nbclient stops at an Output widget; clean() drops it
+    client = NotebookClient(notebook, timeout=timeout, kernel_manager_class=kernel_manager(), record_timing=False,
+                            resources={"metadata": {"path": str(cwd)}}, store_widget_state=True, coalesce_streams=True,
+                            on_cell_start=before)
     try:
         _run(client.async_execute(env=_environment(env or {})))
     except CellExecutionError as error:
@@ -151,9 +140,8 @@ def _failure(notebook: NotebookNode, at: int, reason: str) -> str:
     return f"{name}, cell {at + 1} `{line}`: {reason}; run the notebook with `course lab` to see where it comes from"
 
 
-def _first_line(text: str, limit: int = 200) -> str:
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def _first_line(text: str) -> str:
+    return one_line(text.strip().partition("\n")[0], longest=200)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -220,7 +208,7 @@ def kernel_manager() -> type:
 
 
 def _patient_channel() -> type:
-    """A channel that looks for a message again every second, whether or not it was told of one.
+    """A channel that looks for a message again every second, whether or not one was announced.
 
     nbclient answers an Output widget on the channel on which it waits for the reply to a cell. A message that arrives
     while it sends is then not announced, and a wait without an end never ends (nbclient issue 312).

@@ -29,7 +29,7 @@ from course_lib.text import short
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["NotebookError", "build", "build_folder", "collect_solutions", "execute", "find_root", "problems",
+__all__ = ["NotebookError", "build", "build_folder", "execute", "find_root", "problems",
            "read_source", "run_all", "solutions", "source_paths"]
 
 KEY = "known_unknowns"
@@ -39,7 +39,7 @@ STORED_PRESET = "pocket"
 PAUSE = 30.0  # seconds between two lines about a notebook that runs, where they go to a file
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # in a pipe, too, a line appears when its notebook is done
 
 
@@ -81,10 +81,8 @@ def read_source(path: str | Path) -> NotebookNode:
     for place, cell in enumerate(notebook.cells, start=1):
         cell.id = f"{prefix}-{place:03d}"
     notebook.metadata.clear()
-    notebook.metadata.update(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
-        language_info={"name": "python"},
-    )
+    notebook.metadata.update(kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+                             language_info={"name": "python"})
     quiz = FOLDER / f"{prefix}.json"  # its questions stand in the outputs
     asked = quiz.read_text(encoding="utf-8") if quiz.is_file() else ""
     notebook.metadata[KEY] = {"name": path.stem, "source_sha256": hashlib.sha256((text + asked).encode()).hexdigest()}
@@ -94,11 +92,8 @@ def read_source(path: str | Path) -> NotebookNode:
 
 def problems(notebook: NotebookNode) -> list[str]:
     """List what a reader without sight would miss: figures without a sentence, images without alternative text."""
-    found = [
-        f"cell {figure.cell} shows a figure without a sentence; print what the figure shows"
-        for figure in report.figures(notebook)
-        if not figure.caption
-    ]
+    found = [f"cell {figure.cell} shows a figure without a sentence; print what the figure shows"
+             for figure in report.figures(notebook) if not figure.caption]
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type != "markdown":
             continue
@@ -108,15 +103,8 @@ def problems(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def build(
-    names: Sequence[str] | None = None,
-    *,
-    check: bool = False,
-    instructor: bool = False,
-    root: str | Path | None = None,
-    timeout: float = 1200,
-    echo: Callable[[str], None] = _say,
-) -> list[Path]:
+def build(names: Sequence[str] | None = None, *, check: bool = False, instructor: bool = False,
+          root: str | Path | None = None, timeout: float = 1200, echo: Callable[[str], None] = _print) -> list[Path]:
     """Execute the sources on the pocket preset and store the notebooks; with ``check``, only look for stale ones.
 
     The learner's edition goes to ``notebooks``; ``instructor`` makes the other one, in ``build/instructor``, which is
@@ -130,7 +118,7 @@ def build(
     if check:
         return _check(paths, root=root, orphans=not names)
     if root == find_root():
-        collect_solutions(root)
+        write_json(exercises.SOLUTIONS, solutions(root))
     env = {"COURSE_BUILD": str(build_folder(root)), "COURSE_PRESET": STORED_PRESET}
     edition, built = editions.instructor if instructor else editions.learner, []
     for path in paths:
@@ -146,26 +134,14 @@ def build(
 
 
 def solutions(root: Path) -> dict[str, dict[str, str | int]]:
-    """Title, difficulty, minutes and solution of every exercise in the sources, by number."""
+    """Title, difficulty, minutes and solution of every exercise in the sources, by number; the package keeps them."""
     return {one.id: {"title": one.title, "difficulty": one.difficulty, "minutes": one.minutes,
                      "solution": editions.filled(one.code)}
             for path in source_paths(root=root) for one in editions.exercises(read_source(path))}
 
 
-def collect_solutions(root: Path) -> Path:
-    """Write what :func:`solutions` finds into the package, for :func:`.exercises.solution`."""
-    return write_json(exercises.SOLUTIONS, solutions(root))
-
-
-def run_all(
-    names: Sequence[str] | None = None,
-    *,
-    preset: str | None = None,
-    build_dir: str | Path | None = None,
-    root: str | Path | None = None,
-    timeout: float = 7200,
-    echo: Callable[[str], None] = _say,
-) -> Path:
+def run_all(names: Sequence[str] | None = None, *, preset: str | None = None, build_dir: str | Path | None = None,
+            root: str | Path | None = None, timeout: float = 7200, echo: Callable[[str], None] = _print) -> Path:
     """Execute all or the named notebooks in course order; write copies and ``report.html`` into the build folder.
 
     The notebooks find the preset in ``COURSE_PRESET`` and the folder in ``COURSE_BUILD``. The report is written
@@ -199,14 +175,9 @@ def _run(path: Path, *, cwd: Path, folder: Path, timeout: float, env: dict[str, 
         report.describe(notebook)
     except NotebookError as failure:
         error = str(failure)
-    copy = _write(notebook, folder / "notebooks" / f"{path.stem}.ipynb")
-    return report.Chapter(
-        title=report.title(notebook) or path.stem,
-        link=copy.relative_to(folder).as_posix(),
-        elapsed_s=time.monotonic() - started,
-        figures=report.figures(notebook),
-        error=error,
-    )
+    _write(notebook, folder / "notebooks" / f"{path.stem}.ipynb")
+    return report.Chapter(title=report.title(notebook) or path.stem, link=f"notebooks/{path.stem}.ipynb", error=error,
+                          elapsed_s=time.monotonic() - started, figures=report.figures(notebook))
 
 
 def _check(paths: Sequence[Path], *, root: Path, orphans: bool) -> list[Path]:
@@ -234,10 +205,8 @@ def _stale(source: Path, stored: Path) -> str | None:
         nbformat.validate(old)
     except (ValueError, nbformat.ValidationError):
         return "not a valid notebook"
-    same = [(cell.id, cell.cell_type, cell.source) for cell in old.cells] == [
-        (cell.id, cell.cell_type, cell.source) for cell in new.cells
-    ]
-    if not same or old.metadata.get(KEY) != new.metadata[KEY]:
+    cells, sources = ([(cell.id, cell.cell_type, cell.source) for cell in one.cells] for one in (old, new))
+    if cells != sources or old.metadata.get(KEY) != new.metadata[KEY]:
         return "older than its source"
     if any(cell.cell_type == "code" and cell.source.strip() and not cell.execution_count for cell in old.cells):
         return "not executed"
@@ -267,16 +236,16 @@ def _write(notebook: NotebookNode, path: Path) -> Path:
 
 def _live(name: str) -> OnCell:
     """Show where a notebook is: on one line that redraws itself, or as a line every half minute in a file."""
-    terminal, said = sys.stdout.isatty(), time.monotonic()
+    terminal, printed = sys.stdout.isatty(), time.monotonic()
 
     def show(at: At) -> None:
-        nonlocal said
+        nonlocal printed
         line = f"{name} ... {at.done} of {at.total} cells done: {at.heading}"
         if terminal:
             width = shutil.get_terminal_size().columns
             print(f"\r{line[:width - 1]}\033[K", end="\r" if at.done + 1 < at.total else "\r\033[K", flush=True)
-        elif time.monotonic() - said > PAUSE:
-            said = time.monotonic()
-            _say(line)
+        elif time.monotonic() - printed > PAUSE:
+            printed = time.monotonic()
+            _print(line)
 
     return show

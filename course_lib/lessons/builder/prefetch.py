@@ -13,8 +13,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 from course_lib import __version__
 from course_lib.data import entityquestions
 from course_lib.files import CourseError, read_json, repository, sha256, write_bytes, write_json, write_text
-from course_lib.installation import CLASSROOM, HUB, version
+from course_lib.installation import CLASSROOM, HUB, pip, suits, version
 from course_lib.limits import absolute
 from course_lib.models.hub import cached, fetch
 from course_lib.models.presets import PRESETS, hub_id
@@ -33,7 +31,6 @@ WHEELS = "wheels"
 # Where a clone keeps the notebooks, and where they go.
 PARTS = {"notebooks": "notebooks", "instructor": "build/instructor"}
 OURS = {"entityquestions", HUB, WHEELS, *PARTS, CLASSROOM, "README.txt"}
-FULL = "No space left on device"
 
 
 def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = False,
@@ -66,15 +63,15 @@ def prefetch(folder: str | Path, *, models: Sequence[str] = (), wheels: bool = F
 
 
 def copy_notebooks(root: Path | None, folder: Path) -> str:
-    """Copy the learner's and the instructor's notebooks of a clone; what was copied, in words."""
-    said = []
+    """Copy the learner's and the instructor's notebooks of a clone; returns in words what was copied."""
+    counts = {}
     for part, place in PARTS.items():
         found = sorted((root / place).glob("*.ipynb")) if root else []
         for path in found:
             write_bytes(folder / part / path.name, path.read_bytes())
-        said.append(f"{len(found)} {'for learners' if part == 'notebooks' else 'for instructors'}")
-    missing = "" if root and said[1][0] != "0" else "; `course build --instructor` in a clone makes the instructor's"
-    return ", ".join(said) + missing
+        counts[part] = len(found)
+    missing = "" if counts["instructor"] else "; `course build --instructor` in a clone makes the instructor's"
+    return f"{counts['notebooks']} for learners, {counts['instructor']} for instructors{missing}"
 
 
 def fetch_wheels(root: Path | None, folder: Path, *, done: str | None, echo: Callable[[str], None]) -> str:
@@ -93,7 +90,8 @@ def fetch_wheels(root: Path | None, folder: Path, *, done: str | None, echo: Cal
         _pip("download", "--only-binary", ":all:", "-r", str(lock), "-d", str(shelf), folder=shelf)
     with tempfile.TemporaryDirectory() as source:
         _copy_source(root, Path(source))
-        isolated = [] if _must_fetch_setuptools() else ["--no-build-isolation"]
+        # this Python's own setuptools, if it understands our pyproject.toml
+        isolated = ["--no-build-isolation"] if suits(version("setuptools"), ">=77.0.3") else []
         _pip("wheel", "-q", "--no-deps", *isolated, "-w", str(shelf), source, folder=shelf)
     echo(f"Wheels: {len(list(shelf.glob('*.whl')))} packages.")
     return sha256(lock)
@@ -106,23 +104,13 @@ def _copy_source(root: Path, target: Path) -> None:
         shutil.copy(root / name, target / name)
 
 
-def _must_fetch_setuptools() -> bool:
-    """True if this Python has no setuptools that understands our pyproject.toml."""
-    from packaging.version import Version
-
-    found = version("setuptools")
-    return found is None or Version(found) < Version("77.0.3")
-
-
 def _pip(*words: str, folder: Path) -> None:
-    run = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
-    done = subprocess.run(run, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        if FULL in done.stderr:
-            raise CourseError(f"{folder}: the disk is full; free some space and run the same command again")
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
-        raise CourseError(f"pip {words[0]} stopped ({said[-1].removeprefix('ERROR: ')}); see that this machine is "
-                          f"online and run the same command again, what is fetched is kept")
+    error = pip(*words)
+    if "No space left on device" in error:
+        raise CourseError(f"{folder}: the disk is full; free some space and run the same command again")
+    if error:
+        raise CourseError(f"pip {words[0]} stopped ({error}); see that this machine is online and run the same command "
+                          f"again, what is fetched is kept")
 
 
 def fetch_model(name: str, folder: Path, *, echo: Callable[[str], None]) -> Path:
