@@ -20,11 +20,12 @@ Shapes: Q questions, P prompts.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["categorize", "draw_prompts", "label", "label_samples", "measure", "sample", "shares",
            "shares_by_budget", "tabulate"]
 
+AnyCells = TypeVar("AnyCells", bound=Cells)
 
 
 def categorize(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
@@ -117,13 +119,9 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
     Raises:
         CourseError: the numbers of prompts differ between relations, or see :func:`.engine.score`.
     """
-    def ask(some: Sequence[Fact], after: Sequence[Prompt]) -> Scores:
-        return score(model, tokenizer, some, after, temperature=temperature, top_k=top_k, top_p=top_p,
-                     accepted=accepted, batch_tokens=batch_tokens)
-
-    scores = Scores.empty(len(facts), _width(prompts))
-    _ask_all(ask, facts, prompts, scores, progress=progress)
-    return scores
+    ask = functools.partial(score, model, tokenizer, temperature=temperature, top_k=top_k, top_p=top_p,
+                            accepted=accepted, batch_tokens=batch_tokens)
+    return _fill(Scores.empty(len(facts), _width(prompts)), ask, facts, prompts, progress=progress)
 
 
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
@@ -131,14 +129,9 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Se
            top_k: int = TOP_K, top_p: float = 1.0, accepted: Callable[[Fact], Sequence[str]] | None = None,
            batch_questions: int = 8, seed: int = 0, progress: bool = False) -> Samples:
     """Estimate what :func:`measure` computes by ``n_samples`` draws a prompt: the paper's protocol."""
-    def ask(some: Sequence[Fact], after: Sequence[Prompt]) -> Samples:
-        return sampling.sample(model, tokenizer, some, after, n_samples=n_samples, temperature=temperature,
-                               top_k=top_k, top_p=top_p, accepted=accepted, batch_questions=batch_questions,
-                               seed=seed)
-
-    samples = Samples.empty(len(facts), _width(prompts), n_samples)
-    _ask_all(ask, facts, prompts, samples, progress=progress)
-    return samples
+    ask = functools.partial(sampling.sample, model, tokenizer, n_samples=n_samples, temperature=temperature,
+                            top_k=top_k, top_p=top_p, accepted=accepted, batch_questions=batch_questions, seed=seed)
+    return _fill(Samples.empty(len(facts), _width(prompts), n_samples), ask, facts, prompts, progress=progress)
 
 
 def _width(prompts: Mapping[str, Sequence[Prompt]]) -> int:
@@ -149,23 +142,9 @@ def _width(prompts: Mapping[str, Sequence[Prompt]]) -> int:
     return widths.pop()
 
 
-def _ask_all(ask: Callable[[Sequence[Fact], Sequence[Prompt]], Cells], facts: Sequence[Fact],
-             prompts: Mapping[str, Sequence[Prompt]], found: Cells, *, progress: bool) -> None:
-    """Fill ``found`` (Q, P) relation by relation; where a fact is among its own examples, ask again without it."""
-    for relation, rows in _groups(facts, prompts, found, progress=progress):
-        asked = [facts[row] for row in rows]
-        found.put(rows, ask(asked, prompts[relation]))  # all P columns
-        for at, columns, others in _own_examples(asked, prompts[relation]):
-            if None in others:
-                found.reject(rows[at], f"{relation}: this fact is one of its own solved examples and no other is left; "
-                                       f"{len(prompts[relation][columns[0]].solved) + 1} exemplars are needed")
-            elif rows[at] not in found.problems:
-                found.put([rows[at]], ask([asked[at]], others), columns=columns)
-
-
-def _groups(facts: Sequence[Fact], prompts: Mapping[str, Sequence[Prompt]], found: Cells, *,
-            progress: bool) -> Iterator[tuple[str, list[int]]]:
-    """Numbers of the facts of each relation; those that cannot be asked are named in ``found`` and left out."""
+def _fill(found: AnyCells, ask: Callable[[Sequence[Fact], Sequence[Prompt]], AnyCells], facts: Sequence[Fact],
+          prompts: Mapping[str, Sequence[Prompt]], *, progress: bool) -> AnyCells:
+    """Fill ``found`` (Q, P) relation by relation; questions that cannot be asked are named and left out."""
     from tqdm.auto import tqdm
 
     groups: dict[str, list[int]] = defaultdict(list)
@@ -176,8 +155,28 @@ def _groups(facts: Sequence[Fact], prompts: Mapping[str, Sequence[Prompt]], foun
             groups[fact.relation].append(row)
     with tqdm(total=len(facts), desc="what it knows", unit="question", disable=not progress) as bar:
         for relation, rows in groups.items():
-            yield relation, rows
+            asked = [facts[row] for row in rows]
+            found.put(rows, ask(asked, prompts[relation]))  # all P columns
+            _without_own_examples(found, ask, asked, prompts[relation], rows)
             bar.update(len(rows))
+    return found
+
+
+def _without_own_examples(found: AnyCells, ask: Callable[[Sequence[Fact], Sequence[Prompt]], AnyCells],
+                          facts: Sequence[Fact], prompts: Sequence[Prompt], rows: Sequence[int]) -> None:
+    """Ask every fact again that is among its own examples, with the spare one in its place."""
+    where = defaultdict(set)
+    for column, prompt in enumerate(prompts):
+        for example in prompt.solved:
+            where[example.question].add(column)
+    for row, fact in zip(rows, facts, strict=True):
+        columns = sorted(where.get(fact.question, ()))
+        others = [_without(fact, prompts[column]) for column in columns]
+        if None in others:
+            found.reject(row, f"{fact.relation}: this fact is one of its own solved examples and no other is left; "
+                              f"{len(prompts[columns[0]].solved) + 1} exemplars are needed")
+        elif columns and row not in found.problems:
+            found.put([row], ask([fact], others), columns=columns)
 
 
 def _complaint(fact: Fact, prompts: Mapping[str, Sequence[Prompt]]) -> str:
@@ -192,18 +191,6 @@ def _complaint(fact: Fact, prompts: Mapping[str, Sequence[Prompt]]) -> str:
         return "" if fact.question.strip() else "empty question; every fact needs one"
     except CourseError as error:
         return str(error)
-
-
-def _own_examples(facts: Sequence[Fact],
-                  prompts: Sequence[Prompt]) -> Iterator[tuple[int, list[int], list[Prompt | None]]]:
-    """(row, columns, prompts to take there instead) for every fact that stands among the examples of prompts."""
-    where = defaultdict(set)
-    for column, prompt in enumerate(prompts):
-        for example in prompt.solved:
-            where[example.question].add(column)
-    for row, fact in enumerate(facts):
-        if columns := sorted(where.get(fact.question, ())):
-            yield row, columns, [_without(fact, prompts[column]) for column in columns]
 
 
 def _without(fact: Fact, prompt: Prompt) -> Prompt | None:
@@ -275,9 +262,9 @@ def _about(facts: Sequence[Fact]) -> pd.DataFrame:
     return about.assign(question=[question(fact) for fact in facts])
 
 
-def shares(frame: pd.DataFrame, *, column: str = "category") -> dict[str, float]:
+def shares(frame: pd.DataFrame) -> dict[str, float]:
     """Fraction of each category among the labelled rows of :func:`categorize`."""
-    counts = frame[column].value_counts(normalize=True)
+    counts = frame["category"].value_counts(normalize=True)
     return {name: float(counts.get(name, 0.0)) for name in CATEGORIES}
 
 

@@ -81,11 +81,6 @@ CONFIG = TuneConfig(epochs=2, lr=5e-3, warmup=0, rank=4, alpha=8, batch=4)
 IDS = torch.arange(3, 43).view(2, 20)
 
 
-@pytest.fixture(scope="module")
-def tokenizers() -> dict:
-    return {name: make() for name, make in TOKENIZERS.items()}
-
-
 @dataclass(frozen=True)
 class Pair:
     """A folder with a model of this architecture and a tokenizer of this kind."""

@@ -25,11 +25,6 @@ from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, TOKENIZERS, plain_model, 
 GOOD = (Fact("Bo", "P19", "Paris"), Fact("Ida", "P19", "New York City"))
 
 
-@pytest.fixture(scope="module")
-def tokenizers():
-    return {name: make() for name, make in TOKENIZERS.items()}
-
-
 def with_good_rows(model, tokenizer, bad, **settings):
     """Scores of a bad row between two good ones; the good ones must be as they are alone."""
     together = score(model, tokenizer, [GOOD[0], bad, GOOD[1]], [FEW_SHOT, PLAIN], **settings)

@@ -40,11 +40,6 @@ COMBINATIONS = [pytest.param(a, t, marks=pair_marks(a, t))
 
 
 @pytest.fixture(scope="module")
-def tokenizers():
-    return {name: make() for name, make in TOKENIZERS.items()}
-
-
-@pytest.fixture(scope="module")
 def qwen(tokenizers):
     """Qwen2 with the tokenizer in which ".\\n" can be one token; its vocabulary is padded, as the real one is."""
     return tiny_model("qwen2", tokenizers["qwen"], padded=9), tokenizers["qwen"]

@@ -11,14 +11,9 @@ import torch
 from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.p_true import p_true, proposal, roc_auc
-from tests.support.tiny import FACTS, TOKENIZERS, tiny_model
+from tests.support.tiny import FACTS, tiny_model
 
 NAN = math.nan
-
-
-@pytest.fixture(scope="module")
-def tokenizers():
-    return {name: make() for name, make in TOKENIZERS.items()}
 
 
 def test_the_prompt_is_that_of_kadavath() -> None:

@@ -15,7 +15,7 @@ from course_lib.knowledge.scoring import sampling
 from course_lib.knowledge.scoring.engine import exact_match, score
 from course_lib.knowledge.scoring.prompts import Prompt, end_tokens
 from course_lib.knowledge.scoring.sampling import Samples, answers, sample
-from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, SUBJECTS, TOKENIZERS, newlines, tiny_model
+from tests.support.tiny import FACTS, FEW_SHOT, PLAIN, SUBJECTS, newlines, tiny_model
 
 NAMES = ("Ana", "Bo", "Cem", "Dag")
 PLACES = tuple(f"{first}{last}" for first in ("Bor", "Kal", "Lu", "Mor", "Ni") for last in ("by", "dorf", "ham", "mo",
@@ -42,8 +42,8 @@ def word_model(tokenizer, architecture="llama", **more):
 
 
 @pytest.fixture(scope="module")
-def tokenizers():
-    return {name: make() for name, make in TOKENIZERS.items()} | {"word": word_tokenizer()}
+def tokenizers(tokenizers):
+    return tokenizers | {"word": word_tokenizer()}
 
 
 @pytest.fixture(scope="module")

@@ -39,11 +39,6 @@ FOUR = ("llama", "olmo2", "qwen2", "neox")
 QUESTION = "Where was b born?"
 
 
-@pytest.fixture(scope="module")
-def tokenizers():
-    return {name: make() for name, make in TOKENIZERS.items()}
-
-
 # ---------------------------------------------------------------- tiny vocabularies
 
 

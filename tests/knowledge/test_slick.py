@@ -15,8 +15,9 @@ from course_lib.data.paper import CATEGORIES
 from course_lib.files import CourseError
 from course_lib.knowledge import slick
 from course_lib.knowledge.scoring.prompts import Prompt
+from course_lib.knowledge.scoring.sampling import Samples
 from course_lib.knowledge.scoring.scores import Scores
-from course_lib.knowledge.slick import categorize, draw_prompts, label, measure, shares, shares_by_budget
+from course_lib.knowledge.slick import categorize, draw_prompts, label, label_samples, measure, shares, shares_by_budget
 
 PROBABILITIES = [f"prob_{name}" for name in CATEGORIES]
 
@@ -40,14 +41,13 @@ def test_category_follows_the_inequalities_of_the_paper(greedy, p, expected) -> 
     assert (row["category"], row["drawn"]) == (expected, expected)
 
 
-def test_weakly_known_has_the_probability_of_one_hit_in_all_samples() -> None:
-    row = label(scores([[0, 0]], [[0.01, 0.02]])).iloc[0]
-    assert row["prob_WeaklyKnown"] == pytest.approx(1 - (0.99 * 0.98) ** 16)
-    assert row["prob_Unknown"] == pytest.approx((0.99 * 0.98) ** 16)
-
-
-def test_n_samples_is_the_exponent() -> None:
-    assert label(scores([[0]], [[0.5]]), n_samples=1)["prob_Unknown"].item() == 0.5
+@pytest.mark.parametrize(("greedy", "p", "samples", "expected"), [
+    ([0, 0], [0.01, 0.02], 16, [0, 0, 1 - (0.99 * 0.98) ** 16, (0.99 * 0.98) ** 16]), ([0], [0.5], 1, [0, 0, 0.5, 0.5]),
+    ([1, 1], [0.2, 0.2], 16, [1, 0, 0, 0]), ([1, 0], [0.2, 0.0], 16, [0, 1, 0, 0]),  # a greedy hit makes it certain
+    ([0, 0], [0, 0], 16, [0, 0, 0, 1]),  # cut off by top-k
+    ([0, 0], [1, 0], 16, [0, 0, 1, 0]), ([0], [1 + 1e-7], 16, [0, 0, 1, 0])])  # one, and a rounding error above it
+def test_the_probability_of_each_label_by_hand(greedy, p, samples, expected) -> None:
+    assert label(scores([greedy], [p]), n_samples=samples)[PROBABILITIES].iloc[0].tolist() == pytest.approx(expected)
 
 
 def test_the_more_likely_category_is_named_on_either_side_of_one_half() -> None:
@@ -61,25 +61,6 @@ def test_the_four_probabilities_sum_to_one() -> None:
     frame = label(scores(rng.random((200, 10)) < 0.1, rng.random((200, 10)) ** 8))
     assert np.allclose(frame[PROBABILITIES].sum(axis=1), 1)
     assert frame[PROBABILITIES].min().min() >= 0
-
-
-def test_a_greedy_hit_makes_the_category_certain() -> None:
-    frame = label(scores([[1, 1], [1, 0]], [[0.2, 0.2], [0.2, 0.0]]))
-    assert frame[PROBABILITIES].to_numpy().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
-
-
-def test_an_answer_cut_off_by_top_k_is_unknown_for_certain() -> None:
-    row = label(scores([[0, 0]], [[0, 0]])).iloc[0]
-    assert (row["prob_Unknown"], row["p_sampled"]) == (1, 0)
-
-
-def test_an_answer_of_probability_one_is_weakly_known_for_certain() -> None:
-    assert label(scores([[0, 0]], [[1, 0]]))["prob_WeaklyKnown"].item() == 1
-
-
-def test_a_probability_a_rounding_error_above_one_counts_as_one() -> None:
-    above = Scores(np.array([[False]]), np.array([[1e-7]]), np.ones((1, 1)))
-    assert label(above)["prob_WeaklyKnown"].item() == 1
 
 
 def test_p_greedy_and_p_sampled_are_means_over_prompts() -> None:
@@ -134,18 +115,14 @@ def test_one_seed_draws_the_same_prompts_whatever_relations_stand_beside() -> No
     assert alone["P19"] != draw_prompts(facts("P19", 9), seed=1)["P19"]
 
 
-def test_too_few_exemplars_are_counted_and_named() -> None:
-    with pytest.raises(CourseError, match="P19: 3 .* 4 "):
-        draw_prompts(facts("P19", 3))
-
-
 def test_a_relation_with_too_few_exemplars_gets_no_prompts() -> None:
     assert set(draw_prompts(facts("P19", 3) + facts("P36", 4))) == {"P36"}
 
 
-def test_no_prompts_at_all_are_refused() -> None:
-    with pytest.raises(CourseError, match="^n_prompts = 0: "):
-        draw_prompts(facts("P19", 9), n_prompts=0)
+@pytest.mark.parametrize(("exemplars", "prompts", "why"), [(3, 10, "P19: 3 .* 4 "), (9, 0, "^n_prompts = 0: ")])
+def test_too_few_exemplars_or_no_prompts_at_all_are_refused(exemplars, prompts, why) -> None:
+    with pytest.raises(CourseError, match=why):
+        draw_prompts(facts("P19", exemplars), n_prompts=prompts)
 
 
 @pytest.fixture
@@ -178,9 +155,10 @@ def test_prompts_can_be_given_instead_of_exemplars(scripted: None) -> None:
     assert frame["p_greedy"].tolist() == [1]
 
 
-def test_facts_without_any_exemplars_are_refused(scripted: None) -> None:
-    with pytest.raises(CourseError, match="P26, P36;"):
-        categorize(None, None, facts("P36", 1) + facts("P26", 1), facts("P19", 5))
+@pytest.mark.parametrize(("asked", "why"), [([], r"facts\.test"), (facts("P36", 1) + facts("P26", 1), "P26, P36;")])
+def test_no_facts_and_facts_without_any_exemplars_are_refused(scripted: None, asked, why) -> None:
+    with pytest.raises(CourseError, match=why):
+        categorize(None, None, asked, facts("P19", 5))
 
 
 def test_a_relation_with_too_few_exemplars_is_named_and_the_others_are_labelled(scripted: None) -> None:
@@ -262,6 +240,13 @@ def test_an_unscored_question_has_no_label_and_its_reason() -> None:
     assert frame["problem"].tolist() == ["why", ""] and shares(frame)["WeaklyKnown"] == 1
 
 
+def test_counted_samples_are_labelled_by_what_was_seen() -> None:
+    counted = Samples(np.array([[1, 1], [1, 0], [0, 0], [0, 0]], bool), np.array([[4, 4], [0, 0], [0, 1], [0, 0]]), 4)
+    frame = label_samples(counted)
+    assert frame["category"].tolist() == frame["drawn"].tolist() == list(CATEGORIES)
+    assert frame["p_sampled"].tolist() == [1, 0, 1 / 8, 0] and frame[PROBABILITIES].isna().all(axis=None)
+
+
 # ---------------------------------------------------------------- budgets
 
 
@@ -275,14 +260,12 @@ def test_with_all_prompts_a_budget_gives_the_mean_label_probabilities() -> None:
     assert one_budget(some, 10, 16) == pytest.approx(label(some)[PROBABILITIES].mean().tolist())
 
 
-def test_one_prompt_has_no_maybe_known() -> None:
-    some = scores([[1, 0]], [[0.9, 0.5]])  # the hit: HighlyKnown; the miss: one sample of p = 1/2
-    assert one_budget(some, 1, 1) == pytest.approx([0.5, 0, 0.25, 0.25])
-
-
-def test_two_of_three_prompts_by_hand() -> None:
-    some = scores([[1, 0, 0]], [[1, 0.5, 0.1]])  # pairs: two with the hit are Maybe; one without: miss 0.5 * 0.9
-    assert one_budget(some, 2, 1) == pytest.approx([0, 2 / 3, (1 - 0.45) / 3, 0.45 / 3])
+@pytest.mark.parametrize(("greedy", "p", "prompts", "expected"), [
+    ([1, 0], [0.9, 0.5], 1, [0.5, 0, 0.25, 0.25]),  # the hit: HighlyKnown; the miss: one sample of p = 1/2
+    # of three pairs two with the hit are Maybe; the one without is missed with 0.5 * 0.9
+    ([1, 0, 0], [1, 0.5, 0.1], 2, [0, 2 / 3, (1 - 0.45) / 3, 0.45 / 3])])
+def test_a_budget_by_hand(greedy, p, prompts, expected) -> None:
+    assert one_budget(scores([greedy], [p]), prompts, 1) == pytest.approx(expected)
 
 
 def test_more_samples_make_fewer_facts_unknown() -> None:
@@ -301,16 +284,6 @@ def test_a_question_with_a_problem_does_not_count_in_a_budget() -> None:
     assert one_budget(some, 1, 1) == [1, 0, 0, 0]
 
 
-def test_no_facts_are_refused(scripted: None) -> None:
-    with pytest.raises(CourseError, match=r"facts\.test"):
-        categorize(None, None, [], facts("P19", 5))
-
-
 def test_shares_are_fractions_of_the_rows_with_zeros_for_absent_categories() -> None:
     frame = pd.DataFrame({"category": ["Unknown", "Unknown", "MaybeKnown", "HighlyKnown"]})
     assert shares(frame) == {"HighlyKnown": 0.25, "MaybeKnown": 0.25, "WeaklyKnown": 0.0, "Unknown": 0.5}
-
-
-def test_shares_of_the_drawn_labels_are_had_by_column() -> None:
-    frame = pd.DataFrame({"category": ["Unknown"], "drawn": ["WeaklyKnown"]})
-    assert shares(frame, column="drawn")["WeaklyKnown"] == 1
