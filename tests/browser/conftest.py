@@ -46,8 +46,8 @@ def opened(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterat
     pages: list[NotebookPage] = []
 
     def open_notebook(cells: Sequence[str], path: Path | None = None) -> NotebookPage:
-        name = lab.copy(path, cells) if path else lab.write(f"{request.node.name[:60]}.ipynb", cells)
-        pages.append(NotebookPage(browser.new_page(), lab, name))
+        name = path.name if path else f"{request.node.name[:60]}.ipynb"
+        pages.append(NotebookPage(browser.new_page(), lab, lab.write(name, cells, path)))
         return pages[-1]
 
     yield open_notebook

@@ -29,6 +29,7 @@ WAIT_S = 90  # for one step; a busy core makes steps slow, never this slow
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # JupyterLab asks on its first start whether it may fetch news: a dialog over the notebook, and a network call.
 QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # or JupyterLab asks in a dialog
 
 
 def chromium() -> str | None:
@@ -43,22 +44,12 @@ class Lab:
     url: str
     root: Path
 
-    def write(self, name: str, cells: Sequence[str]) -> str:
-        """Store a notebook of code cells in the root and return its name.
-
-        It names its kernel: without that, JupyterLab asks for one in a dialog.
-        """
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    def write(self, name: str, cells: Sequence[str], path: Path | None = None) -> str:
+        """Store a notebook of code cells in the root, with a copy of the one at ``path`` behind them; its name."""
+        notebook = nbformat.read(path, 4) if path else nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
+        notebook.cells[:0] = [nbformat.v4.new_code_cell(cell) for cell in cells]
         nbformat.write(notebook, self.root / name)
         return name
-
-    def copy(self, path: Path, cells: Sequence[str] = ()) -> str:
-        """Store a copy of a notebook in the root, with more code cells at its beginning, and return its name."""
-        notebook = nbformat.read(path, as_version=4)
-        notebook.cells[:0] = [nbformat.v4.new_code_cell(cell) for cell in cells]
-        nbformat.write(notebook, self.root / path.name)
-        return path.name
 
     def ask(self, path: str, *, method: str = "GET") -> Any:
         """The answer of the server's REST interface, from JSON; None if it is empty."""
@@ -76,52 +67,36 @@ class Lab:
 @contextlib.contextmanager
 def running_lab(folder: Path) -> Iterator[Lab]:
     """A JupyterLab whose every folder lies in ``folder``; it ends with the block, its kernels too."""
-    folders = {name: folder / name for name in ("root", "config", "data", "runtime", "settings", "workspaces")}
-    for path in folders.values():
-        path.mkdir()
-    settings = folders["settings"] / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
+    settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    for path in (settings, folder / "root"):
+        path.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+    own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = os.environ | own | {
+        "IPYTHONDIR": str(folder / "ipython"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COURSE_PRESET": "pocket",
+        "COURSE_BUILD": str(folder / "build"),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))}
+    words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+             "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}",
+             f"--ServerApp.root_dir={folder / 'root'}", "--LabApp.news_url=None"]
     with open(folder / "lab.log", "w") as log:
-        process = subprocess.Popen(_command(folders), env=_environment(folders, folder), stdout=log,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
-    lab = None
+        process = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        lab = Lab(_address(folders["runtime"], process, folder / "lab.log"), folders["root"])
-        yield lab
+        yield Lab(_address(folder, process), folder / "root")
     finally:
-        if lab:
-            with contextlib.suppress(OSError):
-                lab.stop_kernels()
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.kill()
 
 
-def _command(folders: dict[str, Path]) -> list[str]:
-    return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
-            "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}",
-            f"--ServerApp.root_dir={folders['root']}", f"--LabApp.user_settings_dir={folders['settings']}",
-            f"--LabApp.workspaces_dir={folders['workspaces']}", "--LabApp.news_url=None"]
-
-
-def _environment(folders: dict[str, Path], folder: Path) -> dict[str, str]:
-    paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    return os.environ | {
-        "JUPYTER_CONFIG_DIR": str(folders["config"]), "JUPYTER_DATA_DIR": str(folders["data"]),
-        "JUPYTER_RUNTIME_DIR": str(folders["runtime"]), "IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": paths,
-        "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COURSE_PRESET": "pocket", "COURSE_BUILD": str(folder / "build"),
-    }
-
-
-def _address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
+def _address(folder: Path, process: subprocess.Popen) -> str:
     """Where the server listens: it chooses the port itself and writes it down when it is ready."""
     def found() -> str | None:
         if process.poll() is not None:
-            raise RuntimeError(f"JupyterLab ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-        for path in runtime.glob("jpserver-*.json"):
+            told = (folder / "lab.log").read_text()[-2000:]
+            raise RuntimeError(f"JupyterLab ended with {process.returncode}:\n{told}")
+        for path in folder.glob("runtime/jpserver-*.json"):
             with contextlib.suppress(ValueError, OSError):  # half written, or not listening yet
                 url = json.loads(path.read_text())["url"]
                 urllib.request.urlopen(f"{url}api", timeout=5).close()

@@ -8,8 +8,9 @@ reports without any cell.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.browser.harness import PICTURES, TOKEN, WAIT_S, Lab, until
 
@@ -17,72 +18,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 WIDTH, HEIGHT = 1280, 1000  # a laptop, with JupyterLab's file list open
-KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
-LISTEN = f"""() => {{
-    window.kernelErrors = [];
-    {KERNEL}.iopubMessage.connect((_, message) => {{
-        if (message.header.msg_type === 'error')
-            window.kernelErrors.push(message.content.ename + ': ' + message.content.evalue);
-    }});
-}}"""
-RUN_ALL = """() => {
-    window.ended = '';
-    window.jupyterapp.commands.execute('notebook:run-all-cells').then(
-        done => window.ended = done ? 'done' : 'a cell failed', error => window.ended = String(error));
-}"""
-FAILED = ", ".join(f".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.{kind}']"
-                   for kind in ("error", "stderr"))
-FOCUSED = """element => {
-    const focus = document.activeElement;
-    const row = focus.closest('.widget-inline-hbox, .widget-radio, .widget-toggle-buttons');
-    const control = row ?? focus.closest('button');
-    if (!element.contains(focus) || !control) return null;
-    const label = control.matches('button') ? control : control.querySelector('.widget-label');
-    return (label.innerText.replace('\\u200b', '') || control.innerText).trim();
-}"""
-VIEW = """element => ({
-    picture: [...element.querySelectorAll('img')].at(-1)?.src ?? '', text: element.innerText
-})"""
-NEXT_FRAME = "() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 100))"
-# What does not fit: text cut off, a printed line that had to be broken, two things in one place, a need to scroll.
-LAYOUT = """root => {
-    const found = [], boxes = [];
-    const shown = element => element.getClientRects().length > 0;
-    const say = element => element.innerText?.trim().slice(0, 60) || element.className || element.tagName;
-    const each = (what, task) => [...root.querySelectorAll(what)].filter(shown).forEach(task);
-    each('.widget-label, .widget-label-basic, .widget-readout, button, .widget-html-content', element => {
-        if (element.scrollWidth > element.clientWidth + 1) found.push('cut off: ' + say(element));
-    });
-    each('select', element => {
-        const pen = document.createElement('canvas').getContext('2d');
-        pen.font = getComputedStyle(element).font;
-        for (const option of element.options)
-            if (pen.measureText(option.text).width > element.clientWidth - 24) found.push('cut off: ' + option.text);
-    });
-    each('pre', element => {
-        const line = parseFloat(getComputedStyle(element).lineHeight);
-        const lines = element.innerText.replace(/\\n$/, '').split('\\n').length;
-        if (element.clientHeight > (lines + 0.5) * line) found.push('a line is broken: ' + say(element));
-    });
-    each('img', element => {
-        if (element.scrollWidth > root.clientWidth) found.push('a picture is wider than the page');
-    });
-    if (root.scrollWidth > root.clientWidth + 1) found.push('wider than the page');
-    each('.widget-label, .slider-container, .widget-readout, select, button, input, img, pre, .widget-html-content',
-         element => boxes.push([element, element.getBoundingClientRect()]));
-    for (const [one, a] of boxes) for (const [two, b] of boxes) {
-        if (one === two || one.contains(two) || two.contains(one)) continue;
-        if (one.compareDocumentPosition(two) & Node.DOCUMENT_POSITION_PRECEDING) continue;
-        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-        if (wide > 2 && high > 2) found.push('overlap: ' + say(one) + ' / ' + say(two));
-    }
-    return found;
-}"""
+SCRIPT = Path(__file__).with_name("page.js")
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What a cell shows: the source of its last picture ("" if there is none) and all of its text."""
 
     picture: str
@@ -99,18 +38,19 @@ class NotebookPage:
         page.on("pageerror", lambda error: self.page_errors.append(str(error)))
         page.set_default_timeout(1000 * WAIT_S)
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        page.add_init_script(path=SCRIPT)
         page.goto(f"{lab.url}lab/tree/{name}?token={TOKEN}&reset")
-        page.wait_for_function(f"window.jupyterapp !== undefined && {KERNEL}?.status === 'idle'")
-        page.evaluate(LISTEN)
+        page.wait_for_function("course.kernel()?.status === 'idle'")
+        page.evaluate("course.listen()")
 
     def start(self) -> None:
         """Begin to run all cells."""
-        self.page.evaluate(RUN_ALL)
+        self.page.evaluate("course.runAll()")
 
     def finish(self, *, wait_s: float = WAIT_S) -> None:
         """Wait until all cells have run; a cell that failed fails the test."""
-        self.page.wait_for_function("window.ended !== ''", timeout=1000 * wait_s)
-        assert (ended := self.page.evaluate("window.ended")) == "done", f"{ended}: {self.problems()}"
+        self.page.wait_for_function("course.ended !== ''", timeout=1000 * wait_s)
+        assert (ended := self.page.evaluate("course.ended")) == "done", f"{ended}: {self.problems()}"
 
     def run(self, *, wait_s: float = WAIT_S) -> None:
         """Run all cells to the end."""
@@ -119,12 +59,14 @@ class NotebookPage:
 
     def running(self) -> bool:
         """Whether cells are still running."""
-        return self.page.evaluate("window.ended") == ""
+        return self.page.evaluate("course.ended") == ""
 
     def problems(self) -> list[str]:
         """Errors of the page, of cells and of callbacks, and what was printed to stderr."""
-        shown = self.page.locator(FAILED).all_inner_texts()
-        return [*self.page_errors, *self.page.evaluate("window.kernelErrors"), *shown]
+        failed = ", ".join(f".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.{kind}']"
+                           for kind in ("error", "stderr"))
+        shown = self.page.locator(failed).all_inner_texts()
+        return [*self.page_errors, *self.page.evaluate("course.kernelErrors"), *shown]
 
     def cell(self, number: int) -> Locator:
         """Code cell ``number``."""
@@ -136,7 +78,7 @@ class NotebookPage:
 
     def view(self, number: int) -> View:
         """What code cell ``number`` shows now."""
-        return View(**self.output(number).evaluate(VIEW))
+        return View(**self.output(number).evaluate("element => course.view(element)"))
 
     def shows(self, number: int, text: str, *, wait_s: float = WAIT_S) -> View:
         """Scroll to a cell and wait until its text contains ``text``, however it is broken into lines."""
@@ -144,7 +86,7 @@ class NotebookPage:
             self.cell(number).scroll_into_view_if_needed()  # JupyterLab draws only what is in sight
             view = self.view(number)
             there = flat(text) in flat(view.text)
-            self.page.evaluate(NEXT_FRAME)  # a picture may be drawn after its text: twice the same is settled
+            self.page.evaluate("course.nextFrame()")  # a picture may be drawn after its text: twice the same is settled
             return view if there and view == self.view(number) else None
         try:
             return until(found, "the text", wait_s=wait_s)
@@ -165,17 +107,13 @@ class NotebookPage:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def value(self, number: int, label: str) -> str:
-        """What a slider's handle says to a screen reader."""
-        return self.control(number, label).first.get_attribute("aria-valuetext") or ""
-
     def tab_stops(self, number: int, *, presses: int = 60) -> list[str]:
         """The labels of the controls that Tab reaches from the cell on, in this order, each once."""
         self.cell(number).focus()
         labels: list[str] = []
         for _ in range(presses):
             self.page.keyboard.press("Tab")
-            label = self.output(number).evaluate(FOCUSED)
+            label = self.output(number).evaluate("element => course.focused(element)")
             if label is None and labels:
                 break
             if label is not None and label not in labels:
@@ -184,7 +122,7 @@ class NotebookPage:
 
     def layout(self, number: int) -> list[str]:
         """What does not fit in a cell's output."""
-        return self.output(number).evaluate(LAYOUT)
+        return self.output(number).evaluate("element => course.layout(element)")
 
     def keep(self, name: str, number: int) -> None:
         """Keep a picture of the page as ``build/browser/NAME.png``, high enough for the whole output of a cell."""
@@ -199,3 +137,6 @@ class NotebookPage:
 def flat(text: str) -> str:
     """Text with every run of white space made one blank."""
     return " ".join(text.split())
+
+
+Open = Callable[..., NotebookPage]  # of the fixture ``opened``

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import nbformat
 import pytest
@@ -11,10 +10,9 @@ import pytest
 from course_lib.experiments.study import open_study
 from course_lib.training.runs.folder import is_completed
 from tests.browser.harness import REPOSITORY
-from tests.browser.notebook_page import NotebookPage
+from tests.browser.notebook_page import Open
 
 pytestmark = pytest.mark.browser
-Open = Callable[..., NotebookPage]
 BUILD = REPOSITORY / "build"
 LESSON = REPOSITORY / "notebooks" / "08_hallucination_curves.ipynb"
 RUN_S = 300

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.harness import PICTURES, REPOSITORY
+from tests.browser.notebook_page import SCRIPT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -28,19 +29,13 @@ FRAME = """<!doctype html><html lang="en"><head><meta charset="utf-8"><base href
 body {{ margin: 16px; font: 16px/1.5 sans-serif; }} img {{ max-width: 100%; height: auto; }}
 pre, .rendered_html table, table {{ display: block; overflow-x: auto; }} .prompt, .anchor-link {{ display: none; }}
 </style></head><body>{body}</body></html>"""
-TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(element => {
-    if (element.closest('pre, table')) return false;
-    return element.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
-}).map(element => element.tagName + ' ' + element.innerText?.slice(0, 60))"""
-# the badge is not asked for here: it comes from elsewhere, and a test has no network
-NOT_LOADED = """() => [...document.images].filter(image => image.src.startsWith('http') === false)
-    .filter(image => !image.complete || image.naturalWidth === 0).map(image => image.src.slice(0, 80))"""
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page that is closed after the test."""
     page = browser.new_page()
+    page.add_init_script(path=SCRIPT)
     yield page
     page.close()
 
@@ -52,8 +47,8 @@ def test_a_stored_lesson_is_readable_without_a_kernel_on_a_phone_and_on_a_screen
     for width in (PHONE, SCREEN):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(file.as_uri(), wait_until="load")
-        assert page.evaluate(NOT_LOADED) == []
-        assert page.evaluate(TOO_WIDE) == []
+        assert page.evaluate("course.notLoaded()") == []
+        assert page.evaluate("course.tooWide()") == []
         if path.stem in KEPT:
             page.screenshot(path=PICTURES / f"{path.stem}_{width}.png", full_page=True)
     assert page.locator("h1").count() == 1, "one title"

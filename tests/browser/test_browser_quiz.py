@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from course_lib.lessons.quizzes import LETTERS, feedback, load, score
-from tests.browser.notebook_page import NotebookPage
+from tests.browser.notebook_page import Open
 
 pytestmark = pytest.mark.browser
-Open = Callable[..., NotebookPage]
 
 
 def test_choosing_an_answer_with_the_keyboard_shows_its_explanation_and_the_score(opened: Open) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 
 from tests.browser.harness import until
-from tests.browser.notebook_page import NotebookPage
+from tests.browser.notebook_page import NotebookPage, Open
 
 pytestmark = pytest.mark.browser
-Open = Callable[..., NotebookPage]
 EPOCHS = 400  # far more than the test waits for: only a Stop ends this run in time
 
 SET_UP = """from dataclasses import replace

@@ -5,7 +5,7 @@ In each test the sentence that has to come is made by the library itself, for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -20,10 +20,9 @@ from course_lib.figures.plots.sizing import describe_memory
 from course_lib.figures.widgets import board as mixing_board
 from course_lib.figures.widgets.fact_browser import asked_text
 from course_lib.models import memory
-from tests.browser.notebook_page import NotebookPage
+from tests.browser.notebook_page import NotebookPage, Open
 
 pytestmark = pytest.mark.browser
-Open = Callable[..., NotebookPage]
 Move = tuple[str, Sequence[str], int, str]  # control, keys, which of its buttons, what has to be said afterwards
 
 CURVES = """from course_lib.figures.widgets import explorers as widgets
