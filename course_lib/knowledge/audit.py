@@ -72,7 +72,7 @@ LIMITS = ("Exact match: a right answer in other words counts as wrong, and long 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Where the decisions change: ``sure`` is the P(Unknown) that holds a row back, and 1 - ``sure`` the one that is
+    """Limits of the decisions: ``sure`` is the P(Unknown) that holds a row back, and 1 - ``sure`` the one that is
     still kept; ``confident`` is the model's confidence in another answer from which a person should look.
     """
 
@@ -237,7 +237,7 @@ def _decision(label: Mapping[str, Any], findings: Sequence[Finding], answer: Map
 
 
 def counts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """How many rows of each category (and without a label) are kept, to be looked at, held back: shape (5, 3)."""
+    """Count how many rows of each category (and without a label) are kept, to be looked at, held back: shape (5, 3)."""
     import pandas as pd
 
     named = decisions["category"].astype(object).where(decisions["category"].notna(), "no label")

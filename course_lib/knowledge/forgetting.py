@@ -1,4 +1,4 @@
-"""Is a lost answer forgotten, or no longer produced? Two ways to look for it in a fine-tuned model.
+"""Catastrophic forgetting: is a lost answer gone, or no longer produced? Two ways to look for it in a fine-tuned model.
 
 **Ask otherwise.** The question after few-shot prompts, as when the base was measured: an answer that comes there is
 still known, only the fine-tuned form does not bring it out.

@@ -244,7 +244,7 @@ def model_fingerprint(preset: str) -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What may change the last digits and is not in the digest, so that a long run may be resumed elsewhere."""
+    """Facts that may change the last digits and are not in the digest, so that a long run may be resumed elsewhere."""
     import torch
 
     return {"platform": platform.platform(), "python": platform.python_version(), "threads": torch.get_num_threads()}

@@ -192,7 +192,7 @@ def label_facts(load: Callable[[], Loaded], facts: Sequence[Fact], prompts: Mapp
 
 
 def _record(folder: Path, run: str) -> dict[str, Any]:
-    """What was written down before, if that is this very measurement; else {}."""
+    """The record of before, if it is that of this very measurement; else {}."""
     try:
         record = read_json(folder / RECORD)
     except CourseError:  # there is none, or a damaged one

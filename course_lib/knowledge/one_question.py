@@ -36,7 +36,7 @@ __all__ = ["OneQuestion", "label_probabilities", "measure"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneQuestion:
-    """What a model does with one question.
+    """One question and what a model does with it.
 
     ``answers``: P greedy answers; ``right`` (P,), bool: which of them are right. ``p`` (T, P), float64: probability
     that a sample after each prompt is right, one row for each of ``temperatures``.

@@ -1,4 +1,4 @@
-"""What may be wrong with a row of a fine-tuning file, seen from its text alone, before any model is asked.
+"""Faults in the rows of a fine-tuning file that show in the text alone, before any model is asked.
 
     repeat              an earlier row asks the same question and gives the same answer
     in the test set     a question that you test with: training on it gives its answer away
@@ -48,7 +48,7 @@ def plain(text: str) -> str:
 
 
 def check_rows(data: QuestionSet, *, tested: Iterable[str] = ()) -> tuple[Finding, ...]:
-    """What the texts of ``data`` show, by row; ``tested`` are the questions that the model will be tested with."""
+    """Find what the texts of ``data`` show, by row; ``tested`` are the questions that the model will be tested with."""
     found = [*_same_questions(data), *_leaks(data, set(map(plain, tested)))]
     for group in by_relation(data.questions).values():
         found += [*_given_away(group), *_other_forms(group)]
@@ -64,7 +64,7 @@ def with_clean_examples(data: QuestionSet, findings: Iterable[Finding]) -> Quest
     found = {finding.row for finding in findings}
     clean = tuple(example for example in data.exemplars if example.row not in found)
     if not clean:
-        raise CourseError(f"{data.name}: every row has a finding, so none can be a solved example; mend some first")
+        raise CourseError(f"{data.name}: every row has a finding, so none can be a solved example; correct some first")
     return replace(data, exemplars=clean)
 
 

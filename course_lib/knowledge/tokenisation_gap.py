@@ -1,4 +1,4 @@
-"""What the canonical tokens of an answer leave out: the same text, written with other tokens.
+"""The probability that the canonical tokens of an answer leave out: the same text, written with other tokens.
 
 A sampler may write "Paris" as one token or letter by letter, so with s over *all* token sequences and x the prompt
 
@@ -214,7 +214,7 @@ class _Root:
 
 
 def _may_become(text: str, right: str) -> bool:
-    """Whether more tokens can turn ``text`` into ``right``, letters with marks (é) written in one way or the other.
+    """Check whether more tokens can turn ``text`` into ``right``, letters with marks (é) written in either way.
 
     Bytes at the end that are no letter yet may become any; what is broken further ahead stays so. Marks at the end may
     still change their order. Spaces at the ends play no part.

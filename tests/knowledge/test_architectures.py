@@ -1,8 +1,8 @@
 """Llama, OLMo-2, Qwen2, GPT-NeoX and Mistral, each with a byte-level and a sentencepiece-like tokenizer, all the way.
 
 Tiny random models are written by save_pretrained and read by :func:`.loading.load`, as those of the Hub are.
-What must be found in them (layers, ends, seams) is written out by hand here. The proofs of the scores themselves are
-in test_scoring.py and test_scoring_proofs.py; here they are repeated on models that were loaded in 4 bits.
+What must be found in them (layers, ends, boundaries) is written out by hand here. The proofs of the scores themselves
+are in test_engine.py and test_scoring_proofs.py; here they are repeated on models that were loaded in 4 bits.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ ARCHITECTURES = tuple(LINEAR)
 # what ends an answer; and what ends "Apple Inc." when its full stop is written in one token with the newline
 ENDS = {"gpt2": {"<|endoftext|>", "Ċ"}, "qwen": {"<|endoftext|>", "Ċ", "ĊĊ"}, "llama": {"</s>", "<0x0A>"},
         "unigram": {"</s>", "<0x0A>"}}
-MELTED = {"gpt2": None, "qwen": {".Ċ", ".ĊĊ"}, "llama": None, "unigram": None}
+MERGED = {"gpt2": None, "qwen": {".Ċ", ".ĊĊ"}, "llama": None, "unigram": None}
 BEGINNINGS = {"gpt2": 0, "qwen": 0, "llama": 1, "unigram": 1}  # <s> at the start; the byte-level ones put nothing
 
 PAIRS = [pytest.param((architecture, name), id=f"{architecture}-{name}", marks=pair_marks(architecture, name))
@@ -135,7 +135,7 @@ def test_the_tokens_of_a_loaded_tokenizer_are_those_that_its_file_gives(pair: Pa
         assert base.tokenizer(text)["input_ids"] == written.encode(text).ids
 
 
-# ---------------------------------------------------------------- ends and seams
+# ---------------------------------------------------------------- ends and boundaries
 
 
 def strings(tokenizer, tokens) -> set[str]:
@@ -146,14 +146,14 @@ def test_an_answer_ends_with_the_tokens_that_the_vocabulary_shows(pair: Pair, ba
     assert strings(base.tokenizer, end_tokens(base.tokenizer, base.model)) == ENDS[pair.name]
 
 
-def test_a_full_stop_that_melts_with_the_newline_is_a_second_way_to_end(pair: Pair, base: Loaded) -> None:
+def test_a_full_stop_that_merges_with_the_newline_is_a_second_way_to_end(pair: Pair, base: Loaded) -> None:
     [layout] = lay_out(base.tokenizer, base.model, [PLAIN], [Fact("Bo", "P19", "Apple Inc.")])
     ends = [strings(base.tokenizer, row.ends) for row in layout.rows]
-    assert ends == [ENDS[pair.name], *([MELTED[pair.name]] if MELTED[pair.name] else [])]
+    assert ends == [ENDS[pair.name], *([MERGED[pair.name]] if MERGED[pair.name] else [])]
 
 
 @pytest.mark.parametrize("prompt", [FEW_SHOT, INSTRUCTION, PLAIN], ids=["few-shot", "instruction", "plain"])
-def test_the_seam_between_prompt_and_answer_is_clean(prompt, pair: Pair, base: Loaded) -> None:
+def test_the_boundary_between_prompt_and_answer_is_clean(prompt, pair: Pair, base: Loaded) -> None:
     tokenizer = base.tokenizer
     before = encode(tokenizer, [prompt.text(fact.question) for fact in ASKED])
     whole = encode(tokenizer, [f"{prompt.text(fact.question)} {fact.object}" for fact in ASKED])

@@ -88,8 +88,8 @@ def test_an_accepted_text_that_cannot_be_spelled_adds_nothing():
     assert more.problems == {} and more.log_probability == pytest.approx(score(*asked).log_probability, abs=1e-6)
 
 
-def test_an_answer_that_another_prompt_alone_makes_unspeakable_is_named():
-    """After "ba" the letters of the first answer have melted with the prompt into one unknown token."""
+def test_an_answer_that_another_prompt_alone_makes_not_encodable_is_named():
+    """After "ba" the letters of the first answer have merged with the prompt into one unknown token."""
     tokenizer = letters_only()
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("P ab", "東")
     found = score(plain_model("llama", tokenizer), tokenizer, [Fact("a", "P19", "ab"), Fact("a", "P19", "b")],

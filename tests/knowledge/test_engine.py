@@ -181,7 +181,7 @@ def scripted():
     return Scripted(fast), fast
 
 
-# ---------------------------------------------------------------- ends and seams
+# ---------------------------------------------------------------- ends and boundaries
 
 
 def test_full_stop_and_newline_in_one_token_are_summed(qwen):

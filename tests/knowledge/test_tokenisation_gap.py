@@ -147,7 +147,7 @@ def test_special_tokens_inside_an_answer_are_no_text():
     check_interval(only(gap((model, tokenizer), "A")), 0.3 * 0.5 / 0.8**2)
 
 
-def test_where_the_prompt_melts_with_the_answer_the_tree_begins_inside_the_prompt():
+def test_where_the_prompt_merges_with_the_answer_the_tree_begins_inside_the_prompt():
     p = {"</s>": 0.3, "\n": 0.2, " ": 0.1, ":": 0.1, "P": 0.1, ": ": 0.1, ": P": 0.1}
     backend = Tokenizer(models.BPE({token: i for i, token in enumerate(p)}, [(":", " "), (": ", "P")]))
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.Split("\n", "isolated"), decoders.Fuse()
@@ -180,7 +180,7 @@ def test_tokens_that_are_cut_off_spell_nothing_and_ties_are_kept(settings, world
 
 
 def test_cut_branches_are_added_to_the_upper_bound(world):
-    cell = only(gap(world, "ab", floor=0.25))  # of the first tokens " ", "a" and "ab" may go on, "b" may not
+    cell = only(gap(world, "ab", floor=0.25))  # of the first tokens " ", "a" and "ab" may continue, "b" may not
     assert cell["lower"] == 0 and cell["upper"] == pytest.approx(P[" "] + P["a"] + P["ab"], abs=1e-6)
 
 

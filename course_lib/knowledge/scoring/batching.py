@@ -1,4 +1,4 @@
-"""How many rows go through a model at once: little padding, and no more than the memory holds.
+"""Batch size: rows that go through a model at once with little padding, and no more than the memory holds.
 
 Rows are taken longest first, so that those of one length stand together. A block of n rows, the longest of w tokens,
 takes n w tokens, of which those beyond the real ones are padding: less than a twentieth.
@@ -22,7 +22,7 @@ CPU_TOKENS, GPU_TOKENS = 2048, 32_768
 
 
 def block_size(lengths: Sequence[int], limit: int) -> int:
-    """How many of these rows, longest first, make a block of at most ``limit`` tokens with little padding."""
+    """Number of these rows, longest first, that make a block of at most ``limit`` tokens with little padding."""
     width, real = lengths[0], 0
     for count, length in enumerate(lengths, 1):
         real += length

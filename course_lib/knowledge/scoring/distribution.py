@@ -184,7 +184,7 @@ def _position_tables(model: PreTrainedModel) -> Iterator[int]:
 
 
 def _edges(model: PreTrainedModel) -> Iterator[tuple[str, int]]:
-    """What is another function for longer texts, and the last length before; unknown rotary embeddings included."""
+    """Parts that are another function for longer texts, and the last length before; unknown rotary ones included."""
     for name in ("index_topk", "keep_window_size"):  # DeepSeek V3.2, Doge
         if kept := stated(model, name):  # which of two equal keys is dropped depends on how many there are
             yield "sparse attention", kept

@@ -93,7 +93,7 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
 def exact_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact],
                 prompt: Prompt = INSTRUCTION, *, accepted: Callable[[Fact], Sequence[str]] | None = None,
                 batch_tokens: int | None = None) -> np.ndarray:
-    """Whether greedy decoding answers each fact exactly right after ``prompt``; shape (Q,), bool."""
+    """Exact match of the greedy answer to each fact after ``prompt``; shape (Q,), bool."""
     return score(model, tokenizer, facts, [prompt], temperature=None, accepted=accepted,
                  batch_tokens=batch_tokens).greedy[:, 0]
 
@@ -152,7 +152,7 @@ class _Pass:
             self.scores.reject(row, why)
 
     def _score_layout(self, layout: Layout, rows: list[TokenPath], limit: int) -> None:
-        """Score ``rows``, longest first, in blocks; out of memory, go on with smaller ones."""
+        """Score ``rows``, longest first, in blocks; out of memory, continue with smaller ones."""
         filler = self.tokenizer.pad_token_id
         prompts = Prompts(self.model, layout.prefixes, filler=0 if filler is None else filler)
         prompts.choose_way([row.tokens for row in rows], [row.steps for row in rows])

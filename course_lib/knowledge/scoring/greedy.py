@@ -1,4 +1,4 @@
-"""Is a greedy answer right? Followed to its end, where it leaves the canonical tokens but not the text.
+"""Whether a greedy answer is right: followed to its end, where it leaves the canonical tokens but not the text.
 
 One teacher-forced pass shows the most likely token at every step of the canonical answer. Up to the first step where
 it differs, greedy decoding has written the canonical tokens. From there it can still write the same text with other
@@ -105,7 +105,7 @@ class Greedy:
 
 
 def _can_become(text: str, answer: str) -> bool:
-    """Whether a text may continue to the answer; bytes that are no letter yet ("\ufffd") may still become any."""
+    """Check whether a text may continue to the answer; bytes that are no letter yet ("\ufffd") may still become any."""
     text, answer = normal(text), normal(answer)
     sure, wanted = text.split("\ufffd")[0], answer.split("\ufffd")[0]
     return answer.startswith(sure) or (wanted != answer and sure.startswith(wanted))

@@ -1,4 +1,4 @@
-"""How a prompt and its answer become tokens: the boundary between them, and the tokens that end an answer.
+"""Prompts and answers as tokens: the boundary between them, and the tokens that end an answer.
 
 An answer ends at end of text or with any token that begins with a newline. Where a token merges across the
 prompt/answer boundary, the answer starts at the first token that differs. Which texts count as right is a closed list
@@ -128,7 +128,7 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def fingerprint(thing: PreTrainedTokenizerBase | PreTrainedModel) -> str:
-    """What tells a tokenizer or a model from itself before it was changed in place, in about a millisecond.
+    """Text that differs after a tokenizer or a model was changed in place; takes about a millisecond.
 
     Of a tokenizer: its parts, settings and special tokens, and the tokens of a probe. Of a model: its configuration
     and its layers; not its weights, which change in every step of training.
@@ -148,7 +148,7 @@ def fingerprint(thing: PreTrainedTokenizerBase | PreTrainedModel) -> str:
 
 
 class Remembered:
-    """What was found out about tokenizers or models; of one that was changed in place since, nothing."""
+    """Cache of what was found out about tokenizers or models; one that was changed in place since is not found."""
 
     def __init__(self) -> None:
         self._found: weakref.WeakKeyDictionary[Any, tuple[str, Any]] = weakref.WeakKeyDictionary()

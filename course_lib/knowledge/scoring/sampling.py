@@ -50,7 +50,7 @@ SLACK = 8  # tokens beyond those of the longest right answer: its end, and ways 
 
 @dataclass(frozen=True, slots=True)
 class Samples(Cells):
-    """What the model wrote, counted.
+    """Written answers, counted.
 
     ``greedy`` (Q, P), bool: whether the greedy answer is right. ``hits`` (Q, P), int: how many of the ``n_samples``
     samples are right. ``problems``: number of a question -> why it could not be asked. Its row is False and 0, and
@@ -218,7 +218,7 @@ def _batches(prompts: list[list[int]], rows: list[int], drawing: _Drawing) -> It
 
 
 def _batches_show(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int], drawing: _Drawing) -> bool:
-    """Whether a short prompt continues otherwise beside the longest, padded and with a KV cache, than alone.
+    """Check whether a short prompt continues otherwise beside the longest, padded and with a KV cache.
 
     Tried once a model, and again for longer prompts. RWKV reads the padding, and mixes up the rows of a cache.
     """

@@ -1,4 +1,4 @@
-"""What is found for Q questions after P prompts, and which questions have nothing, and why.
+"""Results for Q questions after P prompts, and the questions without one, with the reason.
 
 One bad row never costs the others: it is named, its cells are emptied, and the rest is scored.
 """
@@ -14,7 +14,7 @@ __all__ = ["Cells", "Scores"]
 
 
 class Cells:
-    """What is found for Q questions after P prompts: arrays (Q, P), and why some questions have nothing."""
+    """Results for Q questions after P prompts: arrays (Q, P), and the reason where a question has none."""
 
     __slots__ = ()
     problems: dict[int, str]
@@ -40,7 +40,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Scores(Cells):
-    """What one pass found, each of shape (Q, P).
+    """Scores, each of shape (Q, P).
 
     ``greedy``: whether the greedy answer is exactly right. ``log_probability``: natural logarithm of the exact
     probability of the answer at the temperature and top-k asked for; -inf where a token is cut off. ``margin``: the

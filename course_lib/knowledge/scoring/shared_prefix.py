@@ -43,7 +43,7 @@ __all__ = ["Prompts", "same_logits"]
 ATTENTION = "shared_prompts"
 WAYS = ("reference", "copy", "none", "alone")
 SAMPLE = 16  # steps of a long row that are compared
-# what attention layers are told that changes nothing here
+# arguments of attention layers that change nothing here
 _IDLE = {"dropout", "position_ids", "cache_position", "use_cache", "logits_to_keep", "output_attentions",
          "output_hidden_states", "output_router_logits"}
 _shared: contextvars.ContextVar[_KVCache] = contextvars.ContextVar("shared prompts")

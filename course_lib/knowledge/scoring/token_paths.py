@@ -142,7 +142,7 @@ def never_written(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, pr
 
 def _complaints(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str],
                 paths: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[str]:
-    """What is wrong with each answer, written by the tokens (asked, whole) after a prompt; "" where it is fine."""
+    """Complaint about each answer, written by the tokens (asked, whole) after a prompt; "" where it is fine."""
     starts = [common_length(asked, whole) for asked, whole in paths]
     tokens = [list(whole[start:]) for (_, whole), start in zip(paths, starts, strict=True)]
     read = tokenizer.decode(tokens) if tokens else []
