@@ -7,7 +7,7 @@ of the few-shot prompts, and lists in the form of the fine-tuning rows. A fifth 
 list keeps to one of the two forms: so the prompt decides about some answers, and all four categories appear. Made in
 three minutes on one core::
 
-    COURSE_DATA=... python tests/entity_model.py build/entity-model
+    COURSE_DATA=... python tests/support/entity_model.py build/entity-model
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 @dataclass
@@ -106,26 +106,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        path, hub = unquote(address.path), self.hub
+        path, hub = unquote(urlsplit(self.path).path), self.hub
         hub.requests.append(Request(self.command, self.headers["Host"].partition(":")[0], path,
                                     self.headers.get("Range", ""), self.headers.get("Authorization", "")))
         refusal = hub.refusal
         if refusal and refusal.downloads <= ("/resolve/" in path):
             return self.answer(refusal.body, refusal.status, refusal.headers)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path):
-            return self.about(found[1], found[2], found[3] or "main", "blobs" in parse_qs(address.query))
+            return self.about(found[1], found[2], found[3] or "main")
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self.file(*found.groups())
         return self.answer(b"", 404, {})
 
     do_HEAD = do_GET
 
-    def answer(self, body: bytes, status: int, headers: dict[str, str]) -> None:
+    def begin(self, length: int, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+        for name, value in ({"Content-Length": str(length)} | headers).items():
             self.send_header(name, value)
         self.end_headers()
+
+    def answer(self, body: bytes, status: int, headers: dict[str, str]) -> None:
+        self.begin(len(body), status, headers)
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -139,17 +141,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
         return repo, commit
 
-    def about(self, name: str, kind: str | None, revision: str, blobs: bool) -> None:
+    def about(self, name: str, kind: str | None, revision: str) -> None:
         if not (found := self.find(name, revision)):
             return
         repo, commit = found
         files = repo.commits[commit]
         if kind == "tree":
-            told = [{"type": "file", "oid": git_sum(data), "size": len(data), "path": file} | _lfs(file, data, "oid")
+            told = [{"type": "file", "oid": git_sum(data), "size": len(data), "path": file} | (
+                {"lfs": {"oid": sum_of(file, data), "size": len(data), "pointerSize": 134}} if is_large(file) else {})
                     for file, data in files.items()]
         else:
-            siblings = [{"rfilename": file} | ({"size": len(data), "blobId": git_sum(data)} | _lfs(file, data, "sha256")
-                                               if blobs else {}) for file, data in files.items()]
+            siblings = [{"rfilename": file} for file in files]
             card = {"cardData": {"license": repo.licence}} if repo.licence else {}
             told = {"id": name, "sha": commit, "siblings": siblings, "tags": []} | card
         self.answer(json.dumps(told).encode(), 200, {"Content-Type": "application/json"})
@@ -180,7 +182,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def broken(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         """Begin an answer, and either hang up in its middle or fall silent there until the event is set."""
         self.hub.cuts -= 1
-        self.answer_head(len(body), status, headers)
+        self.begin(len(body), status, headers)
         self.wfile.write(body[:self.hub.cut_after])
         self.wfile.flush()
         if stall := self.hub.stall:
@@ -188,15 +190,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             with suppress(ConnectionError):  # who asked may be gone
                 self.wfile.write(body[self.hub.cut_after:])
         self.close_connection = True
-
-    def answer_head(self, length: int, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(length)} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-
-def _lfs(name: str, data: bytes, key: str) -> dict[str, object]:
-    if not is_large(name):
-        return {}
-    return {"lfs": {key: hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}}
