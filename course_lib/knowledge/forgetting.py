@@ -79,7 +79,7 @@ def probe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fit: Seque
     candidates = {relation: np.unique(first_tokens(tokenizer, facts))
                   for relation, facts in by_relation([*fit, *ask]).items()}
     known, asked = (hidden_states(model, tokenizer, facts) for facts in (fit, ask))
-    targets = _unit(embeddings[first_tokens(tokenizer, fit)])
+    targets = _unit(embeddings[first_tokens(tokenizer, fit)])  # e_i, (n, H)
     right = np.zeros(asked.shape[:2], bool)
     for layer, (inputs, questions) in enumerate(zip(known, asked, strict=True)):
         guesses = _unit(_ridge(inputs, targets, questions, ridge))  # M h, (Q, H)

@@ -84,7 +84,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: S
     wrong = list(zip(*np.nonzero(~right), strict=True))
     written = sampling.answers(model, tokenizer, [prompts[column].text(facts[row].question) for row, column in wrong],
                                max_tokens=max_tokens)
-    texts = dict(zip(wrong, (lines[0] for lines in written), strict=True))
+    texts = dict(zip(wrong, (lines[0] for lines in written), strict=True))  # (question, prompt) -> greedy answer
     return tuple(OneQuestion(fact, tuple(texts.get((row, column), fact.object) for column in range(len(prompts))),
                              right[row], tuple(map(float, temperatures)), p[:, row]) for row, fact in enumerate(facts))
 

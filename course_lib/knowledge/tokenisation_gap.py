@@ -87,7 +87,7 @@ def spelling_gap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fac
     finally:
         model.train(training)
     frame["lower"] = np.where(sound, tree.found, np.nan)
-    frame["upper"] = frame["lower"] + tree.cut
+    frame["upper"] = frame["lower"] + tree.cut  # upper = lower + weight of the cut branches
     _check(frame, model)
     return frame
 
@@ -125,7 +125,7 @@ def summary(frame: pd.DataFrame, *, n_samples: int = 16, by: float = 0.01) -> Su
     canonical = known["canonical"].clip(0, 1)
     lower = known["lower"].clip(canonical, 1)  # rounding may put it a hair below
     relevant = ~known["greedy"]
-    moved = (1 - canonical) ** n_samples - (1 - lower) ** n_samples
+    moved = (1 - canonical) ** n_samples - (1 - lower) ** n_samples  # of the chance of one right sample in n
     explained = float(canonical.sum() / lower.sum()) if lower.any() else float("nan")
     return Summary(len(known), float((lower - canonical).max()), float((lower - canonical).mean()),
                    float((known["upper"] - known["lower"]).max()), explained, int(relevant.sum()),
@@ -198,10 +198,12 @@ class _Root:
         return text[len(self.owed):] if text.startswith(self.owed) else None
 
     def matches(self, text: str) -> bool:
+        """Check whether a finished text is right."""
         answer = self.answer(text)
         return answer is not None and any(is_match(answer, right) for right in self.texts)
 
     def may_match(self, text: str) -> bool:
+        """Check whether an unfinished text may still become right."""
         answer = self.answer(text)
         if answer is None:
             return self.owed.startswith(text.split(BROKEN)[0])
@@ -253,6 +255,7 @@ class _Node:
 
     @property
     def context(self) -> tuple[int, ...]:
+        """The tokens that the next one is predicted from."""
         return (*self.root.before, *self.tokens)
 
 
@@ -269,6 +272,7 @@ class _Tree:
         self.silent = self.stops[[not text for text in texts]]  # the rest of a prompt may begin with a newline
 
     def walk(self, roots: Sequence[_Root], progress: bool) -> None:
+        """Fill ``found`` and ``cut``, all nodes of one depth at a time."""
         from tqdm.auto import tqdm
 
         nodes = [_Node(root, (), "", 1.0) for root in roots]
@@ -277,7 +281,7 @@ class _Tree:
                 bar.update(len(nodes))
                 nodes = [child for batch in self._batches(nodes)
                          for node, row in zip(batch, self._distribution(batch), strict=True)
-                         for child in self._children(node, node.p * row)]
+                         for child in self._children(node, node.p * row)]  # P(s, t | x) = P(s | x) P(t | x, s)
 
     def _batches(self, nodes: list[_Node]) -> Iterator[list[_Node]]:
         """Nodes of the same length together, so that nothing is padded."""
@@ -296,7 +300,7 @@ class _Tree:
         logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()  # (B, V)
         for warper in self.warpers:
             logits = warper(ids, logits)
-        return logits.double().softmax(-1).cpu().numpy()
+        return logits.double().softmax(-1).cpu().numpy()  # P(t | x, s)
 
     def _settled(self, path: tuple[int, ...], text: str) -> str:
         """``text`` with the letters that the bytes at its end make already, and one broken sign for those still open.
@@ -316,10 +320,10 @@ class _Tree:
         root, cell = node.root, node.root.cell
         stops = self.silent if root.answer(node.text) is None else self.stops
         stops = stops[stops < len(row)]
-        self.found[cell] += row[stops].sum() * root.matches(node.text)
+        self.found[cell] += row[stops].sum() * root.matches(node.text)  # the path ends here: a part of lower
         row[stops] = 0
         light = row < self.floor / len(row)  # all of them together weigh less than the floor
-        self.cut[cell] += row[light].sum()
+        self.cut[cell] += row[light].sum()  # upper - lower
         paths = [(*node.tokens, token) for token in np.flatnonzero(~light).tolist()]
         texts = self.tokenizer.decode([list(path) for path in paths], skip_special_tokens=True) if paths else []
         children, cut = [], []

@@ -126,6 +126,7 @@ class _Pass:
         self.scores = Scores.empty(len(facts), len(prompts))
 
     def run(self, batch_tokens: int | None) -> Scores:
+        """Score all questions that can be scored, layout by layout."""
         layouts, complaints = _laid_out(self.tokenizer, self.model, self.prompts, self.facts, self.accepted)
         self._reject(layouts, dict(complaints))
         limit = batch_tokens or default_batch_tokens(self.model)
@@ -157,7 +158,7 @@ class _Pass:
         prompts = Prompts(self.model, layout.prefixes, filler=0 if filler is None else filler)
         prompts.choose_way([row.tokens for row in rows], [row.steps for row in rows])
         greedy = Greedy(self.model, self.tokenizer, functools.partial(self._settle, layout))
-        groups = max(1, min(prompts.together, limit // len(rows[0].tokens)))
+        groups = max(1, min(prompts.together, limit // len(rows[0].tokens)))  # prompts in one forward pass
         tasks = deque((slice(first, first + groups), rows) for first in range(0, len(layout.prefixes), groups))
         while tasks:
             columns, left = tasks.popleft()
@@ -204,9 +205,9 @@ class _Pass:
         logits = prompts.logits([row.tokens for row in rows], [row.steps for row in rows], columns)  # (P, N, V)
         many, steps = logits.shape[:2]
         flat = logits.flatten(0, 1)  # (P * N, V)
-        top = flat.topk(2, dim=-1).values
+        top = flat.topk(2, dim=-1).values  # the two best logits of each step, (P * N, 2)
         best = flat.argmax(-1).view(many, steps).tolist()  # generate breaks ties by argmax
-        margin = (top[:, 0] - top[:, 1]).view(many, steps).cpu().numpy()
+        margin = (top[:, 0] - top[:, 1]).view(many, steps).cpu().numpy()  # (P, N)
         finite = torch.isfinite(top[:, 0]).view(many, steps).cpu().numpy()
         starts = np.cumsum([0, *(len(row.steps) for row in rows)])  # where the steps of each row begin, (R + 1,)
         total = self._log_probability(flat, rows, starts[:-1], many) if self.distribution else None  # (P, R)

@@ -37,6 +37,7 @@ class _Open:
 
     @property
     def text(self) -> tuple[int, ...]:
+        """The tokens of the prompt and of what is written."""
         return (*self.row.asked, *self.written)
 
 
@@ -61,8 +62,8 @@ class Greedy:
         """Judge from ``best``, the most likely tokens at ``row.steps`` along the canonical path of ``forms[0]``."""
         written: tuple[int, ...] = ()
         if row.start == len(row.asked):
-            forced = row.tokens[row.start:]
-            same = common_length(best, forced)
+            forced = row.tokens[row.start:]  # t_1 ... t_n
+            same = common_length(best, forced)  # greedy decoding leaves them after so many
             written = (*forced[:same], int(best[same]))
         self._continue(_Open(column, row, written, forms))
 

@@ -154,10 +154,12 @@ class Remembered:
         self._found: weakref.WeakKeyDictionary[Any, tuple[str, Any]] = weakref.WeakKeyDictionary()
 
     def get(self, thing: Any, default: Any = None) -> Any:
+        """What was put for this tokenizer or model, where it is as it was then."""
         mark, value = self._found.get(thing, ("", None))
         return value if mark and mark == fingerprint(thing) else default
 
     def put(self, thing: Any, value: Any) -> None:
+        """Remember ``value`` for this tokenizer or model as it is now."""
         self._found[thing] = fingerprint(thing), value
 
 
@@ -191,7 +193,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
     A first token may lose its leading space when it is decoded alone.
     """
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-    before = len(tokenizer.decode(anchor))
+    before = len(tokenizer.decode(anchor))  # letters of the anchor, which are taken off again
     count = max(size, *tokenizer.get_vocab().values(), 0) + 1
     return [text[before:] for text in tokenizer.decode([[*anchor, token] for token in range(count)])]
 

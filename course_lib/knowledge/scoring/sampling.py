@@ -13,7 +13,7 @@ text) and is one of the accepted texts. Two differences to the exact value: any 
 here, so the share of right samples may be a little higher; and an answer that needs more than ``max_tokens`` tokens
 is cut, and never right.
 
-Shapes: Q questions, P prompts.
+Shapes: Q questions, P prompts, B rows of a batch, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ class _Line:
     ended: bool
 
     def is_one_of(self, right: Sequence[str]) -> bool:
+        """Compare with the accepted texts; a line that was cut is none of them."""
         return self.ended and any(is_match(self.text, text) for text in right)
 
 
@@ -292,6 +293,7 @@ def _call(model: PreTrainedModel, prompts: list[list[int]], ends: Sequence[int],
     import torch
 
     longest = max(map(len, prompts))
+    # both (B, T)
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     try:

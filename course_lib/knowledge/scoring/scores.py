@@ -27,10 +27,11 @@ class Cells:
         """Take a question out, with the reason; the first reason stands."""
         self.problems.setdefault(row, why)
         for array in self.arrays().values():
-            array[row] = np.nan if array.dtype.kind == "f" else 0
+            array[row] = np.nan if array.dtype.kind == "f" else 0  # (P,)
 
     def put(self, rows: Sequence[int], part: Cells, *, columns: Sequence[int] | None = None) -> None:
         """Write ``part`` over these questions, and over these prompts alone where ``columns`` are given."""
+        # the cells of these rows and columns, (len(rows), len(columns))
         at = np.ix_(rows, columns if columns is not None else range(next(iter(part.arrays().values())).shape[1]))
         for name, array in self.arrays().items():
             array[at] = part.arrays()[name]

@@ -155,8 +155,7 @@ class Prompts:
         ends = sorted({min(ids.shape[1], len(prompt) + 1) for prompt in self.prompts})
         whole = self._pass({"input_ids": ids, "use_cache": False}, at([end - 1 for end in ends])).split(1)
         alone = [self._pass({"input_ids": ids[:, :end], "use_cache": False}, at([end - 1])) for end in ends]
-        changed = [not same_logits(self.model, found, wanted, slack=3)
-                   for found, wanted in zip(whole, alone, strict=True)]
+        changed = [not same_logits(self.model, *pair, slack=3) for pair in zip(whole, alone, strict=True)]
         # in half precision rounding alone may send a token to another expert
         if (any if _exact(self.model) else all)(changed):
             raise CourseError(f"{type(self.model).__name__}: the logits of a text change with the tokens after it or "
@@ -176,8 +175,7 @@ class Prompts:
         return same_logits(self.model, found, truth)
 
     def _read(self) -> _KVCache:
-        """Fill the KV cache in one forward pass; the causal mask hides the padding on the right from every real token.
-        """
+        """Fill the KV cache in one forward pass; the causal mask hides the padding on the right."""
         import torch
         from transformers import DynamicCache
 
@@ -209,16 +207,15 @@ class Prompts:
         ids = torch.tensor([[*row, *[self.filler] * (width - len(row))] for row in rows], device=self.model.device)
         index = torch.tensor([r * width + at for r, row_steps in enumerate(steps) for at in row_steps],
                              device=ids.device)  # (N,) into the flattened (R, S)
-        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": way in ("reference", "copy")}
         if way == "copy":
-            inputs |= {"past_key_values": _copied(self._cache.take(columns), len(prompts[0]), len(rows)),
-                       "use_cache": True}
+            inputs |= {"past_key_values": _copied(self._cache.take(columns), len(prompts[0]), len(rows))}
         if way != "reference":
             return self._pass(inputs, index)[None]
         first = torch.tensor([len(prompt) for prompt in prompts], device=ids.device)  # (P,): where its rows begin
         inputs |= {"input_ids": ids.repeat(len(prompts), 1), "past_key_values": _only_own(len(prompts[0])),
                    "position_ids": (first[:, None, None] + torch.arange(width, device=ids.device)).expand(
-                       -1, len(rows), -1).reshape(-1, width), "use_cache": True}  # both (P * R, S)
+                       -1, len(rows), -1).reshape(-1, width)}  # both (P * R, S)
         # (P * N,) into the flattened (P, R, S)
         every = (torch.arange(len(prompts), device=ids.device)[:, None] * ids.numel() + index).flatten()
         longest = max(map(len, prompts)) + width
