@@ -270,6 +270,8 @@ def test_an_unfinished_run_is_not_bundled(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{replace(SPEC, seed=3).name}: "):
         write_bundle(tmp_path / "b.zip", root, [SPEC, replace(SPEC, seed=3)])
     assert not (tmp_path / "b.zip").exists()
+    with pytest.raises(DataError, match=r"b\.zip: .*study\.plan"):
+        write_bundle(tmp_path / "b.zip", root, [])
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../evil", "pocket/../../evil", "C:/evil", "C:evil", "..\\evil",

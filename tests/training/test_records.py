@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from course_lib.files import CourseError, DataError
-from course_lib.training.records import EpochRecord, History, TuneConfig, best_epoch, pack_bits, unpack_bits
+from course_lib.training.records import (
+    EpochRecord,
+    History,
+    TrainingMemory,
+    TuneConfig,
+    best_epoch,
+    pack_bits,
+    unpack_bits,
+)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -53,3 +62,8 @@ def test_packed_answers_come_back(count: int) -> None:
 def test_a_row_of_answers_that_is_none_is_named(text: str) -> None:
     with pytest.raises(DataError, match=f"^a run: .*{text!r} "):
         unpack_bits(text)
+
+
+def test_the_peak_is_told_with_its_forecast() -> None:
+    assert "200 MiB" in str(TrainingMemory(None, 200 * 2**20))
+    assert re.search(r"200 MiB; .* 220 MiB \(\+10\.0 %\)", str(TrainingMemory(220 * 2**20, 200 * 2**20)))

@@ -202,6 +202,21 @@ def test_a_run_without_all_its_epochs_is_not_finished(tmp_path: Path) -> None:
     assert not is_completed(SPEC, tmp_path)
 
 
+def test_a_checkpoint_that_is_damaged_before_the_adapters_are_made_is_named(tmp_path: Path) -> None:
+    begin(tmp_path, until=3)
+    with pytest.raises(DataError, match=r"epoch-002\.safetensors: "), open_run(SPEC, tmp_path) as writer:
+        writer.resume()
+        (writer.folder / "state" / "epoch-002.safetensors").write_bytes(b"")
+        writer.finish(lora_config())
+    assert command(tmp_path) == 4  # without its best epoch the run begins again
+
+
+def test_a_file_in_place_of_the_runs_folder_is_named(tmp_path: Path) -> None:
+    files.write_text(SPEC.folder(tmp_path), "mine")
+    with pytest.raises(DataError, match=f"{SPEC.name}: "), open_run(SPEC, tmp_path):
+        pass
+
+
 # Resumed
 
 
