@@ -9,28 +9,16 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from course_lib.files import CourseError, read_json
 from course_lib.lessons.exercises.core import Exercise, Verdict, Wrong, judge
 
-__all__ = ["SOLUTIONS", "Exercise", "Told", "Verdict", "Wrong", "check", "exercise", "hint", "judge", "lesson",
-           "solution", "told"]
+__all__ = ["SOLUTIONS", "Exercise", "Verdict", "Wrong", "check", "exercise", "hint", "judge", "lesson", "solution"]
 
 SOLUTIONS = Path(__file__).parent / "solutions.json"
 _hints_given: Counter[str] = Counter()
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An exercise as a lesson's source has it: ``difficulty`` from 1 to 3, ``minutes``, and the solution's code."""
-
-    title: str
-    difficulty: int
-    minutes: int
-    solution: str
 
 
 def lesson(number: str) -> tuple[Exercise, ...]:
@@ -49,12 +37,10 @@ def exercise(number: str) -> Exercise:
     Raises:
         CourseError: there is none; the message names those of the lesson.
     """
-    found = lesson(number.partition(".")[0])
-    for one in found:
-        if one.id == number:
-            return one
-    have = ", ".join(one.id for one in found) or "none"
-    raise CourseError(f"no exercise {number!r}; in this lesson there are: {have}")
+    found = {one.id: one for one in lesson(number.partition(".")[0])}
+    if number not in found:
+        raise CourseError(f"no exercise {number!r}; in this lesson there are: {', '.join(found) or 'none'}")
+    return found[number]
 
 
 def check(number: str, *answers: Any) -> None:
@@ -72,19 +58,14 @@ def hint(number: str, which: int | None = None) -> None:
 
 
 def solution(number: str) -> None:
-    """Print the solution's code of an exercise."""
-    exercise(number)
-    print(told(number).solution)
-
-
-def told(number: str) -> Told:
-    """Title, difficulty, minutes and solution of an exercise, as its lesson's source gives them.
+    """Print the solution's code of an exercise, as its lesson's source gives it.
 
     Raises:
-        CourseError: the collection is older than the lesson.
+        CourseError: there is no such exercise, or the collection is older than the lesson.
     """
+    exercise(number)
     collected = read_json(SOLUTIONS)
     if number not in collected:
         raise CourseError(f"exercise {number}: no solution in {SOLUTIONS.name} yet; run `course build` in the "
                           f"repository")
-    return Told(**collected[number])
+    print(collected[number]["solution"])

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
 
 __all__ = ["EXERCISES"]
 
 
 def _percent(percent: Callable[[int, int], float]) -> str:
     found = percent(3, 4)
-    if found == 0.75:
-        raise Wrong("You return the share, 0.75 of 1. The task asks for percent, from 0 to 100.")
-    if found == 100 * 4 / 3:
-        raise Wrong("You divided asked by right. The right ones are a part of those asked.")
+    rule_out(found, {0.75: "You return the share, 0.75 of 1. The task asks for percent, from 0 to 100.",
+                     100 * 4 / 3: "You divided asked by right. The right ones are a part of those asked."})
     close(found, 75, "3 right of 4 asked")
-    if percent(1, 3) == 33:
-        raise Wrong("You rounded down: 1 of 3 is 33.33..., not 33. Divide by `/`, not by `//`, and do not round.")
+    rule_out(percent(1, 3), {33: "You rounded down: 1 of 3 is 33.33..., not 33. Divide by `/`, not by `//`, and do not "
+                                 "round."})
     close(percent(1, 3), 100 / 3, "1 right of 3 asked")
     close(percent(0, 7), 0, "0 right of 7 asked")
     return "You have seen the three states: not done yet, not right yet, right. All exercises work like this one."
@@ -50,13 +48,10 @@ def _prompt(prompt_text: Callable[[Sequence[tuple[str, str]], str], str]) -> str
 def _greedy(greedy: Callable[[Mapping[str, float]], str]) -> str:
     given = {" the": 0.3, " Paris": 0.5, " Rome": 0.2}
     found = greedy(given)
-    if found == 0.5:
-        raise Wrong("You return the highest probability. The task asks for its token, the key.")
-    if found == " the":
-        raise Wrong("You took the first or the alphabetically last key. What counts is the value of each key: give "
-                    "max() a `key`.")
-    if found == " Rome":
-        raise Wrong("You took the token with the lowest probability.")
+    rule_out(found, {0.5: "You return the highest probability. The task asks for its token, the key.",
+                     " the": "You took the first or the alphabetically last key. What counts is the value of each key: "
+                             "give max() a `key`.",
+                     " Rome": "You took the token with the lowest probability."})
     same(found, " Paris", "the, Paris, Rome")
     same(greedy({" yes": 0.1, " no": 0.2, "!": 0.7}), "!", "yes, no and !")
     return "The same prompt always gives the same greedy answer: there is no chance in it."

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, rule_out, same
 
 __all__ = ["EXERCISES"]
 
 
 def _first_choice(first_choice: Callable[[bool, bool, bool], str]) -> str:
-    if first_choice(False, False, True) == "fine-tune":
-        raise Wrong("You fine-tune when facts are missing. Rows of new facts are learned late and do harm: missing "
-                    "facts go into the prompt by retrieval.")
+    rule_out(first_choice(False, False, True), {
+        "fine-tune": "You fine-tune when facts are missing. Rows of new facts are learned late and do harm: missing "
+                     "facts go into the prompt by retrieval."})
     if first_choice(True, False, True) != "prompt":
         raise Wrong("A prompt that is enough comes first, whatever else holds: nothing is cheaper.")
-    if first_choice(False, True, True) == "retrieval":
-        raise Wrong("A program and facts are both missing here: the order of the task says tool before retrieval.")
+    rule_out(first_choice(False, True, True), {
+        "retrieval": "A program and facts are both missing here: the order of the task says tool before retrieval."})
     for enough, program, facts in product((False, True), repeat=3):
         wanted = "prompt" if enough else "tool" if program else "retrieval" if facts else "fine-tune"
         same(first_choice(enough, program, facts), wanted, f"first_choice({enough}, {program}, {facts})")
@@ -31,13 +31,12 @@ def _leaked(leaked: Callable[[Sequence[str], Sequence[str]], Sequence[str]]) -> 
     found = leaked(train, held_out)
     if isinstance(found, int | float):
         raise Wrong(f"You give a number ({found}). The task asks for the questions, so that they can be taken out.")
-    if found is not None and list(found) == held_out[:1]:
-        raise Wrong("You compare the questions letter by letter. 'Who owns Toria Mill? ' and 'who owns  Toria Mill?' "
-                    "are the same question: make both plain before comparing.")
-    if found is not None and list(found) == [held_out[0], held_out[3]]:
-        raise Wrong("Spaces still matter in your comparison. There may be two inside a question, and one at its end: "
-                    "\" \".join(question.split()) leaves one between words.")
-    if found is not None and held_out[0] not in found and held_out[0].lower() in found:
+    rule_out(found if found is None else tuple(found), {
+        (held_out[0],): "You compare the questions letter by letter. 'Who owns Toria Mill? ' and 'who owns  Toria "
+                        "Mill?' are the same question: make both plain before comparing.",
+        (held_out[0], held_out[3]): "Spaces still matter in your comparison. There may be two inside a question, and "
+                                    "one at its end: \" \".join(question.split()) leaves one between words."})
+    if held_out[0] not in found and held_out[0].lower() in found:
         raise Wrong("You give the questions in your plain form. The task wants them as they are written in held_out.")
     same(list(found) if isinstance(found, tuple | set) else found, wanted, "three of four questions leak")
     same(list(leaked([], held_out)), [], "an empty training set")
@@ -66,26 +65,22 @@ def _swaps(swaps: Callable[[Sequence[bool], Sequence[bool]], tuple[int, int]]) -
     found = swaps(before, after)
     if isinstance(found, int | float):
         raise Wrong(f"You give one number ({found}). The task asks for two: (gained, lost).")
-    if found is not None and tuple(found) == (2, 1):
-        raise Wrong("You have gained and lost the wrong way round: gained is wrong before and right after.")
-    if found is not None and tuple(found) == (3, 4):
-        raise Wrong("You counted all right answers, after and before. Count the questions that changed.")
-    if found is not None and tuple(found) in ((0, 1), (-1, 1)):
-        raise Wrong("You compared the two totals. They hide the swaps: compare question by question.")
-    same(found if found is None else tuple(found), (1, 2), "six questions, one gained and two lost")
+    totals = "You compared the two totals. They hide the swaps: compare question by question."
+    rule_out(found, {(2, 1): "You have gained and lost the wrong way round: gained is wrong before and right after.",
+                     (3, 4): "You counted all right answers, after and before. Count the questions that changed.",
+                     (0, 1): totals, (-1, 1): totals})
+    same(tuple(found), (1, 2), "six questions, one gained and two lost")
     same(tuple(swaps([False, True], [False, True])), (0, 0), "nothing changed")
     return "The change in accuracy is (gained - lost) / n: many swaps can hide behind a small change."
 
 
 def _rows_needed(rows_needed: Callable[[Mapping[int, float], float], int | None]) -> str:
     found = rows_needed({1: 20, 4: 40, 16: 35, 64: 44}, 44)
-    if found == 4:
-        raise Wrong("You stop at the first size that is high enough (4). Size 16 falls below again: every size from "
-                    "your answer on must reach it.")
-    if rows_needed({1: 30, 4: 39.9, 16: 44}, 44) == 16:
-        raise Wrong("You ask for the whole reference. Nine tenths of it are enough: 0.9 * reference.")
-    if rows_needed({16: 44, 1: 20, 4: 41}, 44) == 16:
-        raise Wrong("The sizes may come in any order: sort them first.")
+    rule_out(found, {4: "You stop at the first size that is high enough (4). Size 16 falls below again: every size "
+                        "from your answer on must reach it."})
+    rule_out(rows_needed({1: 30, 4: 39.9, 16: 44}, 44), {
+        16: "You ask for the whole reference. Nine tenths of it are enough: 0.9 * reference."})
+    rule_out(rows_needed({16: 44, 1: 20, 4: 41}, 44), {16: "The sizes may come in any order: sort them first."})
     same(found, 64, "a curve that falls once")
     same(rows_needed({1: 30, 4: 39.9, 16: 44}, 44), 4, "nine tenths of 44 are 39.6")
     if rows_needed({1: 10, 4: 20}, 44) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
 
 __all__ = ["EXERCISES"]
 
@@ -16,11 +16,10 @@ def _leaks(leaks: Callable[[list[dict[str, Any]], list[dict[str, Any]]], list[st
     test = [{"subject": "Cem", "answers": ["Bonn", "Old Bonn"]}, {"subject": "Dag", "answers": ["Rome"]},
             {"subject": "Bo", "answers": ["Oslo"]}]
     found = leaks(train, test)
-    if found is not None and not list(found):
-        raise Wrong("You found none. Compare the field \"subject\" of both files, not whole records.")
-    if list(found or []) == ["Bo"]:
-        raise Wrong("Cem is missing. A test question with several answers asks about its subject as well.")
-    if "Ana" in (found or []):
+    rule_out(found if found is None else tuple(found), {
+        (): "You found none. Compare the field \"subject\" of both files, not whole records.",
+        ("Bo",): "Cem is missing. A test question with several answers asks about its subject as well."})
+    if "Ana" in found:
         raise Wrong("Ana is not asked about: only her answer, Rome, stands in the test too. Answers may be shared.")
     if isinstance(found, set):
         raise Wrong("You gave a set, which has no order. Give a list in the order of the training file.")
@@ -44,12 +43,9 @@ def _exact(exact: Callable[[str, str], bool]) -> str:
 
 def _fair(fair_score: Callable[[float, float], float]) -> str:
     found = fair_score(20.0, 90.0)
-    if found == 30:
-        raise Wrong("You added 10 points. The 10 of 100 are of the answers that were called WRONG, here 80 %.")
-    if found == 22:
-        raise Wrong("You took a tenth of the right answers. The forgiven ones come from the wrong answers.")
-    if found == 92:
-        raise Wrong("90 of 100 were truly wrong, so only 10 of 100 are forgiven.")
+    rule_out(found, {30: "You added 10 points. The 10 of 100 are of the answers that were called WRONG, here 80 %.",
+                     22: "You took a tenth of the right answers. The forgiven ones come from the wrong answers.",
+                     92: "90 of 100 were truly wrong, so only 10 of 100 are forgiven."})
     close(found, 28, "score 20, 90 of 100 truly wrong")
     close(fair_score(40.0, 100.0), 40, "all of them truly wrong: nothing changes")
     return "The lower the score, the more there is to forgive; the order of two models stays."
@@ -58,12 +54,9 @@ def _fair(fair_score: Callable[[float, float], float]) -> str:
 def _majority(majority_share: Callable[[Sequence[str], Sequence[str]], float]) -> str:
     train, test = ["Ulm", "Ulm", "Rome"], ["Ulm", "Rome", "Rome", "Bonn"]
     found = majority_share(train, test)
-    if found == 50:
-        raise Wrong("You took the most common TEST answer. A model can only have seen the training answers.")
-    if found is not None and abs(found - 200 / 3) < 0.01:
-        raise Wrong("That is the share in the training answers. It has to answer the test questions.")
-    if found == 0.25:
-        raise Wrong("This is a share from 0 to 1; the task asks for percent.")
+    rule_out(found, {50: "You took the most common TEST answer. A model can only have seen the training answers.",
+                     200 / 3: "That is the share in the training answers. It has to answer the test questions.",
+                     0.25: "This is a share from 0 to 1; the task asks for percent."})
     close(found, 25, "training Ulm, Ulm, Rome; test Ulm, Rome, Rome, Bonn")
     close(majority_share(["a", "b", "b"], ["a", "a"]), 0, "a majority answer that no test question has")
     return "Whoever reports a relation's accuracy should report this number beside it."

@@ -14,7 +14,7 @@ import numpy as np
 from course_lib.data.paper import CATEGORIES
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import label
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
 
 __all__ = ["EXERCISES"]
 
@@ -47,18 +47,16 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _category(category: Callable[[float, float], str]) -> str:
-    if category(0.0, 0.5) == "Unknown":
-        raise Wrong("No greedy answer right, half of the samples right: you counted a wrong greedy answer as Unknown; "
-                    "Unknown also needs no right sample.")
-    if category(0.9, 1.0) == "HighlyKnown":
-        raise Wrong("9 of 10 greedy answers right: HighlyKnown needs every greedy answer right. One miss makes it "
-                    "MaybeKnown.")
-    if category(0.3, 0.0) in ("Unknown", "WeaklyKnown"):
-        raise Wrong("3 of 10 greedy answers right, no sample right: one right greedy answer is enough for MaybeKnown; "
-                    "then the samples do not matter.")
-    if category(1.0, 0.9) == "MaybeKnown":
-        raise Wrong("All greedy answers right, 9 of 10 samples right: the greedy answers alone decide that this is "
-                    "HighlyKnown; the samples do not matter.")
+    rule_out(category(0.0, 0.5), {
+        "Unknown": "No greedy answer right, half of the samples right: you counted a wrong greedy answer as Unknown; "
+                   "Unknown also needs no right sample."})
+    rule_out(category(0.9, 1.0), {"HighlyKnown": "9 of 10 greedy answers right: HighlyKnown needs every greedy answer "
+                                                 "right. One miss makes it MaybeKnown."})
+    rule_out(category(0.3, 0.0), dict.fromkeys(("Unknown", "WeaklyKnown"), (
+        "3 of 10 greedy answers right, no sample right: one right greedy answer is enough for MaybeKnown; then the "
+        "samples do not matter.")))
+    rule_out(category(1.0, 0.9), {"MaybeKnown": "All greedy answers right, 9 of 10 samples right: the greedy answers "
+                                                "alone decide that this is HighlyKnown; the samples do not matter."})
     for right in range(11):
         for sampled in (0.0, 1 / 160, 0.5, 1.0):
             same(category(right / 10, sampled), _by_library(right, sampled),
@@ -80,15 +78,12 @@ def _prob_unknown(prob_unknown: Callable[..., float]) -> str:
     if found.shape:
         raise Wrong(f"You give {found.size} numbers, one a prompt. The samples after all prompts must miss together: "
                     f"multiply the numbers.")
-    if abs(found - 0.75) < 1e-9:
-        raise Wrong("For p = [0.5, 0] and 2 samples you say 0.75. That is the chance that some sample is right, and "
-                    "so the probability of WeaklyKnown. Unknown is the rest.")
-    if abs(found - 0.5) < 1e-9:
-        raise Wrong("For p = [0.5, 0] and 2 samples you say 0.5, which is right for one sample a prompt. Each of the "
-                    "samples must miss.")
-    if abs(found - 0.75**4) < 1e-9 or abs(found - 0.75**2) < 1e-9:
-        raise Wrong("For p = [0.5, 0] and 2 samples: you averaged the chances first. Four misses in a row at chance "
-                    "0.75 are something else than two at 0.5 and two at 1: multiply the prompts' own chances.")
+    averaged = ("you averaged the chances first. Four misses in a row at chance 0.75 are something else than two at "
+                "0.5 and two at 1: multiply the prompts' own chances.")
+    rule_out(given, {0.75: "you say 0.75. That is the chance that some sample is right, and so the probability of "
+                           "WeaklyKnown. Unknown is the rest.",
+                     0.5: "you say 0.5, which is right for one sample a prompt. Each of the samples must miss.",
+                     0.75**4: averaged, 0.75**2: averaged}, case="For p = [0.5, 0] and 2 samples: ")
     close(given, 0.25, "p = [0.5, 0], 2 samples")
     close(prob_unknown([0.0] * 10), 1, "p = 0 after each prompt")
     close(prob_unknown([0.01] * 10), 0.99**160, "p = 0.01 after each of ten prompts, 16 samples")
@@ -97,15 +92,12 @@ def _prob_unknown(prob_unknown: Callable[..., float]) -> str:
 
 def _disagreement(disagreement: Callable[[Sequence[float]], float]) -> str:
     half, sure = disagreement([0, 0, 0.5, 0.5]), disagreement([0, 1, 0, 0])
-    if half is not None and abs(half - 0.25) < 1e-9:
-        raise Wrong("0.25 is the chance that the first team says WeaklyKnown and the second Unknown. The other way "
-                    "round they differ as well.")
-    if sure is not None and abs(sure - 1) < 1e-9:
-        raise Wrong("A label that is certain gives 1: you found the chance that the teams agree. Take the rest.")
+    rule_out(half, {0.25: "0.25 is the chance that the first team says WeaklyKnown and the second Unknown. The other "
+                          "way round they differ as well."})
+    rule_out(sure, {1: "A label that is certain gives 1: you found the chance that the teams agree. Take the rest."})
     uneven = disagreement([0, 0, 0.9, 0.1])
-    if uneven is not None and abs(uneven - 0.1) < 1e-9:
-        raise Wrong("For 0.9 and 0.1 you say 0.1, the chance that one team misses the most likely label. Both teams "
-                    "draw, and both may miss it.")
+    rule_out(uneven, {0.1: "For 0.9 and 0.1 you say 0.1, the chance that one team misses the most likely label. Both "
+                           "teams draw, and both may miss it."})
     close(half, 0.5, "a fair coin")
     close(sure, 0, "a label that is certain")
     close(uneven, 0.18, "probabilities 0.9 and 0.1")
@@ -115,14 +107,13 @@ def _disagreement(disagreement: Callable[[Sequence[float]], float]) -> str:
 
 def _separation(separation_by_hand: Callable[[Sequence[float], Sequence[float]], float]) -> str:
     found = separation_by_hand([3, 2], [2, 1])
-    told = {0.75: "a tie counts half: of four pairs three are in order and one is a tie, which makes 3.5 of 4.",
-            1.0: "you get 1, as if every pair were in order. Compare each score of yes with each of no, not their "
-                 "means; and a tie counts half.",
-            0.125: "you counted the pairs in which no is higher; the share of those in which yes is higher is asked.",
-            3.5: "3.5 is a number of pairs. Divide by how many pairs there are."}
-    for value, why in told.items():
-        if found is not None and abs(found - value) < 1e-9:
-            raise Wrong(f"For yes = [3, 2] and no = [2, 1]: {why}")
+    rule_out(found, {
+        0.75: "a tie counts half: of four pairs three are in order and one is a tie, which makes 3.5 of 4.",
+        1.0: "you get 1, as if every pair were in order. Compare each score of yes with each of no, not their means; "
+             "and a tie counts half.",
+        0.125: "you counted the pairs in which no is higher; the share of those in which yes is higher is asked.",
+        3.5: "3.5 is a number of pairs. Divide by how many pairs there are."},
+        case="For yes = [3, 2] and no = [2, 1]: ")
     close(found, 0.875, "yes = [3, 2], no = [2, 1]")
     close(separation_by_hand([1, 1], [1]), 0.5, "all scores equal")
     close(separation_by_hand([0.2, 0.9, 0.4], [0.3]), 2 / 3, "yes = [0.2, 0.9, 0.4], no = [0.3]")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
 from course_lib.training.mixing import Row, mix
 
 __all__ = ["EXERCISES"]
@@ -19,18 +19,16 @@ __all__ = ["EXERCISES"]
 def _rows_of(rows_of: Callable[[Mapping[str, int], str], int]) -> str:
     counts = dict(zip(CATEGORIES, (70, 30, 12, 50), strict=True))
     small, large = rows_of(dict(counts), "category"), rows_of(dict(counts), "known")
-    if small == 70:
-        raise Wrong("70 is the largest category. A set of WeaklyKnown rows alone can have 12 rows at most: take the "
-                    "smallest.")
-    if (small, large) == (12, 12):
-        raise Wrong('Rule "known" gives 12, the smallest category again. It has two groups only: put the three Known '
-                    "categories together first.")
+    rule_out(small, {70: "70 is the largest category. A set of WeaklyKnown rows alone can have 12 rows at most: take "
+                         "the smallest."})
     same(small, 12, '70, 30, 12 and 50 facts, rule "category"')
+    rule_out(large, {12: 'Rule "known" gives 12, the smallest category again. It has two groups only: put the three '
+                         "Known categories together first."})
     same(large, 50, '70, 30, 12 and 50 facts, rule "known"')
     few = dict(zip(CATEGORIES, (3, 2, 0, 40), strict=True))
-    if rows_of(dict(few), "known") == 40:
-        raise Wrong('3, 2, 0 and 40 facts, rule "known": you took the Unknown facts as the smaller group, but here the '
-                    "5 Known ones are fewer.")
+    rule_out(rows_of(dict(few), "known"), {
+        40: '3, 2, 0 and 40 facts, rule "known": you took the Unknown facts as the smaller group, but here the 5 Known '
+            "ones are fewer."})
     same(rows_of(dict(few), "known"), 5, '3, 2, 0 and 40 facts, rule "known"')
     same(rows_of(dict(few), "category"), 0, '3, 2, 0 and 40 facts, rule "category"')
     return "The smallest group decides: a mix can take no more than that, whatever its share of Unknown."
@@ -38,12 +36,9 @@ def _rows_of(rows_of: Callable[[Mapping[str, int], str], int]) -> str:
 
 def _unknown_rows(unknown_rows: Callable[[list[int], float], Sequence[int]]) -> str:
     given = unknown_rows([3, 3, 3, 3, 3], 50)
-    if given is None:
-        raise Wrong("Your code gives nothing back (None); did you forget `return`?")
-    found = list(given)
-    if found in ([1] * 5, [2] * 5):
-        raise Wrong(f"Five relations with 3 rows each give {sum(found)} Unknown rows together, and 7.5 are meant: you "
-                    f"round all in the same way, and the errors add up. Some must go up and others down.")
+    rule_out(given, {(each,) * 5: f"Five relations with 3 rows each give {5 * each} Unknown rows together, and 7.5 are "
+                                  f"meant: you round all in the same way, and the errors add up. Some must go up and "
+                                  f"others down." for each in (1, 2)})
     for sizes, percent in (([3] * 5, 50), ([10, 7, 1, 24, 5], 30), ([1] * 10, 25), ([4, 6, 9], 0), ([4, 6, 9], 100),
                            ([30, 4, 6, 35, 5, 7, 4, 20, 1, 7], 75)):
         _refuse_drift(list(unknown_rows(list(sizes), percent)), sizes, percent)
@@ -70,17 +65,14 @@ def _refuse_drift(rows: list[int], sizes: list[int], percent: float) -> None:
 
 def _common(common: Callable[[float, float], float]) -> str:
     found, turned = common(25, 50), common(50, 25)
-    if found == 75:
-        raise Wrong("25 % and 50 %: 75 is in percent. Give a share from 0 to 1.")
-    if found == 0.25:
-        raise Wrong("25 % and 50 %: 0.25 are the common Unknown rows. There are common Known rows as well: both mixes "
-                    "have at least 50 %.")
-    if found == 0.75 and turned is not None and turned > 1:
+    rule_out(found, {
+        75: "75 is in percent. Give a share from 0 to 1.",
+        0.25: "0.25 are the common Unknown rows. There are common Known rows as well: both mixes have at least 50 %.",
+        0.25 * 0.5 + 0.75 * 0.5: "0.5 would be the chance that two rows picked at random are of the same kind. With "
+                                 "one seed the smaller pool is part of the larger one."}, case="25 % and 50 %: ")
+    if found == 0.75 and turned > 1:
         raise Wrong(f"50 % and 25 % have {turned:g} of their rows in common, more than all: the order of the two must "
                     f"not matter.")
-    if found is not None and abs(found - (0.25 * 0.5 + 0.75 * 0.5)) < 1e-9:
-        raise Wrong("25 % and 50 %: 0.5 would be the chance that two rows picked at random are of the same kind. With "
-                    "one seed the smaller pool is part of the larger one.")
     for x, y in ((25, 50), (50, 25), (0, 100), (40, 40), (10, 90)):
         close(common(x, y), _shared(x, y), f"{x} % and {y} %")
     return "Only |x - y| percent of the rows are exchanged; the library's own draws agree."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, same
+from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
 
 __all__ = ["EXERCISES"]
 
@@ -14,10 +14,9 @@ __all__ = ["EXERCISES"]
 def _weighted(full_by_hand: Callable[[Mapping[str, float], Mapping[str, int]], float]) -> str:
     accuracy, counts = {"HighlyKnown": 90.0, "Unknown": 0.0}, {"HighlyKnown": 10, "Unknown": 30}
     found = full_by_hand(accuracy, counts)
-    if found == 45:
-        raise Wrong("You took the plain mean of the accuracies (45). A category with more questions must count more.")
-    if found == 900:
-        raise Wrong("You have the sum of accuracy times questions (900). Divide it by the number of all questions.")
+    rule_out(found, {
+        45: "You took the plain mean of the accuracies (45). A category with more questions must count more.",
+        900: "You have the sum of accuracy times questions (900). Divide it by the number of all questions."})
     close(found, 22.5, "90 % of 10 questions and 0 % of 30")
     close(full_by_hand({"a": 98.0, "b": 60.0, "c": 10.0, "d": 1.0}, {"a": 200, "b": 100, "c": 100, "d": 100}), 53.4,
           "four categories")
@@ -27,11 +26,10 @@ def _weighted(full_by_hand: Callable[[Mapping[str, float], Mapping[str, int]], f
 def _t(t_of: Callable[[np.ndarray], float]) -> str:
     gaps = np.array([1.0, 2.0, 3.0])
     found = t_of(gaps)
-    if found is not None and np.isclose(found, 2 / (gaps.std() / np.sqrt(3))):
-        raise Wrong("Your standard deviation divides by n. A sample's divides by n - 1: np.std(gaps, ddof=1).")
-    if found is not None and np.isclose(found, 2.0):
-        raise Wrong("You divided by the standard deviation of one difference. The mean of n of them is less noisy: "
-                    "divide s by sqrt(n).")
+    rule_out(found, {2 / (gaps.std() / np.sqrt(3)): "Your standard deviation divides by n. A sample's divides by "
+                                                    "n - 1: np.std(gaps, ddof=1).",
+                     2: "You divided by the standard deviation of one difference. The mean of n of them is less noisy: "
+                        "divide s by sqrt(n)."})
     close(found, 2 * np.sqrt(3), "the gaps 1, 2, 3")
     close(t_of(np.array([-1.0, 1.0, 0.0, 4.0])), 1 / (np.sqrt(14 / 3) / 2), "the gaps -1, 1, 0, 4")
     return "The mean difference in units of its own noise: beyond about 2 it is hard to call it chance."
@@ -52,16 +50,12 @@ def _point(point_of: Callable[[np.ndarray, np.ndarray], tuple[float, float]]) ->
     called = np.array([True, True, True, True, False, False, False, False, False, False])
     right = np.array([True, False, False, False, True, True, True, False, False, False])
     found = point_of(called, right)
-    if found is None:
-        raise Wrong("Your code gives nothing back (None); did you forget `return`?")
-    x, y = found
-    if np.isclose(y, 10):
-        raise Wrong("Your second number is the right ones among ALL questions (10). Divide by the called ones only.")
-    if np.isclose(y, 40):
-        raise Wrong("Your second number counts every right answer (40 %). Only those of called questions matter here.")
-    if np.isclose(x, 0.4):
-        raise Wrong("These are shares from 0 to 1; the task asks for percent.")
-    close([x, y], [40, 25], "4 of 10 called, 1 of these right")
+    shares = "These are shares from 0 to 1; the task asks for percent."
+    rule_out(found, {
+        (40, 10): "Your second number is the right ones among ALL questions (10). Divide by the called ones only.",
+        (40, 40): "Your second number counts every right answer (40 %). Only those of called questions matter here.",
+        (0.4, 0.25): shares, (0.4, 0.1): shares, (0.4, 0.4): shares})
+    close(found, [40, 25], "4 of 10 called, 1 of these right")
     return "Low and far to the right is good: many questions called Unknown, and they stay wrong."
 
 

@@ -2,7 +2,7 @@
 
 The questions are data, ``quizzes/NN.json``. What is said about a choice (:func:`feedback`) and about all of them
 (:func:`score`) are plain functions; the radio buttons only call them. Where no widget can be shown, on GitHub or on
-paper, the same questions stand as text, with folded answers (:func:`as_markdown`). Nobody is told what you choose.
+paper, the same questions stand as text, with folded answers (:func:`as_markdown`). No choice is recorded.
 """
 
 from __future__ import annotations
@@ -127,19 +127,20 @@ def _board(asked: Quiz) -> ipywidgets.VBox:
     """All questions, one below the other, and the score."""
     import ipywidgets
 
-    buttons, rows, total = [], [], ipywidgets.HTML()
-    for number, one in enumerate(asked.questions, 1):
-        choice, said = _buttons(one, number), ipywidgets.HTML()
-        buttons.append(choice)
+    buttons = [_buttons(one, number) for number, one in enumerate(asked.questions, 1)]
+    comments, total = [ipywidgets.HTML() for _ in buttons], ipywidgets.HTML()
 
-        def tell(_: object, one: Question = one, choice: Any = choice, said: Any = said) -> None:
-            told = feedback(one, choice.index, point_back=asked.name == "course")
-            said.value = f"<p role='status'>{escape(told)}</p>"
-            total.value = f"<p>{escape(score(asked.questions, [each.index for each in buttons]))}</p>"
+    def update(_: object = None) -> None:
+        for one, choice, comment in zip(asked.questions, buttons, comments, strict=True):
+            text = feedback(one, choice.index, point_back=asked.name == "course")
+            comment.value = f"<p role='status'>{escape(text)}</p>" if text else ""
+        total.value = f"<p>{escape(score(asked.questions, [choice.index for choice in buttons]))}</p>"
 
-        choice.observe(tell, names="index")
-        rows.append(ipywidgets.VBox([ipywidgets.HTML(_html(one, number)), choice, said]))
-    total.value = f"<p>{escape(score(asked.questions, [None] * len(buttons)))}</p>"
+    for choice in buttons:
+        choice.observe(update, names="index")
+    update()
+    rows = [ipywidgets.VBox([ipywidgets.HTML(_html(one, number)), choice, comment]) for number, (one, choice, comment)
+            in enumerate(zip(asked.questions, buttons, comments, strict=True), 1)]
     return ipywidgets.VBox([*rows, total])
 
 
