@@ -198,7 +198,7 @@ class _Runs:
             yield Progress(tuple(records), self.model, name, self.loop)
 
     def _evaluating(self, name: str) -> AbstractContextManager[None]:
-        """On a GPU evaluate through the loop's own layers too, dequantised once; on a CPU each layer is one matrix."""
+        """Evaluate through the loop's own layers on a GPU, dequantised once; on a CPU each layer is one matrix."""
         if self.model.device.type == "cpu":
             return nullcontext()
         return self.loop.stacks.lines([self.names.index(name)])
@@ -273,7 +273,7 @@ class Evaluator:
 
 def _answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Sequence[Fact]], *,
              batch_tokens: int | None = None) -> dict[str, np.ndarray]:
-    """Whether each fact of each group is answered exactly right (facts,), all groups in one call."""
+    """Answer the facts of all groups in one call; group -> exactly right or not (facts,)."""
     everything = [fact for facts in groups.values() for fact in facts]
     right = exact_match(model, tokenizer, everything, batch_tokens=batch_tokens)
     ends = np.cumsum([len(facts) for facts in groups.values()])

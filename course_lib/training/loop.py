@@ -193,7 +193,7 @@ class Loop:
             try:
                 return self._accumulate(active, lines)
             except (RuntimeError, MemoryError) as error:
-                # several runs are parted by whoever put them together
+                # a pass of several runs is divided by its caller
                 if not out_of_memory(error) or len(lines) > 1:
                     raise
             self._make_room(lines[0])  # here, where no traceback holds on to the tensors any more
@@ -225,7 +225,7 @@ class Loop:
         return list(losses), gradient
 
     def _passes(self, lines: Sequence[Sequence[Target]]) -> Iterator[range]:
-        """Which lines go together: all on a GPU; on a CPU as many as its caches like, neighbours only."""
+        """Group the lines into passes: all in one on a GPU; on a CPU neighbours, as many as its caches like."""
         start, widest = 0, 0
         for i, line in enumerate(lines):
             width = sum(len(row.tokens) for row in line)
@@ -248,7 +248,7 @@ class Loop:
 
 def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequence[TuneConfig], start: int,
              ) -> tuple[StepPlan | None, int | None]:
-    """How a step is fitted into memory, and its peak in bytes; None for a model whose sizes are not like Llama's."""
+    """Fit a step into memory, and forecast its peak in bytes; None for a model whose sizes are not like Llama's."""
     dtype, rank = str(model.dtype).removeprefix("torch."), configs[0].rank
     every = [row for line in rows for row in line]
     batch = sum(min(config.batch, len(line)) for config, line in zip(configs, rows, strict=True))
@@ -264,7 +264,7 @@ def _planned(model: PeftModel, rows: Sequence[Sequence[Target]], configs: Sequen
 
 
 def _micro_batches(lines: Sequence[Sequence[Target]], count: int) -> Iterator[tuple[list[Sequence[Target]], float]]:
-    """The lines, or a single line in ``count`` micro-batches; and the share of its predicted tokens in each."""
+    """Split a single line into ``count`` micro-batches, each with its share of the predicted tokens."""
     if count == 1:
         yield list(lines), 1.0
         return

@@ -53,7 +53,7 @@ class Row:
 
     @property
     def unknown(self) -> bool:
-        """Whether the base model did not know the fact."""
+        """True where the base model did not know the fact."""
         return self.category == "Unknown"
 
 
@@ -82,7 +82,7 @@ class Mix:
 
     @property
     def relabelled(self) -> bool:
-        """Whether some rows teach to say "I don't know"."""
+        """True where some rows teach to say "I don't know"."""
         return any(row.relabelled for row in self.rows)
 
 

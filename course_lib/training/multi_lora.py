@@ -73,19 +73,15 @@ class Stacks:
                                                for parts in _pair(layer)]) for name in self.names])
         self.layers, end = [], 0
         for key, layer in found.items():
-            shapes = [parts[self.names[0]].weight.shape for parts in _pair(layer)]
             stacks = []
-            for shape in shapes:
+            for parts in _pair(layer):
+                shape = parts[self.names[0]].weight.shape
                 start, end = end, end + shape.numel()
-                stacks.append(self.weights[:, start:end].unflatten(1, shape))
-            self.layers.append(self._layer(key, layer, stacks, keep))
-
-    def _layer(self, key: str, layer: torch.nn.Module, stacks: Sequence[torch.Tensor], keep: bool) -> _Layer:
-        for parts, stack in zip(_pair(layer), stacks, strict=True):
-            for name, own in zip(self.names, stack, strict=True):
-                parts[name].weight.data = own
-        weight = dequantised(layer.base_layer) if keep and is_four_bit(layer.base_layer) else None
-        return _Layer(key, layer, *stacks, layer.scaling[self.names[0]], weight)
+                stacks.append(self.weights[:, start:end].unflatten(1, shape))  # (N, r, in) or (N, out, r)
+                for name, own in zip(self.names, stacks[-1], strict=True):
+                    parts[name].weight.data = own  # PEFT's own weights become views
+            weight = dequantised(layer.base_layer) if keep and is_four_bit(layer.base_layer) else None
+            self.layers.append(_Layer(key, layer, *stacks, layer.scaling[self.names[0]], weight))
 
     def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
         """The weights of one adapter, by their names in PEFT's files, in the order of its row of ``weights``."""

@@ -54,7 +54,7 @@ def predicted(rows: Iterable[Target]) -> int:
 
 
 def average_batch(rows: Sequence[Target], *, batch: int) -> Rows:
-    """What the memory formula asks of a batch of these rows, packed."""
+    """The lengths of a batch of these rows, packed, for the memory formula."""
     return Rows.of([len(row.tokens) for row in rows], [predicted([row]) for row in rows], batch=batch,
                    shared=shared_tokens([rows]))
 
@@ -88,7 +88,7 @@ def target_logits(model: PreTrainedModel, lines: Sequence[Sequence[Target]], *, 
 
 
 def can_pack(model: PreTrainedModel, rows: Sequence[Target]) -> bool:
-    """Whether packing the shortest and the longest of these rows gives the logits of a plain pass."""
+    """Check that packing the shortest and the longest of these rows gives the logits of a plain forward pass."""
     import torch
 
     ordered = sorted(rows, key=lambda row: len(row.tokens))
@@ -130,7 +130,7 @@ def _pack(lines: Sequence[Sequence[Target]], filler: int) -> tuple[dict[str, tor
 
 
 def shared_tokens(lines: Sequence[Sequence[Target]]) -> int:
-    """How many tokens all rows begin with, short of the last one before an answer."""
+    """The length of the shared prefix of all rows, short of the last token before an answer."""
     rows = [row for line in lines for row in line]
     return min(min(common_length(rows[0].tokens, row.tokens), row.start - 1) for row in rows)
 

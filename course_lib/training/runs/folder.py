@@ -101,7 +101,7 @@ class RunSpec:
         return f"{self.variant}-{self.unknown_percent:03g}-seed{self.seed}-{digest}"
 
     def folder(self, root: str | Path | zipfile.Path) -> Path | zipfile.Path:
-        """Where the run lies below the root of all runs, a folder or a zip file."""
+        """The run's place below the root of all runs, a folder or a zip file."""
         return open_root(root) / self.preset / self.name
 
 
@@ -122,7 +122,7 @@ def made_of(kind: type[Record], values: Any) -> Record:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of a declared type."""
+    """Check that a value from JSON is of a declared type."""
     parts = get_args(hint)
     if hint in (int, float):
         return type(value) in (int, hint) and -MOST < value < MOST
@@ -213,7 +213,7 @@ def read_right(folder: str | Path | zipfile.Path) -> dict[str, np.ndarray]:
 
 
 def is_completed(spec: RunSpec, root: str | Path | zipfile.Path) -> bool:
-    """Whether this very run has been finished before, in a folder or a bundle.
+    """Check whether this very run has been completed, in a folder or a bundle.
 
     Raises:
         DataError: its ``run.json`` is damaged.
