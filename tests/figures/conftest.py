@@ -6,6 +6,8 @@ import matplotlib.figure
 import matplotlib.pyplot as plt
 import pytest
 
+from tests.support.tuning import base, folder  # noqa: F401
+
 
 @pytest.fixture(autouse=True)
 def nothing_shown(monkeypatch: pytest.MonkeyPatch) -> None:

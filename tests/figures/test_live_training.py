@@ -11,24 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import IPython.display
+import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from course_lib.figures.widgets import live_training as training_view
+from course_lib.figures.widgets import live_training
 from course_lib.figures.widgets.controls import draw_into
-from course_lib.figures.widgets.live_training import (
-    TrainingView,
-    describe_training,
-    restored,
-    seconds_left,
-    watch_training,
-)
+from course_lib.figures.widgets.live_training import TrainingView, describe_training, restored, seconds_left
 from course_lib.files import CourseError
+from course_lib.models.loading import load
 from course_lib.training.finetune import EpochRecord, History, remove_lora, tune
 from course_lib.training.loop import Loop
 from course_lib.training.records import best_epoch
-from tests.support.tuning import DATA, FACTS, IDS, SHORT, adapters, base, folder, logits  # noqa: F401
+from tests.support.axes import lines
+from tests.support.tuning import DATA, FACTS, SHORT, adapters, logits
 
 FIVE = replace(SHORT, epochs=5)
 
@@ -42,8 +39,9 @@ RECORDS = (record(0, 20, 0, 0, seconds=9), record(1, 30, 40, 2, seconds=2), reco
            record(3, 45, 95, 30, seconds=3))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
+    """What is displayed, kept instead; no figure stays open."""
     shown: list = []
 
     class Handle:
@@ -57,54 +55,68 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     monkeypatch.setattr(IPython.display, "display", display)
     yield shown
     assert plt.get_fignums() == []
-    plt.close("all")
 
 
-def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> list[TrainingView]:
-    """Have the Stop button pressed while epoch ``after`` is being shown; gives the views that were made."""
-    views: list[TrainingView] = []
+@pytest.fixture
+def views(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[TrainingView]]:
+    """Have the Stop button pressed while an epoch is being shown; gives the views that were made."""
+    def stopping(after: int) -> list[TrainingView]:
+        made: list[TrainingView] = []
 
-    class Pressed(TrainingView):
-        def on_epoch(self, progress: Any) -> None:
-            views.append(self)
-            if progress.record.epoch == after:
-                self.button.click()
-            super().on_epoch(progress)
+        class Pressed(TrainingView):
+            def on_epoch(self, progress: Any) -> None:
+                made.append(self)
+                if progress.record.epoch == after:
+                    self.button.click()
+                super().on_epoch(progress)
 
-    monkeypatch.setattr(training_view, "TrainingView", Pressed)
-    return views
+        monkeypatch.setattr(live_training, "TrainingView", Pressed)
+        return made
 
-
-def watched(base, config=FIVE):  # noqa: F811
-    return watch_training(base.model, base.tokenizer, DATA, FACTS, config)
+    return stopping
 
 
-def plain(history: History) -> list[dict[str, Any]]:
-    """The records without their times."""
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the training of an epoch interrupted."""
+    train = Loop.epoch
+
+    def at(epoch: int) -> None:
+        def until(self: Loop, number: int) -> list[float]:
+            if number == epoch:
+                raise KeyboardInterrupt
+            return train(self, number)
+
+        monkeypatch.setattr(Loop, "epoch", until)
+
+    return at
+
+
+def watched(base, config=FIVE):
+    return live_training.watch_training(base.model, base.tokenizer, DATA, FACTS, config)
+
+
+def unwatched(folder, config):
+    other = load(folder, device="cpu")
+    return tune(other.model, other.tokenizer, DATA, FACTS, config, progress=False)
+
+
+def untimed(history: History) -> list[dict[str, Any]]:
     return [{name: value for name, value in asdict(one).items() if "seconds" not in name} for one in history.records]
+
+
+def same_weights(first, second) -> bool:
+    return all(torch.equal(weight, adapters(second)[name]) for name, weight in adapters(first).items())
 
 
 # ---------------------------------------------------------------- a run to the end
 
 
-def test_a_watched_run_has_the_numbers_and_the_weights_of_a_run_that_is_not_watched(base, folder) -> None:  # noqa: F811
-    from course_lib.models.loading import load
-
-    run = watched(base, SHORT)
-    other = load(folder, device="cpu")
-    alone = tune(other.model, other.tokenizer, DATA, FACTS, SHORT, progress=False)
-    assert plain(run.history) == plain(alone.history)
-    assert all(torch.equal(weight, adapters(alone.model)[name]) for name, weight in adapters(run.model).items())
+def test_a_watched_run_has_the_numbers_and_the_weights_of_a_run_that_is_not_watched(base, folder, quiet: list) -> None:
+    run, alone = watched(base, SHORT), unwatched(folder, SHORT)
+    assert untimed(run.history) == untimed(alone.history) and same_weights(run.model, alone.model)
     assert (run.stopped, run.kept) == (False, 2)
-
-
-def test_the_outcome_of_a_whole_run_names_the_best_epoch(base) -> None:  # noqa: F811
-    run = watched(base, SHORT)
     assert re.fullmatch(rf"\D*\b2 epochs.* epoch {best_epoch(run.history.records)}", run.outcome)
-
-
-def test_the_view_is_shown_before_the_run_and_its_text_is_that_of_the_end(base, quiet: list) -> None:  # noqa: F811
-    run = watched(base, SHORT)
     first, last = quiet[0], quiet[-1]
     assert first["text/markdown"] not in ("", last["text/markdown"])
     assert last["text/markdown"] == f"{describe_training(run.history)} The run {run.outcome}."
@@ -115,67 +127,45 @@ def test_the_view_is_shown_before_the_run_and_its_text_is_that_of_the_end(base, 
 # ---------------------------------------------------------------- stopped
 
 
-def test_stop_ends_the_run_after_the_epoch_under_way(base, monkeypatch) -> None:  # noqa: F811
-    stopping(monkeypatch, after=3)
+def test_stop_ends_the_run_after_the_epoch_under_way_with_the_weights_of_the_best_epoch(base, folder, views, quiet
+                                                                                        ) -> None:
+    views(4)
     run = watched(base)
-    assert [one.epoch for one in run.history.records] == [0, 1, 2, 3]
-    assert run.stopped and re.match(rf"stopped .*epoch 3 .*best epoch {run.kept}\b", run.outcome)
-
-
-def test_the_model_has_the_weights_of_the_best_epoch(base, folder, monkeypatch) -> None:  # noqa: F811
-    from course_lib.models.loading import load
-
-    stopping(monkeypatch, after=4)
-    run = watched(base)
+    assert [one.epoch for one in run.history.records] == [0, 1, 2, 3, 4]
+    assert run.stopped and re.match(rf"stopped .*epoch 4 .*best epoch {run.kept}\b", run.outcome)
     assert run.kept == best_epoch(run.history.records) < 4, "the test needs a best epoch that is not the last"
-    other = load(folder, device="cpu")
-    until = tune(other.model, other.tokenizer, DATA, FACTS, replace(FIVE, epochs=run.kept), progress=False)
-    assert all(torch.equal(weight, adapters(until.model)[name]) for name, weight in adapters(run.model).items())
-    assert torch.equal(logits(run.model), logits(until.model))
+    until = unwatched(folder, replace(FIVE, epochs=run.kept))
+    assert same_weights(run.model, until.model) and torch.equal(logits(run.model), logits(until.model))
 
 
-def test_an_interrupt_in_the_middle_of_an_epoch_keeps_the_finished_ones(base, monkeypatch) -> None:  # noqa: F811
-    train = Loop.epoch
-
-    def interrupted(self: Loop, number: int) -> list[float]:
-        if number == 3:
-            raise KeyboardInterrupt
-        return train(self, number)
-
-    monkeypatch.setattr(Loop, "epoch", interrupted)
+def test_an_interrupt_in_the_middle_of_an_epoch_keeps_the_finished_ones(base, interrupted, quiet) -> None:
+    interrupted(3)
     run = watched(base)
     assert [one.epoch for one in run.history.records] == [0, 1, 2]
     assert re.match(rf"stopped .*epoch 2 .*best epoch {run.kept}\b", run.outcome)
 
 
-def test_after_a_stop_the_base_can_be_trained_again_and_gives_the_same(base, monkeypatch) -> None:  # noqa: F811
-    before = logits(base.model)
-    stopping(monkeypatch, after=2)
+def test_after_a_stop_the_base_can_be_trained_again_and_gives_the_same(base, views, quiet) -> None:
+    before, made = logits(base.model), views(2)
     run = watched(base)
     bare = remove_lora(run.model)
     assert torch.equal(logits(bare), before)
     again = watched(type(base)(base.preset, bare, base.tokenizer))
-    assert plain(again.history) == plain(run.history)
+    assert untimed(again.history) == untimed(run.history)
+    with pytest.raises(CourseError, match=r"\brank\b"):
+        restored(remove_lora(again.model), made[0].best, replace(FIVE, rank=4))
 
 
-@pytest.mark.parametrize("after", [0, None], ids=["Stop after epoch 0", "interrupt in epoch 1"])
-def test_stopped_before_anything_was_trained_it_says_so_and_leaves_the_base_bare(base, monkeypatch, after  # noqa: F811
-                                                                                 ) -> None:
-    def interrupted(self: Loop, number: int) -> list[float]:
-        raise KeyboardInterrupt
-
-    if after is None:
-        monkeypatch.setattr(Loop, "epoch", interrupted)
-    else:
-        stopping(monkeypatch, after=after)
+@pytest.mark.parametrize("way", ["Stop after epoch 0", "interrupt in epoch 1"])
+def test_stopped_before_anything_was_trained_it_says_so_and_leaves_the_base_bare(base, views, interrupted, quiet,
+                                                                                 way: str) -> None:
+    views(0) if way.startswith("Stop") else interrupted(1)
     with pytest.raises(CourseError, match="first epoch"):
         watched(base)
     assert not any("lora" in name for name, _ in base.model.named_parameters())
 
 
-def test_an_interrupt_while_a_figure_is_drawn_is_passed_on() -> None:
-    import ipywidgets
-
+def test_an_interrupt_while_a_figure_is_drawn_is_passed_on(quiet) -> None:
     def drawn() -> Any:
         raise KeyboardInterrupt
 
@@ -190,13 +180,6 @@ def test_a_press_of_stop_is_answered_at_once() -> None:
     assert view.button.description != TrainingView(5).button.description
 
 
-def test_weights_of_another_rank_are_refused(base, monkeypatch) -> None:  # noqa: F811
-    views = stopping(monkeypatch, after=1)
-    run = watched(base)
-    with pytest.raises(CourseError, match=r"\brank\b"):
-        restored(remove_lora(run.model), views[0].best, replace(FIVE, rank=4))
-
-
 # ---------------------------------------------------------------- what is drawn and said
 
 
@@ -205,39 +188,26 @@ def test_time_left_is_the_mean_epoch_times_the_epochs_to_go() -> None:
     assert seconds_left(RECORDS[:1], 13) is None
 
 
-def test_a_run_under_way_is_described_with_the_time_left() -> None:
-    assert re.match(r"Epoch 3 of 13: 95 % .*Known .*30 % .*Unknown .*45\.0 %\. .*50\.0 % .*epoch 2\. .*\b30 s",
-                    describe_training(RECORDS, epochs=13))
-
-
-def test_a_finished_run_is_described_without_time_left() -> None:
-    assert re.search(r"50\.0 % .*epoch 2\.$", describe_training(History(RECORDS)))
-    assert re.search(r"50\.0 % .*epoch 2\.$", describe_training(RECORDS, epochs=3))
-
-
-def test_before_training_there_is_no_best_epoch() -> None:
-    assert re.fullmatch(r"Epoch 0 of 13: 0 % .*Known .*0 % .*Unknown .*\bdev\b.* 20\.0 %\.",
-                        describe_training(RECORDS[:1], epochs=13))
-
-
-def test_a_run_without_unknown_rows_or_dev_questions_is_described_without_them() -> None:
-    said = describe_training([record(0, None, unknown=None), record(1, None, 60, None)])
-    assert re.match("Epoch 1: 60 % .*Known", said) and "Unknown" not in said and "dev" not in said
+@pytest.mark.parametrize(("records", "epochs", "said"), [
+    (RECORDS, 13, r"Epoch 3 of 13: 95 % .*Known .*30 % .*Unknown .*45\.0 %\. .*50\.0 % .*epoch 2\. .*\b30 s.*"),
+    (History(RECORDS), None, r".* 50\.0 % .*epoch 2\."), (RECORDS, 3, r".* 50\.0 % .*epoch 2\."),
+    (RECORDS[:1], 13, r"Epoch 0 of 13: 0 % .*Known .*0 % .*Unknown .*\bdev\b.* 20\.0 %\."),
+    ([record(0, None, unknown=None), record(1, None, 60, None)], None, "Epoch 1: 60 % ((?!Unknown|dev).)*")],
+    ids=["under way", "a history", "finished", "before training", "no Unknown rows, no dev questions"])
+def test_a_run_is_described(records, epochs: int | None, said: str) -> None:
+    assert re.fullmatch(said, describe_training(records, epochs=epochs))
 
 
 def test_the_frame_is_wide_enough_for_all_epochs_and_the_best_one_is_marked() -> None:
-    ax = training_view.training_curves(RECORDS, epochs=13)
-    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
-    plt.close(ax.figure)
-    assert drawn["Unknown rows fitted"] == [0, 2, 5, 30] and drawn["dev accuracy"] == [20, 30, 50, 45]
-    assert any("(epoch 2)" in name for name in drawn) and ax.get_xlim()[1] > 13
+    ax = live_training.training_curves(RECORDS, epochs=13)
+    assert lines(ax)["Unknown rows fitted"] == [0, 2, 5, 30] and lines(ax)["dev accuracy"] == [20, 30, 50, 45]
+    assert any("(epoch 2)" in name for name in lines(ax)) and ax.get_xlim()[1] > 13
 
 
 def test_the_snapshots_show_a_quarter_a_half_and_all_of_the_run() -> None:
-    panels = training_view.training_snapshots(History((*RECORDS, *(record(epoch, 40) for epoch in range(4, 9)))))
-    titles, lengths = [ax.get_title() for ax in panels], [len(ax.lines[0].get_xdata()) for ax in panels]
-    plt.close(panels[0].figure)
-    assert titles == ["epoch 2 of 8", "epoch 4 of 8", "epoch 8 of 8"] and lengths == [3, 5, 9]
+    panels = live_training.training_snapshots(History((*RECORDS, *(record(epoch, 40) for epoch in range(4, 9)))))
+    assert [ax.get_title() for ax in panels] == ["epoch 2 of 8", "epoch 4 of 8", "epoch 8 of 8"]
+    assert [len(ax.lines[0].get_xdata()) for ax in panels] == [3, 5, 9]
 
 
 # ---------------------------------------------------------------- in a kernel
@@ -250,15 +220,15 @@ from dataclasses import replace
 from tests.support.tiny import TOKENIZERS, saved_model
 from tests.support.tuning import DATA, FACTS, SHORT
 from course_lib.models.loading import load
-from course_lib.figures.widgets import live_training as training_view
+from course_lib.figures.widgets import live_training
 base = load(saved_model({folder!r}, "llama", TOKENIZERS["gpt2"]()), device="cpu")
-show = training_view.TrainingView.show
+show = live_training.TrainingView.show
 def spoken(view):
     show(view)
     print("button", view.button.model_id)
-training_view.TrainingView.show = spoken
+live_training.TrainingView.show = spoken
 """
-RUN = "run = training_view.watch_training(base.model, base.tokenizer, DATA, FACTS, replace(SHORT, epochs={epochs}))"
+RUN = "run = live_training.watch_training(base.model, base.tokenizer, DATA, FACTS, replace(SHORT, epochs={epochs}))"
 STOPPED = r"stopped .*epoch \d+ .*best epoch \d+"
 TOLD = "import matplotlib.pyplot as plt\nprint(run.outcome, plt.get_fignums())"
 

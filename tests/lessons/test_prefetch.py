@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pooch
 import pytest
 from typer.testing import CliRunner
 
@@ -107,20 +108,17 @@ def test_facts_come_from_the_room_when_nothing_can_be_fetched(source, clone, roo
     assert entityquestions.load(progress=False).totals() == {"train": 12, "dev": 12, "test": 12, "ood": 7}
 
 
-def test_facts_may_come_from_a_copy_of_ones_own(source, clone, room, tmp_path, monkeypatch):
+def test_facts_may_come_from_a_copy_of_ones_own_unless_it_was_edited(source, clone, room, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
     fill(room)
     assert source == [] and len(list(room.glob("entityquestions/dataset/*/*.json"))) == 72
     monkeypatch.delenv("COURSE_DATA")
     fill(room)
     assert source == []  # they stand where a download puts them
-
-
-def test_a_copy_of_ones_own_that_was_edited_is_refused(source, clone, room, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "public"))
     (tmp_path / "public/dataset/dev/P26.dev.json").write_text("[]")
     with pytest.raises(CourseError, match=r"P26\.dev\.json: .*SHA-256"):
-        fill(room)
+        fill(room.with_name("another"))
 
 
 def test_no_network_is_one_line_with_what_to_do(source, clone, room, monkeypatch):
@@ -130,54 +128,52 @@ def test_no_network_is_one_line_with_what_to_do(source, clone, room, monkeypatch
     assert "COURSE_DATA" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_full_disk_is_one_line_with_what_to_do(source, clone, room, monkeypatch):
-    import pooch
-
+def test_a_full_disk_and_a_folder_with_other_things_in_it_are_one_line(source, clone, room, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pooch.Pooch, "fetch", full)
     with pytest.raises(CourseError, match=f"^{room}"):
         fill(room)
-
-
-def test_a_folder_with_other_things_in_it_is_refused(source, clone, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "cat.jpg").touch()
+    photos = room.with_name("photos")
+    photos.mkdir()
+    (photos / "cat.jpg").touch()
     with pytest.raises(CourseError, match=r"photos: .*cat\.jpg"):
-        fill(tmp_path / "photos")
+        fill(photos)
 
 
-def test_outside_of_a_clone_there_are_no_notebooks_and_it_says_so(room):
+def test_outside_of_a_clone_there_are_neither_notebooks_nor_wheels_and_it_says_so(room):
     said = prefetch.copy_notebooks(None, room)
     assert said.startswith("0 for learners, 0 for instructors") and "`course build --instructor`" in said
+    with pytest.raises(CourseError, match=r"requirements\.lock"):
+        prefetch.fetch_wheels(None, room, done=None, echo=print)
 
 
 # ------------------------------------------------------------------------------------------------------- wheels
 
 
-@pytest.fixture
-def pip(monkeypatch):
+class Pip:
     """pip, replaced: ``calls`` are its words; it leaves one wheel for each call, or fails with ``error``."""
 
-    class Pip:
-        calls: list[list[str]] = []
-        error = ""
+    def __init__(self):
+        self.calls, self.error = [], ""
 
-        def __call__(self, words, **_):
-            self.calls.append(words[5:])
-            shelf = Path(words[words.index("-d" if "-d" in words else "-w") + 1])
-            shelf.mkdir(exist_ok=True)
-            (shelf / f"{words[5]}-1-py3-none-any.whl").touch()
-            return subprocess.CompletedProcess(words, bool(self.error), stderr=self.error)
+    def __call__(self, words, **_):
+        self.calls.append(words[5:])
+        shelf = Path(words[words.index("-d" if "-d" in words else "-w") + 1])
+        shelf.mkdir(exist_ok=True)
+        (shelf / f"{words[5]}-1-py3-none-any.whl").touch()
+        return subprocess.CompletedProcess(words, bool(self.error), stderr=self.error)
 
+
+@pytest.fixture
+def pip(monkeypatch):
     fake = Pip()
-    fake.calls = []
     monkeypatch.setattr(subprocess, "run", fake)
     return fake
 
 
-def test_wheels_are_those_of_the_lock_and_the_course(source, clone, room, pip):
+def test_wheels_are_those_of_the_lock_and_the_course_and_of_the_same_lock_not_asked_for_again(source, clone, room, pip):
     text, _ = fill(room, wheels=True)
     download, build = pip.calls
     assert download == ["download", "--only-binary", ":all:", "-r", str(clone / "requirements.lock"), "-d",
@@ -185,10 +181,6 @@ def test_wheels_are_those_of_the_lock_and_the_course(source, clone, room, pip):
     assert build[:3] == ["wheel", "-q", "--no-deps"] and str(clone) not in build  # built from a copy
     assert '--no-index --find-links wheels "known-unknowns[lab]"' in text
     assert re.search(rf"\b2 .*Python {sys.version_info[0]}\.{sys.version_info[1]}", text)
-
-
-def test_wheels_of_the_same_lock_are_not_asked_for_again(source, clone, room, pip):
-    fill(room, wheels=True)
     fill(room, wheels=True)
     assert [call[0] for call in pip.calls] == ["download", "wheel", "wheel"]
     (clone / "requirements.lock").write_text("torch==2.14.0\n", encoding="utf-8")
@@ -208,11 +200,6 @@ def test_a_failing_pip_is_one_sentence(source, clone, room, pip, error, said):
     pip.error = ""
     fill(room, wheels=True)
     assert [call[0] for call in pip.calls] == ["download", "download", "wheel"]  # it goes on from there
-
-
-def test_wheels_outside_of_a_clone_say_where_to_go(room):
-    with pytest.raises(CourseError, match=r"requirements\.lock"):
-        prefetch.fetch_wheels(None, room, done=None, echo=print)
 
 
 # ------------------------------------------------------------------------------------------------------- models
