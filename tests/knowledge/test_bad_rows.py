@@ -131,7 +131,8 @@ def test_unicode_of_every_kind_gets_a_number_or_a_reason(answer, name, tokenizer
 
 @pytest.mark.slow
 def test_an_answer_of_four_thousand_letters_gets_a_number(tokenizers):
-    model = tiny_model("llama", tokenizers["gpt2"], max_position_embeddings=8192)
+    model = tiny_model("llama", tokenizers["gpt2"], max_position_embeddings=8192, num_hidden_layers=1,
+                       num_attention_heads=1, num_key_value_heads=1)
     found = score(model, tokenizers["gpt2"], [GOOD[0], Fact("Bo", "P19", "x" * 4096)], [PLAIN], top_k=0)
     assert found.problems == {} and np.isfinite(found.log_probability).all()
 

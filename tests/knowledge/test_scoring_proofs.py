@@ -147,7 +147,7 @@ def test_the_mass_of_all_spellings_lies_in_the_interval_of_the_spelling_gap(arch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", FOUR)
+@pytest.mark.parametrize("architecture", ["llama", "neox"])
 def test_sampled_matches_by_text_lie_in_the_interval_of_the_spelling_gap(architecture):
     model, tokenizer = many_spellings(architecture)
     rows = samples(model, tokenizer, PLAIN.text(QUESTION), Draw(1.0), count := 10_000, tokens=16)
@@ -203,7 +203,7 @@ def outside(model, tokenizer, draw, subject, *, count=10_000):
     """For the frequent answers after one text: whether the samples leave the 99.9 % band of the exact probability."""
     text = PLAIN.text(Fact(subject, "P19", "").question)
     pilot = samples(model, tokenizer, text, draw, 1000, tokens=7, seed=1)  # others than those that are counted below
-    golds = canonical_answers(tokenizer, text, pilot, most=12, least=4)
+    golds = canonical_answers(tokenizer, text, pilot, most=30, least=3)
     found = np.exp(score(model, tokenizer, [Fact(subject, "P19", gold) for gold in golds], [PLAIN],
                          **draw.settings).log_probability[:, 0])
     rows = samples(model, tokenizer, text, draw, count, tokens=7, seed=2)
@@ -215,11 +215,11 @@ def outside(model, tokenizer, draw, subject, *, count=10_000):
 @pytest.mark.slow
 def test_ten_thousand_samples_lie_in_the_binomial_bands_of_200_cells(tokenizers):
     out = []
-    for architecture, name, draw in (("llama", "llama", Draw()), ("olmo2", "unigram", Draw(1.0, 10)),
-                                     ("qwen2", "qwen", Draw()), ("neox", "gpt2", Draw(1.0, 20, 0.9))):
+    for architecture, name, draw, texts in (("llama", "llama", Draw(), 2), ("olmo2", "unigram", Draw(1.0, 10), 5),
+                                            ("qwen2", "qwen", Draw(), 5), ("neox", "gpt2", Draw(1.0, 20, 0.9), 3)):
         tokenizer, before = tokenizers[name], len(out)
         model = spaced(tokenizer, tiny_model(architecture, tokenizer, seed=3, spread=2.0, end_bias=5.0))
-        for subject in SUBJECTS:
+        for subject in SUBJECTS[:texts]:
             out += outside(model, tokenizer, draw, subject)
         assert len(out) - before >= 30
     assert len(out) >= 200

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
 import re
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,43 +13,24 @@ import torch
 from course_lib.files import CourseError
 from course_lib.lessons import exercises
 from course_lib.lessons.builder import editions
-from course_lib.lessons.builder.notebooks import read_source
 from course_lib.lessons.exercises.core import Exercise, Verdict, Wrong, close, judge, same
-
-ROOT = Path(__file__).parents[2]
-SOURCES = {path.stem[:2]: path for path in sorted((ROOT / "notebooks" / "src").glob("*.py"))}
+from tests.support.lessons import SOURCES, found, mistakes, source
 
 
 @cache
-def found(lesson: str) -> tuple[editions.Found, ...]:
-    return editions.exercises(read_source(SOURCES[lesson]))
-
-
-@cache
-def mistakes(lesson: str) -> list[tuple[str, str, str]]:
-    path = Path(__file__).parent / "mistakes" / f"lesson_{lesson}.py"
-    spec = importlib.util.spec_from_file_location(f"mistakes_{lesson}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.MISTAKES
-
-
-def arguments(lesson: str, number: str) -> list[str]:
-    """What the lesson gives to ``check`` after the number: names that the exercise's cell defines."""
-    import ast
-
-    calls = [node for cell in read_source(SOURCES[lesson]).cells if cell.cell_type == "code" and "check(" in cell.source
+def arguments(lesson: str) -> dict[str, list[str]]:
+    """Number -> what the lesson gives to ``check`` after it: names that the exercise's cell defines."""
+    calls = [node for cell in source(lesson).cells if cell.cell_type == "code" and "check(" in cell.source
              for node in ast.walk(ast.parse(cell.source))
              if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"]
-    return next([ast.unparse(argument) for argument in call.args[1:]] for call in calls
-                if call.args[0].value == number)
+    return {call.args[0].value: [ast.unparse(argument) for argument in call.args[1:]] for call in calls}
 
 
 def verdict(lesson: str, number: str, code: str) -> Verdict:
     """Run an exercise's cell by itself, as a learner would have filled it in, and judge it."""
     namespace: dict[str, object] = {"__name__": "exercise"}
     exec(compile(code, f"exercise {number}", "exec"), namespace)
-    return judge(exercises.exercise(number), *(eval(name, namespace) for name in arguments(lesson, number)))
+    return judge(exercises.exercise(number), *(eval(name, namespace) for name in arguments(lesson)[number]))
 
 
 ALL = [(lesson, one.id) for lesson in SOURCES for one in found(lesson)]
@@ -70,7 +50,7 @@ def test_a_lesson_has_three_to_five_exercises_each_with_a_checker(lesson: str) -
 
 @pytest.mark.parametrize("lesson", SOURCES)
 def test_the_head_gives_the_sum_of_the_minutes_of_the_exercises(lesson: str) -> None:
-    assert editions.minutes(read_source(SOURCES[lesson])).exercises == sum(one.minutes for one in found(lesson))
+    assert editions.minutes(source(lesson)).exercises == sum(one.minutes for one in found(lesson))
 
 
 @pytest.mark.parametrize(("lesson", "number"), ALL)
@@ -95,10 +75,10 @@ def test_an_exercise_has_two_typical_mistakes_three_hints_and_a_check_right_belo
     assert sum(one[0] == number for one in mistakes(lesson)) >= 2
     hints = exercises.exercise(number).hints
     assert len(hints) == 3 and len(set(hints)) == 3 and all(len(hint) > 15 for hint in hints)
-    cells = read_source(SOURCES[lesson]).cells
+    cells = source(lesson).cells
     place = next(one.cell for one in found(lesson) if one.id == number)
     below = [cell.source for cell in cells[place + 1:place + 3] if cell.cell_type == "code"]
-    assert any(f'check("{number}"' in source for source in below)
+    assert any(f'check("{number}"' in text for text in below)
 
 
 # ---------------------------------------------------------------- how an answer is judged

@@ -19,7 +19,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from course_lib.data import entityquestions
 from course_lib.data.facts import Fact, FactSet
@@ -31,12 +30,11 @@ from course_lib.files import CourseError
 from course_lib.knowledge import labelling, slick
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.lessons import start
-from course_lib.lessons.builder import course
 from course_lib.models.loading import Loaded
 from course_lib.training.records import TuneConfig
 from course_lib.training.runs import writer as runs
 from course_lib.training.runs.folder import read_right
-from tests.support import entity_model as entity
+from tests.support.small_course import Made
 
 SPLITS = ("train", "dev", "test", "ood")
 
@@ -200,18 +198,6 @@ SMALL = Settings(TuneConfig(epochs=2, lr=1e-3, warmup=0, batch=16), size=48, rul
                  questions=600)
 
 
-@pytest.fixture(scope="session")
-def entity_model(course_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small model, made once for all processes; COURSE_ENTITY_MODEL names one that is there."""
-    if made := os.environ.get("COURSE_ENTITY_MODEL"):
-        return Path(made)
-    several = "PYTEST_XDIST_WORKER" in os.environ  # each with a folder of its own, in one for all
-    shared = tmp_path_factory.getbasetemp().parent if several else tmp_path_factory.getbasetemp()
-    folder = shared / "entity-model"
-    with FileLock(f"{folder}.lock"):
-        return folder if (folder / "tokenizer.json").is_file() else entity.build(folder, course_data)
-
-
 def work(preset: str, folder: str) -> None:
     """Measure and sweep, with a line in FOLDER/done.txt for each finished shard and epoch."""
     def noted(real: Callable, word: str) -> Callable:
@@ -268,19 +254,16 @@ def test_a_session_lost_in_measuring_and_in_the_sweep_costs_nothing(entity_model
 
 
 @pytest.mark.slow
-def test_the_whole_course_runs_on_real_facts(entity_model: Path, tmp_path: Path,
+def test_the_whole_course_runs_on_real_facts(entity_model: Path, small_course: Made,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for its notebooks, which run in test_run_all.py."""
     monkeypatch.setenv("COURSE_QUESTIONS", "first-look")
-    lines: list[str] = []
-    page = course.run_course(preset=str(entity_model), build_dir=tmp_path, echo=lines.append)
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    study = open_study(str(entity_model), folder=tmp_path)
-    assert [path.stem for path in sorted((tmp_path / "notebooks").glob("*.ipynb"))] == [
-        path.stem for path in sorted(Path(__file__).parents[2].glob("notebooks/src/*.py"))]
+    folder, summary = small_course.folder, json.loads((small_course.folder / "summary.json").read_text())
+    study = open_study(str(entity_model), folder=folder)
     assert all(share > 0 for share in summary["shares"].values()) and summary["never_read_unknown"] is None
-    assert {run.name for run in (tmp_path / "runs").iterdir()} == {entity_model.name}
+    assert {run.name for run in (folder / "runs").iterdir()} == {entity_model.name}
     asked = [row for row in summary["curve"] if row["measure"] in ("dev", "test", "ood")]
     assert {row["n"] for row in asked} == {1} and len(summary["runs"]) == 8
-    right = read_right(study.spec(50).folder(tmp_path / "runs"))
+    right = read_right(study.spec(50).folder(folder / "runs"))
     assert {split: answers.shape for split, answers in right.items()} == {"test": (13, 480), "ood": (13, 280)}
-    assert entity_model.name in page.read_text(encoding="utf-8") and "600 " in lines[0]
+    assert summary["preset"] == entity_model.name and "600 " in small_course.lines[0]

@@ -1,26 +1,21 @@
 """Run All never breaks: every lesson, from top to bottom, with each exercise wrong at first, then solved.
 
-Undone they are run in full size by ``course build``; what that gave is looked at here without running it again.
+They run on the small model that has read real facts, at the size of a first look: one seed, another model, no count
+of readings. On the pocket model, in full size and with every exercise undone, ``make course`` and ``course build`` run
+them; what these left is looked at here without running it again.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 
 from course_lib.lessons.builder import editions, notebooks, report
 from course_lib.lessons.builder.notebooks import read_source
-from tests.lessons.test_exercises import SOURCES, found, mistakes
-
-
-@pytest.fixture(scope="session")
-def small_build(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a notebook whose study is the tiny one."""
-    return {"COURSE_BUILD": str(tmp_path_factory.mktemp("small")), "COURSE_PRESET": "pocket", "COURSE_QUICK": "1",
-            "HF_HUB_OFFLINE": "1"}
+from tests.support.lessons import SOURCES, found, mistakes
+from tests.support.small_course import Made
 
 
 def edition(lesson: str):
@@ -50,9 +45,9 @@ def test_the_stored_lesson_ran_to_its_end_with_every_exercise_undone(lesson: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", SOURCES)
-def test_a_lesson_comes_to_its_end(lesson: str, small_build: dict[str, str]) -> None:
+def test_a_lesson_comes_to_its_end(lesson: str, small_course: Made) -> None:
     notebook = edition(lesson)
-    notebooks.execute(notebook, cwd=Path(SOURCES[lesson]).parents[1], env=small_build)
+    notebooks.execute(notebook, cwd=SOURCES[lesson].parents[1], env=small_course.env)
     report.describe(notebook)
     assert notebooks.problems(notebook) == []
     assert verdicts(notebook) == [(one.id, said) for one in found(lesson) for said in ("not right yet", "right")]
