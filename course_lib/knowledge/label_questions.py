@@ -38,6 +38,7 @@ from course_lib.models.four_bit import merged_for_evaluation
 from course_lib.models.hardware import device, device_dtype
 from course_lib.models.hub import commit_of
 from course_lib.models.loading import Loaded, load
+from course_lib.models.memory_usage import highest
 from course_lib.models.presets import folder_of, hub_id, known_preset
 from course_lib.text import printable
 
@@ -156,8 +157,8 @@ class _Run:
                  f"{about['device']}")
         self.say(f"  done already: {asked - todo:,} questions; to do: {todo:,}, about {tokens:,} tokens at "
                  f"{throughput:,.0f} a second (timed just now) = {_duration(tokens / throughput)}")
-        self.say(f"  memory: {_memory(loaded) / 2**30:.1f} GiB, {self.record['batch_tokens']:,} tokens in a pass; "
-                 f"results go to {self.folder}")
+        self.say(f"  memory: {highest(loaded.model.device.type) / 2**30:.1f} GiB, {self.record['batch_tokens']:,} tokens "
+                 f"in a pass; results go to {self.folder}")
         return shard if piece == unit.rows else None
 
     def _score(self, loaded: Loaded, unit: Unit, rows: Sequence[int]) -> Shard:
@@ -302,15 +303,6 @@ def _draw(data: QuestionSet, settings: Settings) -> tuple[dict[str, list[Prompt]
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
-
-
-def _memory(loaded: Loaded) -> int:
-    """Bytes that the model and one forward pass take: of the GPU where it lies there, else of this process."""
-    import psutil
-    import torch
-
-    on_gpu = loaded.model.device.type == "cuda"
-    return torch.cuda.max_memory_allocated() if on_gpu else psutil.Process().memory_info().rss
 
 
 def _name(title: str, problems: Sequence[Problem], say: Callable[[str], None]) -> None:

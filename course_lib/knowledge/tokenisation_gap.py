@@ -36,6 +36,7 @@ from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.distribution import Distribution, room
 from course_lib.knowledge.scoring.engine import TEMPERATURE, TOP_K, score
+from course_lib.knowledge.scoring.forward_pass import evaluation_mode
 from course_lib.knowledge.scoring.prompts import Prompt, encode_answers, end_tokens, is_match, right_texts
 
 if TYPE_CHECKING:
@@ -79,13 +80,8 @@ def spelling_gap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fac
     sound = frame["canonical"].notna()
     roots = [root for i in np.flatnonzero(sound) for root in _roots(tokenizer, i, cells[i], accepted)]
     tree = _Tree(model, tokenizer, Distribution(temperature, top_k, top_p).warpers(), floor, len(cells))
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            tree.walk(roots, progress)
-    finally:
-        model.train(training)
+    with evaluation_mode(model), torch.inference_mode():
+        tree.walk(roots, progress)
     frame["lower"] = np.where(sound, tree.found, np.nan)
     frame["upper"] = frame["lower"] + tree.cut  # upper = lower + weight of the cut branches
     _check(frame, model)

@@ -30,6 +30,7 @@ from course_lib.data.facts import Fact
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.batching import block_size, default_batch_tokens
 from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, refuse_changed_distribution, room
+from course_lib.knowledge.scoring.forward_pass import evaluation_mode
 from course_lib.knowledge.scoring.greedy import Greedy
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Prompt, Remembered, end_tokens, right_texts
 from course_lib.knowledge.scoring.scores import Scores
@@ -77,16 +78,12 @@ def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Seq
 
     refuse_changed_distribution(model, top_p=top_p, sampling=temperature is not None)
     distribution = None if temperature is None else Distribution(temperature, top_k, 1.0 if top_p is None else top_p)
-    scores, training = Scores.empty(len(facts), len(prompts)), model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), merged_for_evaluation(model):
-            for first in range(0, len(facts) if prompts else 0, CHUNK):
-                rows = range(first, min(first + CHUNK, len(facts)))
-                part = _Pass(model, tokenizer, [facts[row] for row in rows], prompts, distribution, accepted, ended)
-                scores.put(list(rows), part.run(batch_tokens))
-    finally:
-        model.train(training)
+    scores = Scores.empty(len(facts), len(prompts))
+    with evaluation_mode(model), torch.inference_mode(), merged_for_evaluation(model):
+        for first in range(0, len(facts) if prompts else 0, CHUNK):
+            rows = range(first, min(first + CHUNK, len(facts)))
+            part = _Pass(model, tokenizer, [facts[row] for row in rows], prompts, distribution, accepted, ended)
+            scores.put(list(rows), part.run(batch_tokens))
     return scores
 
 

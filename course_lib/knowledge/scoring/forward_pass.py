@@ -17,11 +17,22 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["REFUSALS", "last_mlp_at", "output_layer_at", "with_attention"]
+__all__ = ["REFUSALS", "evaluation_mode", "last_mlp_at", "output_layer_at", "with_attention"]
 
 # what an architecture raises that cannot go another way: unknown arguments, caches of another kind, odd shapes
 REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _configs: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    """Put the model in evaluation mode (no dropout), and back into the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 @contextmanager

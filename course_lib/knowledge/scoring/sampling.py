@@ -21,7 +21,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from course_lib.files import CourseError
 from course_lib.knowledge.scoring.distribution import NOT_FINITE, Distribution, Room, refuse_changed_distribution, room
+from course_lib.knowledge.scoring.forward_pass import evaluation_mode
 from course_lib.knowledge.scoring.prompts import Prompt, Remembered, encode, end_tokens, is_match, right_texts
 from course_lib.knowledge.scoring.scores import Cells
 from course_lib.knowledge.scoring.shared_prefix import same_logits
@@ -197,7 +197,8 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Se
     most = room(model)
     written = [_Written(problem=_problem(most, prompt, drawing.max_tokens)) for prompt in prompts]
     sound = [row for row, one in enumerate(written) if not one.problem]
-    with _evaluation(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+    with evaluation_mode(model), merged_for_evaluation(model), fork:
         if sound and drawing.batch * max(1, drawing.n_samples) > 1:
             drawing = replace(drawing, cached=not _batches_show(model, [prompts[row] for row in sound], ends, drawing))
         for start, rows in _batches(prompts, sound, drawing):
@@ -249,17 +250,6 @@ def _problem(most: Room, prompt: list[int], max_tokens: int) -> str:
         return (f"{len(prompt)} tokens of prompt and up to {max_tokens} of answer, but the model has room for "
                 f"{most.tokens:g}; use fewer shots or a shorter question")
     return ""
-
-
-@contextmanager
-def _evaluation(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with merged_for_evaluation(model):
-            yield
-    finally:
-        model.train(training)
 
 
 class _NonFinite:

@@ -37,6 +37,7 @@ from course_lib.knowledge.scoring.prompts import (
     surface_forms,
     vocabulary,
 )
+from course_lib.text import short
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -154,14 +155,10 @@ def _complaints(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str],
 def _complaint(answer: str, decoded: str, unknown: bool) -> str:
     """``decoded`` is what the answer's tokens say; ``unknown``: one of them is the unknown token."""
     if "\n" in answer:
-        return f"the answer {_short(answer)} has a line break, and an answer ends at the first one; take it out"
+        return f"the answer {short(answer)} has a line break, and an answer ends at the first one; take it out"
     if not is_match(decoded, answer.strip()):
-        return f"the answer {_short(answer)} is not encodable: its tokens decode to {_short(decoded.strip())}"
-    return f"the answer {_short(answer)} is not encodable: it takes the unknown token" if unknown else ""
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+        return f"the answer {short(answer)} is not encodable: its tokens decode to {short(decoded.strip())}"
+    return f"the answer {short(answer)} is not encodable: it takes the unknown token" if unknown else ""
 
 
 @dataclass(frozen=True, slots=True)
