@@ -13,37 +13,31 @@ from course_lib.analysis import paper_claims as analysis
 from course_lib.data import paper
 from course_lib.lessons.builder import course, notebooks
 from course_lib.training.finetune import EpochRecord
+from tests.support.made_runs import epochs
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def epochs() -> pd.DataFrame:
-    """Two epochs of D at 0, 50 and 100 % Unknown, one seed; accuracy falls with the share."""
-    rows = [{"preset": "pocket", "variant": "D", "unknown_percent": percent, "seed": 0, "epoch": epoch, "loss": 1.0,
-             "dev": 40 - epoch, "test": 40 - epoch * percent / 10, "ood": 35 - epoch * percent / 20,
-             "known_fitted": 50.0 * epoch, "unknown_fitted": 30.0 * epoch, "seconds": 1.0}
-            for percent in (0, 50, 100) for epoch in (0, 1, 2)]
-    return pd.DataFrame(rows)
+EPOCHS = pd.concat([epochs([40, 39, 38], percent=percent, test=[40 - step * percent / 10 for step in range(3)])
+                    for percent in (0, 50, 100)])  # accuracy falls with the share of Unknown
+SUMMARY = analysis.summary(EPOCHS, {"Unknown": 1.0}, None, preset="pocket")
 
 
-def test_every_field_of_the_summary_is_documented(epochs: pd.DataFrame) -> None:
+def test_every_field_of_the_summary_is_documented() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    summary = analysis.summary(epochs, {"Unknown": 1.0}, None, preset="pocket")
-    names = {*summary, *summary["runs"][0], *summary["runs"][0]["early_stop"], *summary["claims"][0]}
+    names = {*SUMMARY, *SUMMARY["runs"][0], *SUMMARY["runs"][0]["early_stop"], *SUMMARY["claims"][0]}
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 
-def test_the_comparison_names_every_claim_that_does_not_hold(epochs: pd.DataFrame) -> None:
-    summary = analysis.summary(epochs, {}, None, preset="pocket")
-    lines = "\n".join(course.compared_with_the_paper(summary))
-    failed = [claim["claim"] for claim in summary["claims"] if not claim["holds"]]
+def test_the_comparison_names_every_claim_that_does_not_hold() -> None:
+    lines = "\n".join(course.compared_with_the_paper(SUMMARY))
+    failed = [claim["claim"] for claim in SUMMARY["claims"] if not claim["holds"]]
     assert failed
     assert all(f"does not: {claim}" in lines for claim in failed)
 
 
-def test_the_curve_is_a_png_of_three_charts(epochs: pd.DataFrame, tmp_path: Path) -> None:
-    path = course.draw_curve(epochs, tmp_path / "curve.png", preset="pocket")
+def test_the_curve_is_a_png_of_three_charts(tmp_path: Path) -> None:
+    path = course.draw_curve(EPOCHS, tmp_path / "curve.png", preset="pocket")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

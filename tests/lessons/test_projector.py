@@ -73,7 +73,7 @@ def test_lab_in_projector_mode_may_start_another_one(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def started(monkeypatch):
     """The command and the environment of the JupyterLab that `course lab` would have started."""
     calls = []
 
@@ -86,29 +86,24 @@ def opened(monkeypatch):
         def poll(self):
             return 0
 
+    for name in ("COURSE_BUILD", "COURSE_PROJECTOR", "JUPYTERLAB_SETTINGS_DIR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cli.subprocess, "Popen", Process)
     return calls
 
 
-def test_course_lab_projector_passes_it_on(opened, tmp_path):
+def test_course_lab_projector_passes_it_on(started, tmp_path):
     CliRunner().invoke(cli.app, ["lab", "--projector", "--build", str(tmp_path)])
-    (words, env), = opened
+    (words, env), = started
     assert words[:2] == ["-m", "jupyterlab"] and env["COURSE_PROJECTOR"] == "1"
     assert env["JUPYTERLAB_SETTINGS_DIR"] == str(tmp_path / "projector" / "user-settings")
 
 
-def test_course_lab_without_it_leaves_all_as_it_is(opened, tmp_path, monkeypatch):
-    monkeypatch.delenv("COURSE_PROJECTOR", raising=False)
-    monkeypatch.delenv("JUPYTERLAB_SETTINGS_DIR", raising=False)
-    CliRunner().invoke(cli.app, ["lab", "--build", str(tmp_path)])
-    assert not {"COURSE_PROJECTOR", "JUPYTERLAB_SETTINGS_DIR"} & set(opened[0][1])
-
-
-def test_course_lab_opens_another_folder_with_its_results_in_it(opened, tmp_path, monkeypatch):
-    monkeypatch.delenv("COURSE_BUILD", raising=False)
+def test_course_lab_opens_another_folder_with_its_results_in_it_and_without_projector_mode(started, tmp_path):
     CliRunner().invoke(cli.app, ["lab", str(tmp_path)])
-    (words, env), = opened
+    (words, env), = started
     assert words[-1] == str(tmp_path) and env["COURSE_BUILD"] == str(tmp_path / "build")
+    assert not {"COURSE_PROJECTOR", "JUPYTERLAB_SETTINGS_DIR"} & set(env)
 
 
 def test_course_lab_in_a_missing_folder_is_one_line(tmp_path):

@@ -35,15 +35,9 @@ def test_the_course_quiz_asks_about_every_lesson() -> None:
     assert {one.lesson for one in load("course").questions} == set(SOURCES)
 
 
-def test_before_a_choice_nothing_is_said() -> None:
+def test_a_choice_is_explained_and_in_the_course_quiz_a_wrong_one_points_back() -> None:
     assert feedback(ONE, None) == ""
-
-
-def test_a_right_choice_is_explained() -> None:
     assert re.fullmatch("Right.*Two pairs\\.", feedback(ONE, 1))
-
-
-def test_a_wrong_choice_is_explained_and_in_the_course_quiz_points_back() -> None:
     assert re.match(r"Not .*One too few\.", feedback(ONE, 0)) and "05" not in feedback(ONE, 0)
     assert re.match(r"Not .*One too few\. .*\b05\b", feedback(ONE, 0, point_back=True))
 
@@ -60,25 +54,13 @@ def test_the_text_has_every_option_and_folds_the_answer() -> None:
                     "<p>B. A: One too few. B: Two pairs.</p></details>")
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("options", [
-    [{"text": "a", "right": True, "why": "x"}, {"text": "b", "right": True, "why": "x"}],
-    [{"text": "a", "right": False, "why": "x"}, {"text": "b", "right": False, "why": "x"}],
-    [{"text": "a", "right": True, "why": "x"}]], ids=["two right", "none right", "one option"])
-def test_a_question_without_exactly_one_right_option_is_named(folder: Path, options: list) -> None:
-    (folder / "05.json").write_text(json.dumps({"title": "x", "questions": [{"question": "?", "options": options}]}))
-    with pytest.raises(DataError, match=r"05\.json question 1: "):
-        load("05")
-
-
-def test_an_option_without_an_explanation_is_named(folder: Path) -> None:
-    options = [{"text": "a", "right": True, "why": " "}, {"text": "b", "right": False, "why": "x"}]
-    (folder / "05.json").write_text(json.dumps({"title": "x", "questions": [{"question": "?", "options": options}]}))
+    [("a", True, "x"), ("b", True, "x")], [("a", False, "x"), ("b", False, "x")], [("a", True, "x")],
+    [("a", True, " "), ("b", False, "x")]], ids=["two right", "none right", "one option", "no explanation"])
+def test_a_question_whose_options_are_not_as_they_must_be_is_named(tmp_path, monkeypatch, options: list) -> None:
+    written = [dict(zip(("text", "right", "why"), option, strict=True)) for option in options]
+    (tmp_path / "05.json").write_text(json.dumps({"title": "x", "questions": [{"question": "?", "options": written}]}))
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
     with pytest.raises(DataError, match=r"05\.json question 1: "):
         load("05")
 
