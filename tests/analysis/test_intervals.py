@@ -1,7 +1,5 @@
 """Intervals: Student's t over seeds and Wilson's over questions, against values worked out by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The linear model of Table 1, on tables made from known coefficients."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """The paired t-test over random parts, against the formula and against chance."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

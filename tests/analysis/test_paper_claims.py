@@ -1,7 +1,5 @@
 """The claims of the paper and the summary of a build, on tables small enough to work out by hand."""
 
-from __future__ import annotations
-
 import json
 import re
 

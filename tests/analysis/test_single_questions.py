@@ -1,7 +1,5 @@
 """Lost facts and rules for the Unknown, worked out by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """When a run is looked at: its two stops, fixed epochs, and runs told apart by learning rate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pandas as pd

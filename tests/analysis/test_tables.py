@@ -1,7 +1,5 @@
 """The paper's tables from made runs: values by hand, published cells from the paper's own numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One rule for all verdicts, on margins whose interval is worked out by hand."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 

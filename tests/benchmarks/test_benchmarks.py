@@ -1,7 +1,5 @@
 """The rivals are honest and right, and the table says what was measured. Nothing is timed here."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from unittest import mock

@@ -1,7 +1,5 @@
 """The benchmark of a busy machine: its ratios, its table, and what it sets in the measured process."""
 
-from __future__ import annotations
-
 import json
 import re
 
@@ -39,12 +37,9 @@ def test_a_quick_run_ends_with_json_and_leaves_a_table(tmp_path, capsys, monkeyp
 
 
 @pytest.mark.slow
-def test_a_piece_of_work_is_measured_in_a_process_of_its_own() -> None:
-    assert busy.measure(Setting("run", 1), lesson="03", quick=True, limit=300) > 0
-
-
-def test_labels_are_timed_without_the_loading_of_the_model() -> None:
-    assert busy.compute("labels", quick=True) > 0
+@pytest.mark.parametrize("work", ["labels", "run"])
+def test_a_piece_of_work_is_measured_in_a_process_of_its_own(work) -> None:
+    assert busy.measure(Setting(work, 1), lesson="03", quick=True, limit=300) > 0
 
 
 def test_work_that_takes_more_than_the_limit_is_cut() -> None:

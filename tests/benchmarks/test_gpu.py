@@ -1,7 +1,5 @@
 """The GPU benchmark: its formulas, its table, cells that fail alone, and a whole run on a tiny shape on the CPU."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The benchmark of one pass: what it compares, and its last line."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

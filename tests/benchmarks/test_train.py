@@ -1,7 +1,5 @@
 """The three ways to train are given the same rows and do the same steps; the table says what was measured."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import math

@@ -5,8 +5,6 @@ nobody's JupyterLab is touched and nothing of it is read. Every wait is for a co
 machine does not reach. What a learner would see is kept as a picture in ``build/browser``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A whole lesson in JupyterLab, as it is stored: it opens without a question, runs to its end, and its widgets live."""
 
-from __future__ import annotations
-
 import os
 
 import nbformat

@@ -1,7 +1,5 @@
 """A lesson's quiz in JupyterLab: the explanation comes with the choice, by keyboard alone."""
 
-from __future__ import annotations
-
 import pytest
 
 from course_lib.lessons.quizzes import LETTERS, feedback, load, score

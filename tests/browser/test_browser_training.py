@@ -1,7 +1,5 @@
 """A real training run on the pocket model, watched in JupyterLab, and ended by its Stop while the cell runs."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -3,8 +3,6 @@
 In each test the sentence that has to come is made by the library itself, for the place to which the keys have led.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise

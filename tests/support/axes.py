@@ -1,7 +1,5 @@
 """What was drawn, read back from a figure's axes."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 
 

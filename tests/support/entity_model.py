@@ -10,8 +10,6 @@ three minutes on one core::
     COURSE_DATA=... python tests/support/entity_model.py build/entity-model
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

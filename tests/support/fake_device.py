@@ -10,8 +10,6 @@ Two gaps: bitsandbytes cannot quantise fake tensors, so that the frozen layers a
     python tests/support/fake_device.py float16 3 [spoil]     three adapters; spoil leaves the wanted tokens on the CPU
 """
 
-from __future__ import annotations
-
 import sys
 from contextlib import ExitStack
 from unittest import mock

@@ -1,7 +1,5 @@
 """As much of the Hugging Face Hub as a download asks for, on this machine: lists, sums, ranges, refusals, cuts."""
 
-from __future__ import annotations
-
 import hashlib
 import http.server
 import json

@@ -1,7 +1,5 @@
 """Runs without a model: a trainer of two tiny matrices that follows a rule, and what it must leave in its folder."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Studies of the pocket preset whose labels are made up: no model is asked, and every fourth fact is Unknown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Tiny random models of many architectures, with what each configuration needs and how it takes a shared prefix."""
 
-from __future__ import annotations
-
 import torch
 import transformers
 

@@ -1,7 +1,5 @@
 """The code of a lesson's source: its cells, and functions taken out of them without running anything else."""
 
-from __future__ import annotations
-
 import ast
 from functools import cache
 from pathlib import Path

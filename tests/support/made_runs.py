@@ -1,7 +1,5 @@
 """Tables of epochs made up by hand, of the form of course_lib.training.runs.writer.read_runs."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from course_lib.data.paper import CATEGORIES

@@ -1,7 +1,5 @@
 """What the scoring engine is compared with: plain passes over whole texts, transformers' warpers, and generate."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """EntityQuestions with one fact a file: in a folder, with sums of its own, and served on this machine."""
 
-from __future__ import annotations
-
 import functools
 import http.server
 import json

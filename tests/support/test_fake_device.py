@@ -1,7 +1,5 @@
 """Without a GPU: training and asking never mix tensors of two devices. What stands in is told in fake_device.py."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,26 +1,13 @@
 """Tiny models of real architectures with random weights, and tokenizers of every family, made in a second each."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import (
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Olmo2Config,
-    Olmo2ForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import PreTrainedTokenizerFast
 
 from course_lib.data.facts import Fact
 from course_lib.knowledge.scoring.prompts import Prompt, encode, few_shot_prompt
@@ -120,13 +107,10 @@ TOKENIZERS = {"gpt2": gpt2_like, "qwen": qwen_like, "llama": llama_like, "unigra
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": 512}
-ARCHITECTURES = {
-    "llama": lambda **more: LlamaForCausalLM(LlamaConfig(**SIZES | {"num_key_value_heads": 2} | more)),
-    "olmo2": lambda **more: Olmo2ForCausalLM(Olmo2Config(**SIZES | {"num_key_value_heads": 4} | more)),
-    "qwen2": lambda **more: Qwen2ForCausalLM(Qwen2Config(**SIZES | {"num_key_value_heads": 2} | more)),
-    "neox": lambda **more: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES | more)),
-    "mistral": lambda **more: MistralForCausalLM(MistralConfig(**SIZES | {"num_key_value_heads": 2} | more)),
-}
+# name -> that of its classes in transformers, and what its configuration needs
+ARCHITECTURES = {"llama": ("Llama", {"num_key_value_heads": 2}), "olmo2": ("Olmo2", {"num_key_value_heads": 4}),
+                 "qwen2": ("Qwen2", {"num_key_value_heads": 2}), "neox": ("GPTNeoX", {}),
+                 "mistral": ("Mistral", {"num_key_value_heads": 2})}
 FAST = {("llama", "llama"), ("olmo2", "unigram"), ("qwen2", "qwen"), ("neox", "gpt2"), ("mistral", "gpt2")}
 
 
@@ -146,19 +130,23 @@ def _odd(tokenizer) -> list[int]:
             or "\ufffd" in tokenizer.decode([token])]
 
 
-def tiny_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, end_bias: float = 6.0,
-               spread: float = 4.0, **more):
+def plain_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, **more):
+    """A random model as transformers makes it; ``padded`` rows more than the tokenizer has tokens, as Qwen2 has."""
+    torch.manual_seed(seed)
+    name, own = ARCHITECTURES[architecture]
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(tokenizer) + padded, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, **SIZES | own | more)
+    return getattr(transformers, f"{name}ForCausalLM")(config).eval()
+
+
+def tiny_model(architecture: str, tokenizer, *, end_bias: float = 6.0, spread: float = 4.0, **more):
     """A random model whose logits have standard deviation ``spread``, so that some tokens are likely.
 
-    ``padded`` rows more than the tokenizer has tokens, as Qwen2 does. ``end_bias`` is added to the logits of newlines
-    and of the end of text, so that most texts end after a few tokens.
+    ``end_bias`` is added to the logits of newlines and of the end of text, so that most texts end after a few tokens.
     """
-    torch.manual_seed(seed)
-    size = len(tokenizer) + padded
-    model = ARCHITECTURES[architecture](vocab_size=size, tie_word_embeddings=False, initializer_range=0.15,
-                                        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-                                        pad_token_id=tokenizer.pad_token_id, **more)
-    head = torch.nn.Linear(SIZES["hidden_size"], size)
+    model = plain_model(architecture, tokenizer, **{"tie_word_embeddings": False, "initializer_range": 0.15} | more)
+    head = torch.nn.Linear(SIZES["hidden_size"], model.config.vocab_size)
     torch.nn.init.normal_(head.weight, std=spread / SIZES["hidden_size"] ** 0.5)
     torch.nn.init.zeros_(head.bias)
     with torch.no_grad():
@@ -166,14 +154,6 @@ def tiny_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, 
         head.bias[[*newlines(tokenizer), tokenizer.eos_token_id]] += end_bias
     model.set_output_embeddings(head)
     return model.eval()
-
-
-def plain_model(architecture: str, tokenizer, *, seed: int = 0, padded: int = 0, **more):
-    """A random model as transformers makes it, without the bias: it can be saved and loaded."""
-    torch.manual_seed(seed)
-    return ARCHITECTURES[architecture](vocab_size=len(tokenizer) + padded, bos_token_id=tokenizer.bos_token_id,
-                                       eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-                                       **more).eval()
 
 
 def saved_model(folder: Path, architecture: str, tokenizer, *, seed: int = 0, stored: torch.dtype = torch.float32,

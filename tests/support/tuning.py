@@ -1,7 +1,5 @@
 """A tiny random model and invented facts to fine-tune it on; ``folder`` and ``base`` are fixtures."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
