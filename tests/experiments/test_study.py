@@ -19,9 +19,11 @@ from course_lib.experiments import study
 from course_lib.experiments.settings import SETTINGS, Settings
 from course_lib.experiments.study import Study, open_study
 from course_lib.files import CourseError
+from course_lib.knowledge import labelling, slick
+from course_lib.knowledge.scoring.scores import Scores
 from course_lib.training.finetune import TuneConfig
 from course_lib.training.mixing import VARIANTS
-from tests.support.fake_study import fake_labels
+from tests.support.fake_study import fake_labels, fake_load
 
 SMALL = Settings(TuneConfig(epochs=1), size=24, rule="known", percents=(0, 50, 100), seeds=(0, 1),
                  per_relation={"train": 8, "dev": 4, "test": 1, "ood": 1})
@@ -282,3 +284,11 @@ def test_a_preset_that_is_none_is_refused_before_anything_is_read(preset: Any, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CourseError, match="^preset "):
         open_study(preset)
+
+
+def test_shards_are_gone_when_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slick, "measure", lambda _m, _t, facts, prompts, **_: Scores.empty(len(facts), 10))
+    monkeypatch.setattr(study, "load", fake_load)
+    monkeypatch.setattr(labelling, "default_batch_tokens", lambda _: 100)
+    open_study("pocket", folder=tmp_path, questions=600).labels(progress=False)
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["pocket-600.csv", "pocket-600.json"]

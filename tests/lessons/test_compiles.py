@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from course_lib.lessons import start
-from course_lib.lessons.builder import notebooks
+from course_lib.lessons.builder import editions
+from tests.support.lessons import SOURCES, source
 
 # Says which cells of a JSON file {name: code} do not compile; top-level await is what IPython allows too.
 COMPILE = """
@@ -28,9 +29,9 @@ def interpreter(version):
     pyenv = Path.home() / ".pyenv" / "versions"
     found = [shutil.which(f"python{version}"), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")))]
     for path in filter(None, found):
-        told = subprocess.run([path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True,
+        said = subprocess.run([path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True,
                               text=True)
-        if told.stdout.strip() == version:
+        if said.stdout.strip() == version:
             return path
     pytest.skip(f"no Python {version} on PATH or in ~/.pyenv/versions")
 
@@ -38,12 +39,9 @@ def interpreter(version):
 @pytest.fixture(scope="module")
 def cells():
     """Every code cell of every lesson, solutions included, the learner's stubs beside them, and the set-up cell."""
-    from course_lib.lessons.builder import editions
-
     code = {"set-up": start.CELL}
-    for path in notebooks.source_paths(root=Path(__file__).parents[2]):
-        source = notebooks.read_source(path)
-        for edition, made in (("source", source), ("learner", editions.learner(source))):
+    for lesson in SOURCES:
+        for edition, made in (("source", source(lesson)), ("learner", editions.learner(source(lesson)))):
             code |= {f"{edition} {cell.id}": cell.source for cell in made.cells if cell.cell_type == "code"}
     return code
 

@@ -91,11 +91,6 @@ def test_the_instructors_code_has_the_solution_and_no_marks(source):
         'def double(x):\n    """Twice x."""\n    if x:\n        return 2 * x\n    return 0')
 
 
-def test_an_answer_is_written_into_its_cell_and_the_others_stay_undone(source):
-    made = code(editions.answered(source, {"05.2": "guess = 7"}))
-    assert made[3] == "guess = 7" and "NotImplementedError" in made[1]
-
-
 def test_the_set_up_cell_and_the_badge_stand_in_every_edition(source):
     for made in (editions.learner(source), editions.instructor(source)):
         assert made.cells[0].source.startswith(f"# 05 · A lesson\n\n{start.badge('05_a_lesson')}\n")

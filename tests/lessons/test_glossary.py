@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from course_lib.lessons.builder.notebooks import read_source
+from tests.support.lessons import ROOT, SOURCES, cells, learners_cells
 
-ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
-SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
-LESSONS = {path.stem[:2]: path for path in SOURCES}
 SYMBOLS = "## Symbols"
 
 # What the lessons set in bold and is no term, only stressed. Sentences and labels (at their end . ? or :) do not count.
@@ -51,10 +47,9 @@ def entries(part: int) -> tuple[Entry, ...]:
 
 
 @cache
-def cells(lesson: str) -> tuple[tuple[str, str], ...]:
-    """(kind, text) of the cells that a learner sees, each text on one line."""
-    return tuple((cell.cell_type, " ".join(cell.source.split())) for cell in read_source(LESSONS[lesson]).cells
-                 if "instructor" not in cell.metadata.get("tags", []))
+def words(lesson: str) -> str:
+    """What a learner reads of a lesson, on one line."""
+    return " ".join(" ".join(cell.source.split()) for cell in learners_cells(lesson))
 
 
 def plain(text: str) -> str:
@@ -65,8 +60,8 @@ def plain(text: str) -> str:
 
 def bold(lesson: str) -> set[str]:
     """What a lesson sets in bold and is neither a sentence nor a label."""
-    texts = [text for kind, text in cells(lesson) if kind == "markdown"]
-    phrases = {phrase for text in texts for phrase in re.findall(r"\*\*([^*]+)\*\*", text)}
+    phrases = {" ".join(phrase.split()) for text in cells(lesson, "markdown")
+               for phrase in re.findall(r"\*\*([^*]+)\*\*", text)}
     return {phrase for phrase in phrases if not phrase.endswith((".", "?", ":"))} - NOT_TERMS
 
 
@@ -102,13 +97,13 @@ def test_a_meaning_is_one_or_two_short_sentences(part: int) -> None:
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_each_entry_names_a_lesson_that_is_there(part: int) -> None:
-    assert [entry.spellings[0] for entry in entries(part) if LESSONS[entry.lesson].stem != entry.target] == []
+    assert [entry.spellings[0] for entry in entries(part) if SOURCES[entry.lesson].stem != entry.target] == []
 
 
 def test_each_term_occurs_in_the_lesson_that_it_names() -> None:
     lost = []
     for entry in entries(0):
-        text = " ".join(text for _, text in cells(entry.lesson)).casefold()
+        text = words(entry.lesson).casefold()
         if not any(re.search(rf"(?<!\w){re.escape(name.casefold())}", text) for name in entry.spellings):
             lost.append((entry.lesson, entry.spellings[0]))
     assert lost == []
@@ -117,7 +112,7 @@ def test_each_term_occurs_in_the_lesson_that_it_names() -> None:
 def test_each_symbol_occurs_in_the_lesson_that_it_names() -> None:
     lost = []
     for entry in entries(1):
-        text = " ".join(text for _, text in cells(entry.lesson))
+        text = words(entry.lesson)
         short = [name for name in entry.spellings if len(name) == 1 and name.isascii()]
         if short and any(re.search(rf"(?<![\w.]){name}(?!\w)", text) for name in short):
             continue
@@ -126,6 +121,6 @@ def test_each_symbol_occurs_in_the_lesson_that_it_names() -> None:
     assert lost == []
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", SOURCES)
 def test_every_term_that_a_lesson_sets_in_bold_is_in_the_glossary(lesson: str) -> None:
     assert sorted(phrase for phrase in bold(lesson) if phrase.casefold() not in known()) == []

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from course_lib.files import CourseError, DataError
 from course_lib.lessons import quizzes as module
 from course_lib.lessons.quizzes import Option, Question, Quiz, as_markdown, feedback, load, score
+from tests.support.lessons import SOURCES
 
-SOURCES = [path.stem[:2] for path in sorted((Path(__file__).parents[2] / "notebooks" / "src").glob("*.py"))]
 ONE = Question("2 + 2?", (Option("3", False, "One too few."), Option("4", True, "Two pairs.")), "05")
 
 

@@ -11,23 +11,23 @@ import re
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
 
 from course_lib.lessons.builder import editions, notebooks, report
-from course_lib.lessons.builder.notebooks import read_source
-from tests.support.lessons import SOURCES, found, mistakes
+from tests.support.lessons import SOURCES, found, mistakes, source
 from tests.support.small_course import Made
 
 
-def edition(lesson: str):
+def edition(lesson: str) -> NotebookNode:
     """The learner's edition with a typical mistake in each exercise; after its check the solution, checked again."""
-    source, first = read_source(SOURCES[lesson]), {}
-    for number, wrong, _ in mistakes(lesson):
-        first.setdefault(number, wrong)
-    made = editions.answered(source, first)
-    for one in found(lesson):
-        place, check = next((place, cell.source) for place, cell in enumerate(made.cells, 1)
-                            if cell.cell_type == "code" and f'check("{one.id}"' in cell.source)
-        made.cells[place:place] = [nbformat.v4.new_code_cell(text) for text in (editions.filled(one.code), check)]
+    made = editions.learner(source(lesson))
+    places = {cell.id: place for place, cell in enumerate(made.cells)}
+    for one in reversed(found(lesson)):
+        place = places[source(lesson).cells[one.cell].id]
+        made.cells[place].source = next(wrong for number, wrong, _ in mistakes(lesson) if number == one.id)
+        end, check = next((end, cell.source) for end, cell in enumerate(made.cells[place:], place + 1)
+                          if cell.cell_type == "code" and f'check("{one.id}"' in cell.source)
+        made.cells[end:end] = [nbformat.v4.new_code_cell(text) for text in (editions.filled(one.code), check)]
     return made
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from course_lib.experiments.study import open_study
 from course_lib.installation import BUILDER
 from course_lib.lessons import start
 from course_lib.lessons.start import KEEP, Plan, SetUpError, constraints, plan, ready
@@ -156,25 +157,33 @@ def test_ready_refuses_an_old_torch_with_the_menu_to_change_it(host):
 
 
 @pytest.fixture
-def drive(monkeypatch):
+def drive(monkeypatch, tmp_path):
     """A stand-in for google.colab.drive; the folders that were mounted."""
     mounted = []
+
+    def mount(folder):
+        mounted.append(folder)
+        Path(folder, "MyDrive").mkdir()
+
     colab = types.ModuleType("google.colab")
-    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    colab.drive = types.SimpleNamespace(mount=mount)
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     monkeypatch.setenv("COURSE_BUILD", "")
+    assert start.DRIVE == Path("/content/drive")
+    monkeypatch.setattr(start, "DRIVE", tmp_path)
     return mounted
 
 
 @pytest.mark.parametrize(("argument", "variable", "folder"), [
     (True, "", "known-unknowns"), ("Mon", "", "Mon"), (None, "1", "known-unknowns"), (None, "Tue", "Tue")])
-def test_runs_go_to_drive_when_asked_for(host, drive, monkeypatch, argument, variable, folder):
+def test_labels_and_runs_go_to_drive_when_asked_for(host, drive, monkeypatch, tmp_path, argument, variable, folder):
     host(EVERYTHING)
     monkeypatch.setenv("COURSE_DRIVE", variable)
     ready(drive=argument)
-    assert drive == ["/content/drive"]
-    assert start.os.environ["COURSE_BUILD"] == f"/content/drive/MyDrive/{folder}"
+    assert drive == [str(tmp_path)]
+    assert open_study("owner/name", questions=600).labels_file == tmp_path.joinpath(
+        "MyDrive", folder, "labels", "owner--name-600.csv")
 
 
 @pytest.mark.parametrize("variable", ["/content", "../elsewhere", "Mon/../../x", "~", " "])

@@ -22,7 +22,7 @@ from course_lib.data.facts import QUESTIONS, Fact, FactSet
 from course_lib.knowledge.scoring.prompts import INSTRUCTION, Encoded, Prompt, is_match
 from course_lib.training.finetune import Job
 from course_lib.training.records import TuneConfig
-from tests.support.lesson_code import cells, taught
+from tests.support.lessons import cells, taught
 
 # ---------------------------------------------------------------- 01: a form for the answer
 

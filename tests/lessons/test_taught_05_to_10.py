@@ -19,7 +19,7 @@ from course_lib.lessons.builder import notebooks
 from course_lib.training import mixing
 from course_lib.training.finetune import EpochRecord, History
 from course_lib.training.mixing import Mix, Row
-from tests.support.lesson_code import SOURCES, taught
+from tests.support.lessons import SOURCES, taught
 from tests.support.made_runs import ends, run
 
 # ---------------------------------------------------------------- 05
@@ -217,6 +217,5 @@ def test_lesson_05_comes_to_its_end_on_real_facts_with_a_model_that_knows_nothin
         part.save_pretrained(tmp_path / "random")
     env = {"COURSE_BUILD": str(tmp_path), "COURSE_PRESET": str(tmp_path / "random"), "COURSE_QUICK": "1",
            "COURSE_DATA": str(course_data), "HF_HUB_OFFLINE": "1"}
-    lesson = notebooks.read_source(SOURCES / "05_what_does_it_know.py")
-    notebook = notebooks.execute(lesson, cwd=SOURCES.parent, env=env)
+    notebook = notebooks.execute(notebooks.read_source(SOURCES["05"]), cwd=SOURCES["05"].parents[1], env=env)
     assert notebooks.problems(notebook) == []

@@ -20,7 +20,7 @@ from course_lib.models.memory import (
     estimate_trainer,
     plan_step,
 )
-from tests.support.lesson_code import taught
+from tests.support.lessons import taught
 
 SMALL = Shape(hidden=10, inner=20, layers=2, keys=5, vocabulary=100, tied=True, head=5)
 # one block: q and o 10 x 10, k and v 10 x 5, gate, up and down 10 x 20
@@ -69,7 +69,7 @@ def test_activations_and_logits_grow_with_rows_and_with_tokens(name: str, times:
 @pytest.mark.parametrize("name", [name for name in SHAPES if name != "pocket"])
 def test_lesson_02_and_the_library_agree_where_they_overlap(name: str) -> None:
     shape = SHAPES[name]
-    lesson = taught("02_quantise", "memory", double_bits=4 + 8 / 64 + 32 / (64 * 256))(
+    lesson = taught("02", "memory", double_bits=4 + 8 / 64 + 32 / (64 * 256))(
         shape.hidden, shape.inner, shape.layers, shape.keys, shape.vocabulary, shape.tied, rank=8)
     ours = estimate_trainer(shape, bits=4, rank=8)
     assert lesson["weights (M)"] * 1e6 == pytest.approx(shape.linear_weights + shape.other_weights)

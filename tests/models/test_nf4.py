@@ -8,7 +8,7 @@ import torch
 
 from course_lib.files import CourseError
 from course_lib.models import nf4
-from tests.support.lesson_code import taught
+from tests.support.lessons import taught
 
 THREE = np.array([-1, 0, 1], np.float32)
 
@@ -47,7 +47,7 @@ def test_the_levels_are_bitsandbytes_own() -> None:
 
 
 def test_the_levels_are_those_of_lesson_02_but_for_rounding() -> None:
-    assert np.abs(nf4.levels("NF4", 4) - taught("02_quantise", "nf4_levels")()).max() < 1e-6
+    assert np.abs(nf4.levels("NF4", 4) - taught("02", "nf4_levels")()).max() < 1e-6
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5])
@@ -86,7 +86,7 @@ def test_codes_scales_and_weights_have_the_bits_of_bitsandbytes(kind: str, block
 @pytest.mark.parametrize("block", [16, 64, 4096])
 @pytest.mark.parametrize("kind", ["normal", "heavy tail"])
 def test_lesson_02_quantises_alike(kind: str, block: int) -> None:
-    quantise, dequantise = taught("02_quantise", "quantise", "dequantise")
+    quantise, dequantise = taught("02", "quantise", "dequantise")
     flat, table = weights(kind, 8192), nf4.levels("NF4")
     found = nf4.quantise(flat, table, block=block)
     codes, scale = quantise(torch.from_numpy(flat), torch.from_numpy(table), block)

@@ -1,26 +1,52 @@
-"""The lessons' sources, their exercises, and the mistakes that learners make in them."""
+"""The lessons' sources: their cells, functions and exercises, and the mistakes that learners make in these."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 
 from course_lib.lessons.builder import editions
 from course_lib.lessons.builder.notebooks import read_source
 
-__all__ = ["ROOT", "SOURCES", "found", "mistakes", "source"]
+__all__ = ["ROOT", "SOURCES", "cells", "found", "learners_cells", "mistakes", "source", "taught"]
 
 ROOT = Path(__file__).parents[2]
-SOURCES = {path.stem[:2]: path for path in sorted((ROOT / "notebooks" / "src").glob("*.py"))}
+SOURCES = {path.stem[:2]: path for path in sorted((ROOT / "notebooks" / "src").glob("*.py"))}  # by lesson, "05"
 
 
 @cache
 def source(lesson: str) -> NotebookNode:
     """A lesson's source, for tests that change nothing in it."""
     return read_source(SOURCES[lesson])
+
+
+@cache
+def learners_cells(lesson: str) -> list[NotebookNode]:
+    """The cells of a lesson that a learner sees, with the solutions, without the set-up cell."""
+    return [cell for cell in source(lesson).cells if "instructor" not in cell.metadata.get("tags", [])]
+
+
+def cells(lesson: str, kind: str) -> list[str]:
+    """The texts of a lesson's "code" or "markdown" cells that a learner sees."""
+    return [cell.source for cell in learners_cells(lesson) if cell.cell_type == kind]
+
+
+def taught(lesson: str, *names: str, **given: Any) -> Any:
+    """The named functions or classes of a lesson, defined as the lesson defines them; nothing else of it is run.
+
+    ``given`` stands for what the lesson has made before, or imports.
+    """
+    body = [node for text in cells(lesson, "code") for node in ast.parse(text).body
+            if isinstance(node, ast.Import | ast.ImportFrom) or getattr(node, "name", None) in names]
+    namespace = dict(given)
+    exec(compile(ast.Module(body, []), lesson, "exec"), namespace)
+    namespace |= given
+    return namespace[names[0]] if len(names) == 1 else tuple(namespace[name] for name in names)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One source, several editions: what a learner opens, what an instructor opens, a learner's copy with answers.
+"""One source, two editions: what a learner opens, and what an instructor opens.
 
 A source holds the solutions, between nbgrader's marks::
 
@@ -8,9 +8,8 @@ A source holds the solutions, between nbgrader's marks::
         ### END SOLUTION
 
 The learner's edition has ``raise NotImplementedError(...)`` in their place, or ``name = ...`` where the solution gives
-a value at the top level, and no cell that is tagged ``instructor``. The instructor's edition keeps both. All editions
-get the set-up cell and the Colab badge (:mod:`.start`) after the head: they are written once, not in each
-source.
+a value at the top level, and no cell that is tagged ``instructor``. The instructor's edition keeps both. Both get the
+set-up cell and the Colab badge (:mod:`.start`) after the head: they are written once, not in each source.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,7 @@ from course_lib.lessons.builder.execution import NotebookError
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["BEGIN", "END", "Found", "Minutes", "answered", "exercises", "filled", "instructor", "learner", "minutes",
-           "stub"]
+__all__ = ["BEGIN", "END", "Found", "Minutes", "exercises", "filled", "instructor", "learner", "minutes", "stub"]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 HEADING = re.compile(r"^### Exercise (\d\d\.\d+) · (.+)$", re.MULTILINE)
@@ -120,15 +118,6 @@ def instructor(notebook: NotebookNode) -> NotebookNode:
     for cell in made.cells:
         cell.source = filled(cell.source)
     made.metadata["known_unknowns"]["edition"] = "instructor"
-    return made
-
-
-def answered(notebook: NotebookNode, answers: Mapping[str, str]) -> NotebookNode:
-    """The learner's edition with these answers, by exercise number, written into its cells; the others stay undone."""
-    made = learner(notebook)
-    ids = {notebook.cells[one.cell].id: one.id for one in exercises(notebook)}
-    for cell in made.cells:
-        cell.source = answers.get(ids.get(cell.id, ""), cell.source)
     return made
 
 
