@@ -1,7 +1,5 @@
 """The size of a study: which questions a size draws, and where it comes from."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The mixing board: percentages that keep their sum, rows that are needed and there, and what is said of them."""
 
-from __future__ import annotations
-
 import re
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Accuracy against % Unknown: what is drawn is read from the axes, what is said is worked out by hand."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

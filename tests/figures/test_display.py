@@ -1,7 +1,5 @@
 """A widget is shown with a text that says the same; a stored notebook keeps the text and drops the widget."""
 
-from __future__ import annotations
-
 import IPython.display
 import ipywidgets
 import nbformat

@@ -1,7 +1,5 @@
 """Widgets: every control moved to both ends, in plain Python and in a real kernel, and what they say."""
 
-from __future__ import annotations
-
 import re
 
 import IPython.display

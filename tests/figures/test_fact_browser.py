@@ -1,7 +1,5 @@
 """Facts to browse: which are drawn, what stands beside them, and that together they are looked at as one by one."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of what a model knows: what is drawn is read from the axes, what is said is worked out by hand."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A run that is watched is the run that is not watched; stopped, it keeps the best epoch and says so."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -1,7 +1,5 @@
 """Figures of single questions: what is drawn is read from the axes, what is said is worked out by hand."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

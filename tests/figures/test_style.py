@@ -1,7 +1,5 @@
 """Common to all figures: the given axes are drawn on, and texts that others wrote stay short texts."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 

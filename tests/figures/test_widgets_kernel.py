@@ -5,8 +5,6 @@ In the end the output holds the figure and the sentence of the last move, and no
 The same tests pass with ipywidgets 7.7.1, Colab's: put a copy first on PYTHONPATH (see ``.ci/run``).
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the tests of the lessons share: a small model that has read real facts, and a small course."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

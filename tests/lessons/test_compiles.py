@@ -1,7 +1,5 @@
 """All code of the notebooks compiles under the Pythons that Colab and Kaggle run, not only under this one."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The whole course: what it writes, and that the documentation says so."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

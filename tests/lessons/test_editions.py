@@ -1,7 +1,5 @@
 """Learner's and instructor's editions of a small source."""
 
-from __future__ import annotations
-
 import pytest
 
 from course_lib.lessons import start

@@ -1,7 +1,5 @@
 """Every exercise of the course in its three states, and how an answer is judged."""
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

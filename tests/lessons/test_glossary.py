@@ -1,7 +1,5 @@
 """The glossary: sorted, without doubles, true to the lessons, and complete: every term that a lesson sets in bold."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cache

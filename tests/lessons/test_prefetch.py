@@ -1,7 +1,5 @@
 """A room without a network: everything is fetched into one folder, once, and the course runs from it."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

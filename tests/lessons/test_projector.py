@@ -1,7 +1,5 @@
 """Projector mode: figures and JupyterLab's text are larger when it is asked for, and the user's settings stay."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

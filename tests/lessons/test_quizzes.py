@@ -1,7 +1,5 @@
 """Quizzes: their files, what is said about a choice, the score, and the text for those who see no widget."""
 
-from __future__ import annotations
-
 import json
 import re
 

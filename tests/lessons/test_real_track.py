@@ -4,8 +4,6 @@ The model is :mod:`entity_model`, a small Llama that has read some of the real f
 skipped where COURSE_DATA does not say where they are.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

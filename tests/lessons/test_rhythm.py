@@ -3,8 +3,6 @@
 All limits are those of the course's design; they are measured on what a learner sees, without the instructor's notes.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

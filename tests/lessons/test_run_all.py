@@ -5,8 +5,6 @@ of readings. On the pocket model, in full size and with every exercise undone, `
 them; what these left is looked at here without running it again.
 """
 
-from __future__ import annotations
-
 import re
 
 import nbformat

@@ -1,7 +1,5 @@
 """The first cell of every notebook on Colab, on Kaggle and elsewhere, against the packages that these publish."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

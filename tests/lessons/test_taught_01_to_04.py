@@ -1,7 +1,5 @@
 """Lessons 01 to 04: what they write by hand does what the libraries do."""
 
-from __future__ import annotations
-
 import ast
 import math
 import random

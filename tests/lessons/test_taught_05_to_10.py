@@ -1,7 +1,5 @@
 """Lessons 05 to 10: what they write by hand does what the library does."""
 
-from __future__ import annotations
-
 import math
 import random
 from types import SimpleNamespace

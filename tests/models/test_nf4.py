@@ -1,4 +1,4 @@
-"""NF4 in the library: by hand, as lesson 02 teaches it, and bit for bit as bitsandbytes does it."""
+"""NF4 in the library: by hand, and bit for bit as bitsandbytes does it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 
 from course_lib.files import CourseError
 from course_lib.models import nf4
-from tests.support.lessons import taught
 
 THREE = np.array([-1, 0, 1], np.float32)
 
@@ -46,10 +45,6 @@ def test_the_levels_are_bitsandbytes_own() -> None:
     assert np.array_equal(nf4.levels("NF4", 4), theirs)
 
 
-def test_the_levels_are_those_of_lesson_02_but_for_rounding() -> None:
-    assert np.abs(nf4.levels("NF4", 4) - taught("02", "nf4_levels")()).max() < 1e-6
-
-
 @pytest.mark.parametrize("bits", [2, 3, 4, 5])
 def test_fewer_bits_follow_the_same_rule(bits: int) -> None:
     found = nf4._quantiles(bits)
@@ -66,7 +61,7 @@ def test_even_levels_are_evenly_spaced() -> None:
     assert nf4.levels("even", 2) == pytest.approx([-1, -1 / 3, 1 / 3, 1])
 
 
-@pytest.mark.parametrize("block", [64, 128])
+@pytest.mark.parametrize("block", [64, 128, 4096])
 @pytest.mark.parametrize("kind", ["normal", "uniform", "heavy tail", "sparse"])
 def test_codes_scales_and_weights_have_the_bits_of_bitsandbytes(kind: str, block: int) -> None:
     import bitsandbytes.functional
@@ -81,18 +76,6 @@ def test_codes_scales_and_weights_have_the_bits_of_bitsandbytes(kind: str, block
     assert np.array_equal(found.scales.ravel()[used], state.absmax.numpy()[used])
     theirs = bitsandbytes.functional.dequantize_4bit(packed, state).numpy().ravel()
     assert np.array_equal(found.restored, theirs)
-
-
-@pytest.mark.parametrize("block", [16, 64, 4096])
-@pytest.mark.parametrize("kind", ["normal", "heavy tail"])
-def test_lesson_02_quantises_alike(kind: str, block: int) -> None:
-    quantise, dequantise = taught("02", "quantise", "dequantise")
-    flat, table = weights(kind, 8192), nf4.levels("NF4")
-    found = nf4.quantise(flat, table, block=block)
-    codes, scale = quantise(torch.from_numpy(flat), torch.from_numpy(table), block)
-    assert np.array_equal(found.codes, codes.numpy()) and np.array_equal(found.scales, scale.numpy())
-    restored = dequantise(codes, scale, torch.from_numpy(table), flat.shape)
-    assert np.array_equal(found.restored, restored.numpy())
 
 
 def test_samples_have_the_size_and_the_spread_of_the_layer() -> None:

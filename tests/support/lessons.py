@@ -1,7 +1,5 @@
 """The lessons' sources: their cells, functions and exercises, and the mistakes that learners make in these."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 from functools import cache

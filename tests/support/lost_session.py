@@ -1,7 +1,5 @@
 """A session that measures and sweeps in a process of its own, and is killed on the way."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The whole course but for its notebooks, at a small size, made once for all processes of a test run."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping
