@@ -157,7 +157,8 @@ class _Run:
                  f"{about['device']}")
         self.say(f"  done already: {asked - todo:,} questions; to do: {todo:,}, about {tokens:,} tokens at "
                  f"{throughput:,.0f} a second (timed just now) = {_duration(tokens / throughput)}")
-        self.say(f"  memory: {highest(loaded.model.device.type) / 2**30:.1f} GiB, {self.record['batch_tokens']:,} tokens "
+        used = highest(loaded.model.device.type) / 2**30
+        self.say(f"  memory: {used:.1f} GiB, {self.record['batch_tokens']:,} tokens "
                  f"in a pass; results go to {self.folder}")
         return shard if piece == unit.rows else None
 

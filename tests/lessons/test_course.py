@@ -50,9 +50,9 @@ def test_every_notebook_has_its_line_in_the_readme() -> None:
 
 @pytest.mark.slow
 def test_the_course_runs_at_a_small_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two of the lessons; all of them run at this size in test_run_all.py."""
+    """With the lessons that use the size of the study."""
     monkeypatch.setenv("COURSE_QUICK", "1")
-    lessons = notebooks.source_paths(["00", "08"])
+    lessons = notebooks.source_paths(["06", "08", "09", "10"])
     monkeypatch.setattr(notebooks, "source_paths", lambda *_, **__: lessons)
     lines: list[str] = []
     page = course.run_course(preset="pocket", build_dir=tmp_path, echo=lines.append)
@@ -61,3 +61,17 @@ def test_the_course_runs_at_a_small_size(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(summary["runs"]) == 2 * 4  # D at 0, 50 and 100 %, D_Known at 50 %; two seeds
     assert summary["never_read_unknown"] > 0.5
     assert [line.partition(" ")[0] for line in lines if " ... " in line] == [path.stem for path in lessons]
+
+
+@pytest.mark.slow
+def test_what_make_course_left_is_whole() -> None:
+    """The build of the clone, where ``make course`` has filled it; ``.ci/run`` does so first."""
+    build = ROOT / "build"
+    if not (build / "summary.json").is_file():
+        pytest.skip("needs the build of `make course`")
+    summary = json.loads((build / "summary.json").read_text())
+    assert (build / "report.html").is_file() and (build / "curve.png").is_file()
+    assert {row["n"] for row in summary["curve"] if row["measure"] == "test"} == {3}
+    assert summary["never_read_unknown"] > 0.5 and summary["questions"] == 3360
+    assert [path.stem for path in sorted((build / "notebooks").glob("*.ipynb"))] == [
+        path.stem for path in sorted((ROOT / "notebooks" / "src").glob("*.py"))]

@@ -13,6 +13,7 @@ from course_lib.experiments.study import open_study
 from course_lib.training.runs.folder import read_right
 from tests.support.lost_session import done, kill_at, start_work
 from tests.support.small_course import Made
+from tests.support.train_less import train_less
 
 
 @pytest.mark.slow
@@ -37,6 +38,8 @@ def test_the_whole_course_runs_on_real_facts(entity_model: Path, small_course: M
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     """But for its notebooks, which run in test_run_all.py."""
     monkeypatch.setenv("COURSE_QUESTIONS", "first-look")
+    monkeypatch.setitem(SETTINGS, "default", SETTINGS["default"])
+    train_less()
     folder, summary = small_course.folder, json.loads((small_course.folder / "summary.json").read_text())
     study = open_study(str(entity_model), folder=folder)
     assert all(share > 0 for share in summary["shares"].values()) and summary["never_read_unknown"] is None
@@ -44,5 +47,5 @@ def test_the_whole_course_runs_on_real_facts(entity_model: Path, small_course: M
     asked = [row for row in summary["curve"] if row["measure"] in ("dev", "test", "ood")]
     assert {row["n"] for row in asked} == {1} and len(summary["runs"]) == 8
     right = read_right(study.spec(50).folder(folder / "runs"))
-    assert {split: answers.shape for split, answers in right.items()} == {"test": (13, 480), "ood": (13, 280)}
+    assert {split: answers.shape for split, answers in right.items()} == {"test": (5, 480), "ood": (5, 280)}
     assert summary["preset"] == entity_model.name and "600 " in small_course.lines[0]

@@ -240,11 +240,11 @@ def test_the_peak_is_within_a_tenth_of_what_is_counted(name: str, dtype: str, co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [8, 32])
-@pytest.mark.parametrize(("dtype", "copies"), [("bfloat16", True), ("float16", False)])
-@pytest.mark.parametrize("shape", [*SHAPES.values(), PYTHIA], ids=[*SHAPES, "Pythia-1.4b"])
-def test_the_peak_of_every_shape_is_within_a_tenth(shape: Shape, dtype: str, copies: bool, count: int) -> None:
-    compare(shape, Rows(count, 26, 26, 7, 5), dtype, copies)
+@pytest.mark.parametrize(("place", "shape"), enumerate([*SHAPES.values(), PYTHIA]), ids=[*SHAPES, "Pythia-1.4b"])
+def test_the_peak_of_every_shape_is_within_a_tenth(place: int, shape: Shape) -> None:
+    """In both dtypes, with copies in one; the larger batch falls to each of them by turns."""
+    for dtype, copies, count in [("bfloat16", True, (8, 32)[place % 2]), ("float16", False, (32, 8)[place % 2])]:
+        compare(shape, Rows(count, 26, 26, 7, 5), dtype, copies)
 
 
 def compare(shape: Shape, rows: Rows, dtype: str, copies: bool) -> None:

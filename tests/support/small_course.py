@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from course_lib.experiments.settings import SETTINGS
 from course_lib.lessons.builder import course, notebooks
+from tests.support.train_less import profile, train_less
 
 __all__ = ["Made", "make", "once"]
 
@@ -26,7 +28,8 @@ class Made:
     @property
     def env(self) -> dict[str, str]:
         """The environment of a notebook."""
-        return self.variables | {"COURSE_BUILD": str(self.folder), "HF_HUB_OFFLINE": "1"}
+        return {"COURSE_BUILD": str(self.folder), "HF_HUB_OFFLINE": "1", **profile(self.folder / "ipython"),
+                **self.variables}
 
     @property
     def lines(self) -> list[str]:
@@ -47,10 +50,12 @@ def once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Pa
 
 
 def make(folder: Path, variables: Mapping[str, str]) -> None:
-    """Measure, sweep and summarise into a new folder; what was said goes to a file there."""
+    """Measure, sweep for few epochs and summarise into a new folder; what was said goes to a file there."""
     folder.mkdir()
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SETTINGS, "default", SETTINGS["default"])  # as it was, afterwards
+        train_less()
         for name, value in variables.items():
             patch.setenv(name, value)
         patch.setattr(notebooks, "source_paths", lambda *_, **__: [])
