@@ -1,13 +1,13 @@
 """Exercises of the lessons: ``check`` an answer, ask for a ``hint``, see the ``solution``.
 
-The stub of an exercise and its solution stand in the lesson's source (``notebooks/src``); its checker and its three
-hints in ``lesson_NN.py`` here. ``course build`` collects titles, minutes and solutions into ``solutions.json``, so that
-they are there for a learner who has the notebook and the package alone, as on Colab.
+The stub of an exercise and its solution stand in the lesson's source (``notebooks/src``), its checker in
+``lesson_NN.py`` here, its three hints in ``hints.json``. ``course build`` collects titles, minutes and solutions into
+``solutions.json``, so that they are there for a learner who has the notebook and the package alone, as on Colab.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,20 @@ from typing import Any
 from course_lib.files import CourseError, read_json
 from course_lib.lessons.exercises.core import Exercise, Verdict, Wrong, judge
 
-__all__ = ["SOLUTIONS", "Exercise", "Verdict", "Wrong", "check", "exercise", "hint", "judge", "lesson", "solution"]
+__all__ = ["HINTS", "SOLUTIONS", "Exercise", "Verdict", "Wrong", "check", "exercise", "hint", "judge", "lesson",
+           "solution"]
 
-SOLUTIONS = Path(__file__).parent / "solutions.json"
+HINTS, SOLUTIONS = (Path(__file__).parent / name for name in ("hints.json", "solutions.json"))
 _hints_given: Counter[str] = Counter()
 
 
 def lesson(number: str) -> tuple[Exercise, ...]:
     """The exercises of a lesson ("02"), in order; none where a lesson has none."""
-    try:
-        return importlib.import_module(f"course_lib.lessons.exercises.lesson_{number}").EXERCISES
-    except ModuleNotFoundError as error:
-        if error.name != f"course_lib.lessons.exercises.lesson_{number}":
-            raise
+    name = f"{__name__}.lesson_{number}"
+    if not number.isalnum() or importlib.util.find_spec(name) is None:
         return ()
+    hints = read_json(HINTS)
+    return tuple(Exercise(one, check, tuple(hints[one])) for one, check in importlib.import_module(name).CHECKS.items())
 
 
 def exercise(number: str) -> Exercise:

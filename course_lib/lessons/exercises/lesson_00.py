@@ -1,12 +1,12 @@
-"""Exercises of lesson 00: a first one that shows the three states, a few-shot prompt, and the greedy token."""
+"""Checks of lesson 00: a first one that shows the three states, a few-shot prompt, and the greedy token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _percent(percent: Callable[[int, int], float]) -> str:
@@ -57,17 +57,4 @@ def _greedy(greedy: Callable[[Mapping[str, float]], str]) -> str:
     return "The same prompt always gives the same greedy answer: there is no chance in it."
 
 
-EXERCISES = (
-    Exercise("00.1", _percent, hints=(
-        "Percent means: of a hundred. What do you multiply a share with?",
-        "right / asked is the share, 0.75 for 3 of 4. Percent is a hundred times that.",
-        "return 100 * right / asked")),
-    Exercise("00.2", _prompt, hints=(
-        "Build the text piece by piece: a loop over `solved` first, then the new question.",
-        'For each pair add f"Q: {asked}\\nA: {answer}\\n" to the text, with a new line at its end.',
-        'At last add f"Q: {question}\\nA:", and return the text.')),
-    Exercise("00.3", _greedy, hints=(
-        "max() of a dictionary looks at its keys. You want to compare by the values.",
-        "max() takes a function as `key`: it is called with each token and tells what to compare.",
-        "return max(probabilities, key=probabilities.get)")),
-)
+CHECKS = {"00.1": _percent, "00.2": _prompt, "00.3": _greedy}

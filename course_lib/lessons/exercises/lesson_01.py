@@ -1,13 +1,13 @@
-"""Exercises of lesson 01: what to try first, a hold-out that holds, rows without facts, swaps, and enough rows."""
+"""Checks of lesson 01: what to try first, a hold-out that holds, rows without facts, swaps, and enough rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _first_choice(first_choice: Callable[[bool, bool, bool], str]) -> str:
@@ -90,25 +90,4 @@ def _rows_needed(rows_needed: Callable[[Mapping[int, float], float], int | None]
     return "A curve that wobbles needs such a rule; and each of its points still has an interval."
 
 
-EXERCISES = (
-    Exercise("01.1", _first_choice, hints=(
-        "The order of the task is an order of questions: ask them one after the other and return at the first yes.",
-        "Three `if` with a `return` each: the prompt, then the program, then the facts. What is left at the end?",
-        'if prompt_is_enough: return "prompt"; if needs_a_program: return "tool"; then "retrieval" or "fine-tune".')),
-    Exercise("01.2", _leaked, hints=(
-        "Bring every question into one plain form first, those of both lists.",
-        '" ".join(question.lower().split()) is such a form. Put the plain training questions into a set.',
-        "[question for question in held_out if plain(question) in seen], with seen = {plain(q) for q in train}.")),
-    Exercise("01.3", _safe, hints=(
-        "Ask of each row: could somebody who knows nothing about this shop give the answer?",
-        "In c the answer stands in the passage. In d the same answer stands nowhere.",
-        "Two of the five rows are False: one names a person, one gives a time without a passage.")),
-    Exercise("01.4", _swaps, hints=(
-        "Go through both lists side by side with zip.",
-        "Gained: not before, but after. Lost: before, but not after. True counts as 1 in a sum.",
-        "gained = sum(now and not then for then, now in zip(before, after)); lost is the other way round.")),
-    Exercise("01.5", _rows_needed, hints=(
-        "Begin at the largest size and go down, as long as the accuracy is high enough.",
-        "for size in sorted(curve, reverse=True): stop at the first one below 0.9 * reference.",
-        "Keep the last size that was high enough in a variable that starts as None, and return it after the loop.")),
-)
+CHECKS = {"01.1": _first_choice, "01.2": _leaked, "01.3": _safe, "01.4": _swaps, "01.5": _rows_needed}

@@ -1,4 +1,4 @@
-"""Exercises of lesson 02: the nearest level, bits a weight, int4 by hand, and the memory that training needs."""
+"""Checks of lesson 02: the nearest level, bits a weight, int4 by hand, and the memory that training needs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 from course_lib.models import nf4
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 LEVELS = [-1.0, -0.5, 0.0, 0.3, 1.0]
 
@@ -79,21 +79,4 @@ def _gigabytes(gigabytes: Callable[[float, float, float, float], float]) -> str:
             f"4-bit weights are only {gigabytes(1.61, 0, 0, 0):.1f} GB of it.")
 
 
-EXERCISES = (
-    Exercise("02.1", _nearest, hints=(
-        "Which level is nearest? Compute the distance of the value to each of them, then look for the smallest.",
-        "The distance is abs(level - value). You need the place of the smallest one, not the distance.",
-        "min(range(len(levels)), key=lambda place: abs(levels[place] - value))")),
-    Exercise("02.2", _bits, hints=(
-        "Take all weights of one block together: how many bits do they need, scale included?",
-        "A block needs 4 * block + 32 bits. Divide by the number of its weights.",
-        "return 4 + 32 / block")),
-    Exercise("02.3", _int4, hints=(
-        "Three steps: find the scale, go to whole numbers, come back.",
-        "The scale is np.abs(block).max() / 7, so that the largest weight becomes 7 or -7.",
-        "np.round(block / scale) * scale")),
-    Exercise("02.4", _gigabytes, hints=(
-        "A billion weights of one byte each are one gigabyte. How many bytes does each kind of weight take?",
-        "linear: 4.127 / 8 bytes. rest: 16 / 8 bytes. lora: 16 bytes. Then add the working memory.",
-        "linear * 4.127 / 8 + rest * 2 + lora * 16 + working")),
-)
+CHECKS = {"02.1": _nearest, "02.2": _bits, "02.3": _int4, "02.4": _gigabytes}

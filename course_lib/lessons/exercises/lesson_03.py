@@ -1,4 +1,4 @@
-"""Exercises of lesson 03: count LoRA's weights, merge, find what the loss sees, and compute it."""
+"""Checks of lesson 03: count LoRA's weights, merge, find what the loss sees, and compute it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _count(lora_weights: Callable[[Sequence[tuple[int, int]], int], int]) -> str:
@@ -60,21 +60,4 @@ def _surprise(mean_surprise: Callable[[Sequence[float]], float]) -> str:
     return "A token that was certain costs nothing; one that was given 1 % costs 4.6 nats."
 
 
-EXERCISES = (
-    Exercise("03.1", _count, hints=(
-        "How many numbers has A, and how many has B?",
-        "A is rank x in, B is out x rank: together rank x (in + out).",
-        "sum(rank * (outputs + inputs) for outputs, inputs in shapes)")),
-    Exercise("03.2", _merge, hints=(
-        "W x + s B A x is (W + s B A) x: what is s?",
-        "In numpy, B @ A is the product, of shape (out, in). The rank r is len(A).",
-        "W + alpha / len(A) * (B @ A)")),
-    Exercise("03.3", _diagnose, hints=(
-        "-100 means: not counted. Which places must all be -100?",
-        "labels[:start] are the places before the answer; labels[-1] is the last one.",
-        "any(label != -100 for label in labels[:start]) is the first question to ask, labels[-1] == end the second.")),
-    Exercise("03.4", _surprise, hints=(
-        "The surprise of one token with probability p is -log p, with the natural logarithm.",
-        "math.log(p) is the natural logarithm. Sum the surprises, then divide.",
-        "sum(-math.log(p) for p in probabilities) / len(probabilities)")),
-)
+CHECKS = {"03.1": _count, "03.2": _merge, "03.3": _diagnose, "03.4": _surprise}

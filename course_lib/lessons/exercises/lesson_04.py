@@ -1,13 +1,13 @@
-"""Exercises of lesson 04: rows that leak, exact match, a fair score, and the majority answer."""
+"""Checks of lesson 04: rows that leak, exact match, a fair score, and the majority answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _leaks(leaks: Callable[[list[dict[str, Any]], list[dict[str, Any]]], list[str]]) -> str:
@@ -62,21 +62,4 @@ def _majority(majority_share: Callable[[Sequence[str], Sequence[str]], float]) -
     return "Whoever reports a relation's accuracy should report this number beside it."
 
 
-EXERCISES = (
-    Exercise("04.1", _leaks, hints=(
-        "First collect all subjects that the test file asks about.",
-        "A set is quick to look in: {record[\"subject\"] for record in test_file}.",
-        "Go through train_file and keep record[\"subject\"] where it is in that set, as a list.")),
-    Exercise("04.2", _exact, hints=(
-        "Which part of what the model wrote is its answer? Where does the rest begin?",
-        "generated.split(\"\\n\")[0] is the first line, .strip() takes the spaces off its ends.",
-        "Compare that with answer by ==, and return the result.")),
-    Exercise("04.3", _fair, hints=(
-        "Imagine 100 answers. How many are called wrong, and how many of these are fine?",
-        "100 - score are called wrong; (100 - truly_wrong) of 100 of them are forgiven.",
-        "score + (100 - truly_wrong) / 100 * (100 - score)")),
-    Exercise("04.4", _majority, hints=(
-        "Which answer would you always give, if you had seen only the training answers?",
-        "Counter(train_answers).most_common(1)[0][0] is that answer.",
-        "100 * test_answers.count(answer) / len(test_answers)")),
-)
+CHECKS = {"04.1": _leaks, "04.2": _exact, "04.3": _fair, "04.4": _majority}

@@ -1,4 +1,4 @@
-"""The exercises of lesson 05: what a sampler draws from, the four categories, and how sure a label is.
+"""Checks of lesson 05: what a sampler draws from, the four categories, and how sure a label is.
 
 Most values are worked out by hand; the categories are compared with :func:`.slick.label` on all outcomes
 that ten prompts can have.
@@ -14,9 +14,9 @@ import numpy as np
 from course_lib.data.paper import CATEGORIES
 from course_lib.knowledge.scoring.scores import Scores
 from course_lib.knowledge.slick import label
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _sampler(sampler: Callable[[Sequence[float], float, int], Any]) -> str:
@@ -121,28 +121,4 @@ def _separation(separation_by_hand: Callable[[Sequence[float], Sequence[float]],
     return "All pairs compared. The library sorts instead, which is quicker and gives the same."
 
 
-EXERCISES = (
-    Exercise("05.1", _sampler, (
-        "Three steps, in this order: temperature, top-k, softmax. Turn the list into an array first.",
-        "Divide by T. Then set all but the k best to minus infinity: e to that power is 0. The k-th best value is "
-        "np.sort(z)[-top_k].",
-        "z = np.asarray(logits, float) / temperature; z[z < np.sort(z)[-top_k]] = -np.inf; p = np.exp(z - z.max()); "
-        "return p / p.sum().")),
-    Exercise("05.2", _category, (
-        "Look at the greedy number first. The other one matters in one case only.",
-        "Three questions in a row: are all greedy answers right? Is at least one? If none: is any sample right?",
-        'if p_greedy == 1: "HighlyKnown"; if p_greedy > 0: "MaybeKnown"; else "WeaklyKnown" if p_sampled > 0, and '
-        '"Unknown" if not.')),
-    Exercise("05.3", _prob_unknown, (
-        "When do two independent things both happen? Their chances are multiplied.",
-        "After one prompt all samples miss with chance (1 - p) to the power of samples. All prompts must miss.",
-        "np.prod((1 - np.asarray(p)) ** samples)")),
-    Exercise("05.4", _disagreement, (
-        "It is easier to ask when the two teams agree.",
-        "Both say Unknown with chance P(Unknown) times P(Unknown). Add the same for the other labels.",
-        "1 - sum(part**2 for part in parts)")),
-    Exercise("05.5", _separation, (
-        "Take one score of yes and one of no. What are the three things that can happen?",
-        "Add 1 for each pair in which yes is higher and 0.5 for each tie. How many pairs are there?",
-        "sum((high > low) + 0.5 * (high == low) for high in yes for low in no) / (len(yes) * len(no))")),
-)
+CHECKS = {"05.1": _sampler, "05.2": _category, "05.3": _prob_unknown, "05.4": _disagreement, "05.5": _separation}

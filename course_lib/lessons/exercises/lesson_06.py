@@ -1,4 +1,4 @@
-"""The exercises of lesson 06: how many rows a relation gives, rounding without a drift, nested draws, the control.
+"""Checks of lesson 06: how many rows a relation gives, rounding without a drift, nested draws, the control.
 
 Nested draws are compared with :func:`.mixing.mix` on an invented world of one relation.
 """
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from course_lib.data.facts import Fact
 from course_lib.data.paper import CATEGORIES
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 from course_lib.training.mixing import Row, mix
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _rows_of(rows_of: Callable[[Mapping[str, int], str], int]) -> str:
@@ -113,26 +113,4 @@ def _without_unknown(without_unknown: Callable[[Sequence[Row]], Sequence[Row]]) 
     return "Nothing in the place of the Unknown rows: that is what makes it a control."
 
 
-EXERCISES = (
-    Exercise("06.1", _rows_of, (
-        "Which sets must be possible under each rule, and which group runs out first?",
-        'Rule "category": the smallest of the four numbers. Rule "known": the smaller of two, Unknown and the sum of '
-        "the other three.",
-        'min(counts.values()) for "category"; for "known": min(sum(counts.values()) - counts["Unknown"], '
-        'counts["Unknown"]).')),
-    Exercise("06.2", _unknown_rows, (
-        "Do not round each number alone. Think of how many Unknown rows there should be up to each relation.",
-        "Keep a running sum of the exact numbers. Round the sum, and give each relation what the rounded sum has grown "
-        "by.",
-        "until += size * percent / 100; rows.append(int(until + 0.5) - before); before += rows[-1]; until and before "
-        "start at 0.")),
-    Exercise("06.3", _common, (
-        "Take 25 % and 50 % of 100 rows. How many Unknown rows do they share? How many Known ones?",
-        "The smaller Unknown part is inside the larger one, and the same holds for Known. What is left over is what "
-        "was exchanged.",
-        "1 - abs(x - y) / 100")),
-    Exercise("06.4", _without_unknown, (
-        "Each row knows whether the model knew its fact: row.unknown.",
-        "Go through the rows in their order and keep those whose `unknown` is False.",
-        "tuple(row for row in rows if not row.unknown)")),
-)
+CHECKS = {"06.1": _rows_of, "06.2": _unknown_rows, "06.3": _common, "06.4": _without_unknown}

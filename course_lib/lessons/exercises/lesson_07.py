@@ -1,4 +1,4 @@
-"""The exercises of lesson 07: EARLY_STOP, patience, lost and gained answers, and a share beside chance.
+"""Checks of lesson 07: EARLY_STOP, patience, lost and gained answers, and a share beside chance.
 
 Values are worked out by hand; EARLY_STOP is compared with :attr:`.History.early_stop` as well.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, refuse_none, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, refuse_none, rule_out, same
 from course_lib.training.records import EpochRecord, History
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _early_stop(early_stop: Callable[[pd.DataFrame], Mapping[str, Any]]) -> str:
@@ -93,24 +93,4 @@ def _errors_above(errors_above: Callable[[float, float, int], float]) -> str:
     return "A difference of 10 points is 2.5 standard errors with 100 answers, and would be 5 with 400."
 
 
-EXERCISES = (
-    Exercise("07.1", _early_stop, (
-        "Go through the rows and remember the best one so far. Which row must not take part?",
-        'Leave epoch 0 out. A later row replaces the best one only if its "dev" is higher, not equal.',
-        'Start with best = None. for row in table.to_dict("records"): if row["epoch"] > 0 and (best is None or '
-        'row["dev"] > best["dev"]): best = row.')),
-    Exercise("07.2", _stopped_after, (
-        "Keep two numbers while you go through the epochs: the best accuracy so far, and how long ago that was.",
-        "Is this epoch better than the best? Then the counter goes back to 0, else it grows by 1. Stop when it "
-        "reaches the patience.",
-        "for epoch, accuracy in enumerate(dev, start=1): if accuracy > best: best, waited = accuracy, 0; else: "
-        "waited += 1; if waited == patience: return epoch. Start with best = -1; at the end return len(dev).")),
-    Exercise("07.3", _lost_and_gained, (
-        "The numbers of right answers are not enough: you need both models' answer to the same question.",
-        "zip(early, late) gives pairs. A pair (True, False) is a lost question.",
-        "sum(a and not b for a, b in zip(early, late)) is the number lost; the other one is sum(b and not a ...).")),
-    Exercise("07.4", _errors_above, (
-        "How far is the share from chance? And how far does a share stray if only chance is at work?",
-        "Divide the difference by the standard error. Its formula stands above; c is the chance.",
-        "(share - chance) / (chance * (1 - chance) / n) ** 0.5")),
-)
+CHECKS = {"07.1": _early_stop, "07.2": _stopped_after, "07.3": _lost_and_gained, "07.4": _errors_above}

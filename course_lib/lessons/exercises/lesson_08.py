@@ -1,4 +1,4 @@
-"""Exercises of lesson 08: the largest fall, an interval by hand, pairs of seeds, and the linear model of Table 1."""
+"""Checks of lesson 08: the largest fall, an interval by hand, pairs of seeds, and the linear model of Table 1."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _fall(largest_fall: Callable[[Mapping[int, float], Mapping[int, float]], int]) -> str:
@@ -62,21 +62,4 @@ def _predicted(predicted: Callable[..., float]) -> str:
     return f"With the paper's coefficients, 50 % and all fitted: {predicted(36.9, 7.3, -8.3, 50, 100, 100):.1f} %."
 
 
-EXERCISES = (
-    Exercise("08.1", _fall, hints=(
-        "For each share you need one number: how far the accuracy falls.",
-        "early[percent] - late[percent] is the fall. Which percent has the largest?",
-        "max(early, key=lambda percent: early[percent] - late[percent])")),
-    Exercise("08.2", _interval, hints=(
-        "You need the mean and half of the width: low is the mean minus the half, high is the mean plus it.",
-        "The half is t times s over the root of n, with s = np.std(values, ddof=1) and n = len(values).",
-        "half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))")),
-    Exercise("08.3", _paired, hints=(
-        "Which seeds stand on both sides? Only these count.",
-        "[seed for seed in first if seed in second] gives them.",
-        "Sum first[seed] - second[seed] over these seeds, and divide by how many they are.")),
-    Exercise("08.4", _predicted, hints=(
-        "How much of D is Known at 25 % Unknown? The formula counts fitted rows against all of D.",
-        "N_kn / |D| is (1 - share) times the fitted part of Known; N_unk / |D| is share times that of Unknown.",
-        "b0 + b_kn * (1 - share) * known_fitted / 100 + b_unk * share * unknown_fitted / 100")),
-)
+CHECKS = {"08.1": _fall, "08.2": _interval, "08.3": _paired, "08.4": _predicted}

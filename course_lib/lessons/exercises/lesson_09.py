@@ -1,4 +1,4 @@
-"""Exercises of lesson 09: a weighted mean, Student's t, two tests at once, and the point of a rule in Fig. 5."""
+"""Checks of lesson 09: a weighted mean, Student's t, two tests at once, and the point of a rule in Fig. 5."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _weighted(full_by_hand: Callable[[Mapping[str, float], Mapping[str, int]], float]) -> str:
@@ -59,21 +59,4 @@ def _point(point_of: Callable[[np.ndarray, np.ndarray], tuple[float, float]]) ->
     return "Low and far to the right is good: many questions called Unknown, and they stay wrong."
 
 
-EXERCISES = (
-    Exercise("09.1", _weighted, hints=(
-        "Work out how many questions are answered rightly in each category, then in all.",
-        "A category with accuracy a and n questions has a * n / 100 right answers. Sum them, divide by all questions.",
-        "sum(by_category[name] * count for name, count in counts.items()) is the upper part; what stands below?")),
-    Exercise("09.2", _t, hints=(
-        "You need three numbers: the mean of the gaps, their standard deviation, and how many there are.",
-        "np.mean(gaps) is the upper part. The lower one is np.std(gaps, ddof=1) divided by the root of their number.",
-        "np.mean(gaps) / (np.std(gaps, ddof=1) / np.sqrt(len(gaps))), and return it.")),
-    Exercise("09.3", _believable, hints=(
-        "Two conditions, both needed. When does an interval leave out zero?",
-        "It lies above zero when low > 0, and below zero when high < 0: one of the two is enough.",
-        "p < 0.05 and (low > 0 or high < 0); the brackets matter.")),
-    Exercise("09.4", _point, hints=(
-        "The mean of an array of True and False is the share of True.",
-        "right[called] keeps only the questions that the rule calls Unknown.",
-        "100 * called.mean() is the first number; the second is the same for right[called].")),
-)
+CHECKS = {"09.1": _weighted, "09.2": _t, "09.3": _believable, "09.4": _point}

@@ -1,12 +1,12 @@
-"""Exercises of lesson 10: right and wrong answers over all questions, selective refusal, and a choice with a price."""
+"""Checks of lesson 10: right and wrong answers over all questions, selective refusal, and a choice with a price."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from course_lib.lessons.exercises.core import Exercise, close, rule_out, same
+from course_lib.lessons.exercises.core import close, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _over_all(over_all: Callable[[float, float], float]) -> str:
@@ -51,21 +51,4 @@ def _choice(best_remedy: Callable[[Mapping[str, tuple[float, float]], float], st
     return "There is no best remedy, only a best one for your price of a wrong answer."
 
 
-EXERCISES = (
-    Exercise("10.1", _over_all, hints=(
-        "Imagine 100 questions. How many are answered, and how many of these rightly?",
-        "60 are answered, and 50 % of the 60 are right.",
-        "accuracy * answered / 100, and return it.")),
-    Exercise("10.2", _wrong, hints=(
-        "Imagine 100 questions again. How many answers were given at all?",
-        "Of the answered ones, 100 - accuracy percent are wrong.",
-        "(100 - accuracy) * answered / 100, and return it.")),
-    Exercise("10.3", _selectivity, hints=(
-        "Go through the dictionary and keep every category but Unknown.",
-        "[value for name, value in declined.items() if name != 'Unknown'] gives three numbers; take their mean.",
-        "Return declined['Unknown'] minus the sum of the three divided by 3.")),
-    Exercise("10.4", _choice, hints=(
-        "Work out the worth of each remedy first, then find the largest.",
-        "max() takes a key: a function that gives the worth of a name.",
-        "max(remedies, key=lambda name: ...) and remedies[name][0] - price * remedies[name][1] for the dots.")),
-)
+CHECKS = {"10.1": _over_all, "10.2": _wrong, "10.3": _selectivity, "10.4": _choice}

@@ -1,13 +1,13 @@
-"""Exercises of lesson 11: shapes of a row, questions that are the same, a decision, and how often it slips."""
+"""Checks of lesson 11: shapes of a row, questions that are the same, a decision, and how often it slips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from course_lib.lessons.exercises.core import Exercise, Wrong, close, refuse_none, rule_out, same
+from course_lib.lessons.exercises.core import Wrong, close, refuse_none, rule_out, same
 
-__all__ = ["EXERCISES"]
+__all__ = ["CHECKS"]
 
 
 def _shapes(question_and_answer: Callable[[Mapping[str, Any]], tuple[str, str]]) -> str:
@@ -81,22 +81,4 @@ def _slips(slips: Callable[[Sequence[float], float], tuple[float, float]]) -> st
     return "Expected numbers add up row by row, because each row slips with its own probability."
 
 
-EXERCISES = (
-    Exercise("11.1", _shapes, hints=(
-        "First find out which shape the row has: which key does it hold?",
-        "`if \"messages\" in row:` finds a chat. Its messages are dictionaries with `role` and `content`.",
-        "said = {turn['role']: turn['content'] for turn in row['messages']}, then return said['user'], "
-        "said['assistant'].")),
-    Exercise("11.2", _plain, hints=(
-        "Three steps: small letters, a space for each mark, single spaces.",
-        "Go through the letters: letter if letter.isalnum() else ' '.",
-        "' '.join(''.join(letter if letter.isalnum() else ' ' for letter in text.casefold()).split())")),
-    Exercise("11.3", _decision, hints=(
-        "Go through the table from top to bottom; the first line that fits returns.",
-        "`if kinds:` is true for any finding. Ask for repeat and test set before that.",
-        "After both: 'hold back' if p_unknown >= 0.9, 'look at' if p_unknown > 0.1, else 'keep'.")),
-    Exercise("11.4", _slips, hints=(
-        "Take one held row with p = 0.75. In which share of measurements would it not be called Unknown?",
-        "It slips with 1 - p. A kept row slips with p. Add up over the rows, not over all of them.",
-        "sum(1 - p for p in p_unknown if p >= sure) and sum(p for p in p_unknown if p <= 1 - sure).")),
-)
+CHECKS = {"11.1": _shapes, "11.2": _plain, "11.3": _decision, "11.4": _slips}
