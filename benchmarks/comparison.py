@@ -20,7 +20,7 @@ from benchmarks import rivals, timing
 from benchmarks.agreement import Agreement, label_agreement, remark
 from benchmarks.subjects import Part, Subject, count_of, tell, window
 from course_lib.knowledge import slick
-from course_lib.knowledge.scoring import engine as scoring
+from course_lib.knowledge.scoring.engine import score
 from course_lib.knowledge.scoring.scores import Scores
 
 __all__ = ["Comparison", "Entrant", "Plan", "Row", "compare", "entrants", "exact"]
@@ -122,7 +122,7 @@ class Comparison:
 
 def exact(subject: Subject, parts: Sequence[Part]) -> Scores:
     """Ours: the scores of all questions, part after part."""
-    found = [scoring.score(subject.model, subject.tokenizer, part.facts, part.prompts) for part in parts]
+    found = [score(subject.model, subject.tokenizer, part.facts, part.prompts) for part in parts]
     return Scores(*(np.concatenate([getattr(scores, name) for scores in found])
                     for name in ("greedy", "log_probability", "margin")))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from course_lib.analysis import paper_claims as analysis
+from course_lib.analysis import paper_claims
 from course_lib.data import paper
 from course_lib.lessons.builder import course, notebooks
 from course_lib.training.finetune import EpochRecord
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EPOCHS = pd.concat([epochs([40, 39, 38], percent=percent, test=[40 - step * percent / 10 for step in range(3)])
                     for percent in (0, 50, 100)])  # accuracy falls with the share of Unknown
-SUMMARY = analysis.summary(EPOCHS, {"Unknown": 1.0}, None, preset="pocket")
+SUMMARY = paper_claims.summary(EPOCHS, {"Unknown": 1.0}, None, preset="pocket")
 
 
 def test_every_field_of_the_summary_is_documented() -> None:

@@ -26,8 +26,8 @@ from benchmarks.counted import config_of
 from benchmarks.random_nf4 import QUICK
 from benchmarks.subjects import parts_of, widened_tokenizer
 from course_lib.data import pocket
-from course_lib.knowledge.scoring import batching as batches
-from course_lib.knowledge.scoring import engine as scoring
+from course_lib.knowledge.scoring import batching
+from course_lib.knowledge.scoring.engine import score
 from course_lib.models import four_bit
 from course_lib.training import multi_lora
 from course_lib.training.finetune import TuneConfig, add_lora, evaluate
@@ -78,7 +78,7 @@ def stand_ins(spoil: bool) -> list:
             mock.patch.dict(fake_impls.op_implementations_dict, {
                 torch.ops.aten._local_scalar_dense.default: lambda _, __, of: KINDS.get(of.dtype, float)(1)}),
             mock.patch.object(multi_lora, "dense_fits", lambda *_: False),
-            *(mock.patch.object(module, "free_memory", lambda _: 2**36) for module in (four_bit, batches)),
+            *(mock.patch.object(module, "free_memory", lambda _: 2**36) for module in (four_bit, batching)),
             *[mock.patch.object(torch.nn.functional, "cross_entropy", spoiled)] * spoil]
 
 
@@ -102,7 +102,7 @@ def go(dtype: torch.dtype, runs: int) -> None:
             loop.epoch(2)
         trainers.mean_loss(model, one.rows)
         part = parts_of(facts, questions=6)[0]
-        scoring.score(model, tokenizer, part.facts, part.prompts[:3])
+        score(model, tokenizer, part.facts, part.prompts[:3])
         evaluate(model, tokenizer, {"test": facts.test[:6]})
     devices = {str(tensor.device) for tensor in (*model.parameters(), *one.optimizer.state[one.vector].values())}
     assert devices == {DEVICE}, devices

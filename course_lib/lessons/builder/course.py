@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib import limits
-from course_lib.analysis import paper_claims as analysis
+from course_lib.analysis import paper_claims
 from course_lib.data.protocol import D_KNOWN, D
 from course_lib.experiments import sweep
 from course_lib.experiments.forecast import describe_compared, forecast_study
@@ -70,7 +70,7 @@ def summarise(study: Study, epochs: pd.DataFrame) -> dict[str, Any]:
     """The content of ``summary.json``: how many training facts, their shares, never-read facts, every run, claims."""
     labelled = study.labels(progress=False)
     train = labelled[labelled["split"] == "train"]
-    found = analysis.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=_label(study))
+    found = paper_claims.summary(epochs, shares(train), never_read_unknown(study, labelled), preset=_label(study))
     return found | {"questions": len(train)}
 
 
