@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib.experiments.settings import SETTINGS
 from course_lib.experiments.study import open_study
 from course_lib.training.runs.folder import read_right
 from tests.support.lost_session import done, kill_at, start_work
