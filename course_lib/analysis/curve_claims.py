@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from course_lib.analysis.intervals import Estimate
-from course_lib.analysis.linear import linear_fit
+from course_lib.analysis.linear import linear_fit, tuned_epochs
 from course_lib.analysis.stopping import STOPS, stops
 from course_lib.analysis.verdicts import Claim, Runs, Step, claim, step
 from course_lib.data import paper
@@ -136,7 +136,7 @@ def sign_claims(epochs: pd.DataFrame) -> list[Claim]:
     """Table 1: fitting Known rows helps and fitting Unknown rows harms; ``epochs`` of one learning rate."""
     found = []
     for measure, name in (("test", "in"), ("ood", "out of")):
-        rows = epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure)
+        rows = tuned_epochs(epochs, measure)
         if rows["unknown_percent"].nunique() < 2 or len(rows) < 4:
             continue
         fit, printed = linear_fit(epochs, measure), paper.LINEAR_MODEL[measure]

@@ -21,9 +21,14 @@ from course_lib.files import CourseError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COEFFICIENTS", "linear_fit", "linear_model", "linear_table"]
+__all__ = ["COEFFICIENTS", "linear_fit", "linear_model", "linear_table", "tuned_epochs"]
 
 COEFFICIENTS = ["b0", "b_kn", "b_unk"]
+
+
+def tuned_epochs(epochs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The epochs of D after epoch 0 that have ``measure``: the points of the linear model."""
+    return epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure)
 
 
 def linear_model(epochs: pd.DataFrame, measure: str = "test") -> pd.Series:
@@ -37,7 +42,7 @@ def linear_model(epochs: pd.DataFrame, measure: str = "test") -> pd.Series:
     """
     import pandas as pd
 
-    rows = single_rate(epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure))
+    rows = single_rate(tuned_epochs(epochs, measure))
     if len(rows) < 4:
         raise CourseError(f"{len(rows)} epochs of D with {measure}: three coefficients need at least 4; give more runs")
     share = rows["unknown_percent"].to_numpy(float) / 100
@@ -65,7 +70,7 @@ def linear_fit(epochs: pd.DataFrame, measure: str = "test") -> pd.DataFrame:
     from scipy import stats
 
     whole = linear_model(epochs, measure)
-    rows = epochs[(epochs["variant"] == D.name) & (epochs["epoch"] > 0)].dropna(subset=measure)
+    rows = tuned_epochs(epochs, measure)
     seeds, half = rows["seed"].unique(), np.full(3, math.nan)
     left_out = [rows[rows["seed"] != seed] for seed in seeds]
     if len(seeds) > 1 and min(map(len, left_out)) >= 4:

@@ -223,8 +223,7 @@ def question_table(study: Study) -> pd.DataFrame:
 
     P(True) and SliCK with fewer prompts are measured here.
     """
-    about = ["split", "relation", "subject", "object", "category"]
-    table = study.labels().query("split in ('test', 'ood')")[about].reset_index(drop=True)
+    table = _questions(study)[["split", "relation", "subject", "object", "category"]].copy()
     count = exposures().set_index(["relation", "subject"])["total"]
     table["readings"] = [count[row.relation, row.subject] for row in table.itertuples()]
     loaded, facts = study.load(), [*study.facts.test, *study.facts.ood]

@@ -1,4 +1,4 @@
-"""Tables of epochs made up by hand, of the form of course_lib.training.runs.writer.read_runs."""
+"""Tables of epochs made up by hand, of the form of course_lib.training.runs.read_runs."""
 
 import pandas as pd
 

@@ -56,7 +56,7 @@ def _majority(majority_share: Callable[[Sequence[str], Sequence[str]], float]) -
     found = majority_share(train, test)
     rule_out(found, {50: "You took the most common TEST answer. A model can only have seen the training answers.",
                      200 / 3: "That is the share in the training answers. It has to answer the test questions.",
-                     0.25: "This is a share from 0 to 1; the task asks for percent."})
+                     0.25: "This is a share from 0 to 1; the task asks for percent."}, tolerance=1e-4)
     close(found, 25, "training Ulm, Ulm, Rome; test Ulm, Rome, Rome, Bonn")
     close(majority_share(["a", "b", "b"], ["a", "a"]), 0, "a majority answer that no test question has")
     return "Whoever reports a relation's accuracy should report this number beside it."
